@@ -1,0 +1,25 @@
+"""RoI-GAN: redraw the region a user selects, steer it with sliders. A tutorial and reproduction kit.
+
+Public names load on first use, so that `import roigan_lib` stays quick.
+"""
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "RoiganError": "errors", "load_config": "config", "Config": "config",
+    "open_dataset": "data", "sample_masks": "masks", "check_pair": "masks", "load_mask": "masks",
+    "load_model": "models", "RoIGAN": "models", "train": "training",
+    "telea": "baselines", "compare": "metrics", "explore": "explorer",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name):
+    if name in _HOME:
+        return getattr(import_module(f"roigan_lib.{_HOME[name]}"), name)
+    raise AttributeError(f"roigan_lib has no name {name!r}; it offers {', '.join(__all__)}")
+
+
+def __dir__():
+    return __all__
