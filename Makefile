@@ -1,0 +1,51 @@
+# Two commands: `make reproduce` runs the notebook series, `make test` runs the tests. Both set up what they need.
+PYTHON  ?= python3
+VENV    ?= .venv
+PROFILE ?= laptop
+DATASET ?= synthfaces
+TESTS   ?= tests
+ARGS    ?=
+LOCK    ?=
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+PY    := $(VENV)/bin/python
+STAMP := $(VENV)/.roigan-installed
+
+.PHONY: help install reproduce test lab clean
+
+help:
+	@echo "make reproduce [PROFILE=smoke|laptop|thesis] [DATASET=synthfaces|folder]   run the notebook series"
+	@echo "make test      [TESTS=tests/test_masks.py]                                 run the tests"
+	@echo "make lab                                                                   open JupyterLab on the notebooks"
+	@echo "make clean                                            remove build/ and caches; keeps runs/ and $(VENV)"
+	@echo "Also: PYTHON=python3.12 (which Python), VENV=/path (reuse an environment), LOCK=1 (the tried versions),"
+	@echo "ARGS='--force --only 03 04' (more options of reproduce)"
+
+install: $(STAMP)
+
+# A failed creation leaves nothing behind, or the next try would take the half-made environment for a whole one.
+$(STAMP): pyproject.toml
+	@if [ ! -x "$(PY)" ]; then \
+	  command -v "$(PYTHON)" >/dev/null || { echo "There is no $(PYTHON): install Python 3.10 or newer, or name one with PYTHON=/path/to/python3."; exit 1; }; \
+	  "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "$$("$(PYTHON)" -V) is too old: this kit needs Python 3.10 or newer; name one with PYTHON=/path/to/python3."; exit 1; }; \
+	  "$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot create environments: on Debian and Ubuntu run 'apt install python3-venv' first."; exit 1; }; \
+	  echo "Creating $(VENV) …"; \
+	  "$(PYTHON)" -m venv "$(VENV)" || { rm -rf "$(VENV)"; echo "The environment $(VENV) could not be created: see the message above."; exit 1; }; \
+	fi
+	@echo "Installing; the first time this fetches PyTorch and takes some minutes …"
+	@"$(PY)" -m pip install --quiet $(if $(LOCK),--constraint requirements.lock) --editable ".[test]" || \
+	  { echo "The installation failed: the lines above say which package; run make again when that is mended."; exit 1; }
+	@touch "$@"
+
+reproduce: $(STAMP)
+	@"$(PY)" -m roigan_lib reproduce --profile "$(PROFILE)" --dataset "$(DATASET)" $(ARGS)
+
+test: $(STAMP)
+	@"$(PY)" -m pytest $(TESTS)
+
+lab: $(STAMP)
+	@"$(PY)" -m jupyter lab notebooks
+
+clean:
+	rm -rf build .pytest_cache *.egg-info
+	find roigan_lib tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
