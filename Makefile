@@ -48,4 +48,4 @@ lab: $(STAMP)
 
 clean:
 	rm -rf build .pytest_cache *.egg-info
-	find roigan_lib tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+	find roigan_lib tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +

@@ -1,0 +1,104 @@
+"""Each notebook is executed at smoke size, and looks as a reader expects to find it."""
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from roigan_lib import reproduce as rp
+
+NOTEBOOKS = sorted((rp.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+MACHINE_PATH = re.compile(r"/(?:tmp|work|root|home)/|[A-Z]:\\\\Users")
+FIRST_FORM = ("00", "03", "04", "05", "06", "08", "09", "10")
+
+
+def test_the_series_is_there():
+    """Without this, an empty folder would pass: the tests below are made from the files found."""
+    found = {path.name[:2] for path in NOTEBOOKS}
+    assert found >= set(FIRST_FORM), f"missing: {sorted(set(FIRST_FORM) - found)}"
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory):
+    """One place for the whole session, so that the checkpoint of 06_training is made once."""
+    place = tmp_path_factory.mktemp("smoke")
+    variables = rp.environment("smoke", "synthfaces", place)
+    return place, variables | {"ROIGAN_FIGURES": str(place / "figures"), "ROIGAN_RUNS": str(place / "runs")}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_runs_at_smoke_size(path, smoke):
+    place, variables = smoke
+    wanted = {"profile": "smoke", "dataset": "synthfaces"}
+    assert rp.choose_parameters(path, wanted) == wanted, "its parameters cell sets profile and dataset"
+    rp.execute(path, place / path.name, wanted, variables)
+    assert rp.is_complete(place / path.name)
+    from roigan_lib.pages import write_pages
+    page = write_pages(place, [path], "smoke").with_name(f"{path.stem}.html").read_text()
+    assert "<script" not in page and not re.search(r'src="(?!data:)', page), "pages need nothing beside themselves"
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda p: p.stem)
+def notebook(request):
+    content = json.loads(request.param.read_text(encoding="utf-8"))
+    for cell in content["cells"]:
+        cell["source"] = "".join(cell["source"])
+    return content
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code" and cell["source"].strip()]
+
+
+def outputs(notebook):
+    return [output for cell in code_cells(notebook) for output in cell["outputs"]]
+
+
+def test_opens_with_a_title_and_an_abstract(notebook):
+    from roigan_lib.pages import heading
+    first = notebook["cells"][0]
+    assert first["cell_type"] == "markdown" and first["source"].lstrip().startswith("# ")
+    assert len(heading(notebook)[1].split()) >= 15
+
+
+def test_has_one_parameters_cell_near_the_top(notebook):
+    tagged = [k for k, cell in enumerate(notebook["cells"]) if "parameters" in cell["metadata"].get("tags", ())]
+    assert len(tagged) == 1 and tagged[0] < 12
+
+
+def test_closes_with_summary_exercises_references(notebook):
+    prose = "\n".join(cell["source"] for cell in notebook["cells"] if cell["cell_type"] == "markdown")
+    headings = re.findall(r"^#+\s+(.+?)\s*$", prose, re.MULTILINE)
+    last = [next((k for k, text in enumerate(headings) if word in text.lower()), -1)
+            for word in ("summary", "exercises", "references")]
+    assert -1 < last[0] < last[1] < last[2] == len(headings) - 1, headings[-4:]
+
+
+def test_is_committed_executed_and_clean(notebook):
+    cells = code_cells(notebook)
+    assert outputs(notebook), "no outputs: a reader without a kernel sees nothing"
+    assert all(cell["execution_count"] is None for cell in cells) or all(cell["execution_count"] for cell in cells)
+    assert not [o for o in outputs(notebook) if o["output_type"] == "error"], "a traceback"
+    assert not [o for o in outputs(notebook) if o.get("name") == "stderr"], "warnings or bars in the page"
+    text = [json.dumps({k: v for k, v in o.get("data", {"text": o.get("text")}).items() if not k.startswith("image/")})
+            for o in outputs(notebook)]
+    assert not [t for t in text if MACHINE_PATH.search(t)], "a path of one machine"
+    assert not MACHINE_PATH.search(json.dumps(notebook["metadata"])), "a path of one machine in the metadata"
+
+
+def test_cells_are_short_and_valid(notebook):
+    for cell in code_cells(notebook):
+        assert len(cell["source"].splitlines()) <= 40, cell["source"][:80]
+        if not cell["source"].lstrip().startswith(("%", "!")):
+            ast.parse(cell["source"])
+
+
+def test_explains_itself(notebook):
+    words = sum(len(cell["source"].split()) for cell in notebook["cells"] if cell["cell_type"] == "markdown")
+    assert words >= 600
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_file_is_at_most_a_megabyte(path):
+    assert path.stat().st_size <= 1_000_000

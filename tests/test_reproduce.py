@@ -1,0 +1,188 @@
+"""The runner of the series on tiny notebooks: resuming, skipping, failing with a sentence, the pages."""
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from roigan_lib import reproduce as rp
+from roigan_lib.errors import RoiganError
+from roigan_lib.pages import heading, to_html, write_pages
+
+PNG = ("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
+
+
+def write_notebook(path, *code, parameters='profile = "laptop"\ndataset = "synthfaces"', title="A title"):
+    cells = [new_markdown_cell(f"# {title}\n\nThe *abstract* has $x^2$.\n\nMore prose."),
+             new_code_cell(parameters, metadata={"tags": ["parameters"]})]
+    nbformat.write(new_notebook(cells=cells + [new_code_cell(text) for text in code]), path)
+
+
+@pytest.fixture
+def series(tmp_path, monkeypatch):
+    monkeypatch.setenv("ROIGAN_RUNS", str(tmp_path / "runs"))
+    monkeypatch.delenv("ROIGAN_FIGURES", raising=False)
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    return folder
+
+
+def log_line(folder, name):
+    """Code that leaves a trace of each execution."""
+    return f"open({str(folder / 'log')!r}, 'a').write({name!r} + '\\n')"
+
+
+def log_of(folder):
+    return (folder / "log").read_text().split() if (folder / "log").exists() else []
+
+
+def start(series, out):
+    code = ("import sys, argparse; from roigan_lib import reproduce as r; p = argparse.ArgumentParser(); "
+            "r.add_arguments(p); sys.exit(r.run(p.parse_args()))")
+    return subprocess.Popen([sys.executable, "-c", code, "--profile", "smoke", "--notebooks", str(series), "--out",
+                             str(out)], cwd=rp.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_runs_in_order_skips_what_is_done_and_writes_pages(series, tmp_path, capsys):
+    write_notebook(series / "01_b.ipynb", log_line(series, "b") + "; assert profile == 'smoke'", title="Second & last")
+    write_notebook(series / "00_a.ipynb", log_line(series, "a"), "import os; print(os.environ['ROIGAN_FIGURES'])")
+    index = rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
+    assert log_of(series) == ["a", "b"]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("[1/2] 00_a") and " ok " in lines[0] and lines[1].startswith("[2/2] 01_b")
+    page = index.read_text()
+    assert "Second &amp; last" in page and "The abstract has x^2." in page and 'href="00_a.html"' in page
+    first = (tmp_path / "out" / "00_a.html").read_text()
+    assert str(tmp_path / "out" / "figures") in first                       # a smoke run keeps out of figures/
+    assert "<math" in first and 'href="01_b.html"' in first and "<script" not in first
+
+    rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
+    assert log_of(series) == ["a", "b"] and capsys.readouterr().out.count("done before") == 2
+
+    write_notebook(series / "01_b.ipynb", log_line(series, "b2"))           # only what changed runs again
+    rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
+    assert log_of(series) == ["a", "b", "b2"]
+    rp.reproduce("smoke", out=tmp_path / "out", notebooks=series, only=["00"], force=True)
+    assert log_of(series) == ["a", "b", "b2", "a"]
+
+
+def test_a_new_checkpoint_runs_later_notebooks_again(series, tmp_path):
+    make = "import os, pathlib; p = pathlib.Path(os.environ['ROIGAN_RUNS'], 'smoke-synthfaces'); p.mkdir(parents=True, exist_ok=True)"
+    write_notebook(series / "00_a.ipynb", log_line(series, "a"))
+    write_notebook(series / "06_t.ipynb", log_line(series, "t"), make, "(p / 'final').write_text('one')")
+    write_notebook(series / "08_c.ipynb", log_line(series, "c"))
+    rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
+    rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
+    assert log_of(series) == ["a", "t", "c"]
+    (tmp_path / "runs" / "smoke-synthfaces" / "final").unlink()             # lost: made again, and what follows
+    rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
+    assert log_of(series) == ["a", "t", "c", "t", "c"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_run_goes_on_where_it_stopped(series, tmp_path, how):
+    write_notebook(series / "00_a.ipynb", log_line(series, "a"))
+    wait = f"import os, time\nwhile not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.05)"
+    write_notebook(series / "01_b.ipynb", log_line(series, "b"), wait, log_line(series, "end"))
+    process = start(series, tmp_path / "out")
+    deadline = time.monotonic() + 60
+    while "b" not in log_of(series) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert log_of(series) == ["a", "b"]
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == (130 if how == signal.SIGINT else -how)
+    assert how == signal.SIGKILL or "stopped: the same command goes on from here" in errors
+    (tmp_path / "go").touch()
+    rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
+    assert log_of(series) == ["a", "b", "b", "end"]
+
+
+def test_a_broken_notebook_gives_status_1_and_one_sentence(series, tmp_path, capsys):
+    write_notebook(series / "00_a.ipynb", "x = 1", "raise KeyError('first\\nwhat went wrong')")
+    write_notebook(series / "01_b.ipynb", log_line(series, "b"))
+    parser = argparse.ArgumentParser()
+    rp.add_arguments(parser)
+    status = rp.run(parser.parse_args(["--profile", "smoke", "--notebooks", str(series), "--out", str(tmp_path / "out")]))
+    said = capsys.readouterr()
+    assert status == 1 and "FAILED" in said.out
+    assert said.err.count("\n") == 1 and "00_a" in said.err and "cell [" in said.err and "KeyError" in said.err
+    assert "what went wrong" in (tmp_path / "out" / "00_a.ipynb").read_text() and log_of(series) == []
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "failed or unfinished" in page and "01_b: not run yet" in page
+
+
+def test_a_kernel_that_dies_is_said_in_one_sentence(series, tmp_path):
+    write_notebook(series / "00_a.ipynb", "import os; os._exit(9)")
+    with pytest.raises(rp.NotebookFailed, match="^00_a could not be run: .*[Kk]ernel died"):
+        rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
+
+
+@pytest.mark.parametrize("request_, sentence", [
+    (dict(profile="laptpo"), "laptop"), (dict(dataset="synthface"), "did you mean 'synthfaces'"),
+    (dict(parameters={"sede": 1}), "did you mean 'seed'"), (dict(only=["07"]), "No notebook begins with '07'"),
+])
+def test_unknown_names_are_refused_before_anything_runs(series, tmp_path, request_, sentence):
+    write_notebook(series / "00_a.ipynb", log_line(series, "a"),
+                   parameters='profile = "laptop"\ndataset = "synthfaces"\nseed: int = 0')
+    with pytest.raises(RoiganError, match=sentence):
+        rp.reproduce(**{"profile": "smoke", "out": tmp_path / "out", "notebooks": series, **request_})
+    assert log_of(series) == []
+
+
+def test_a_misspelt_or_missing_parameters_cell_is_refused(series, tmp_path):
+    write_notebook(series / "00_a.ipynb", parameters='proflie = "laptop"\ndataset = "synthfaces"')
+    with pytest.raises(RoiganError, match="did you mean 'proflie'"):
+        rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
+    nbformat.write(new_notebook(cells=[new_code_cell("x = 1")]), series / "00_a.ipynb")
+    with pytest.raises(RoiganError, match="no cell tagged"):
+        rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
+    (series / "00_a.ipynb").write_text("{")
+    with pytest.raises(RoiganError, match="not a readable notebook"):
+        rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
+
+
+def test_no_notebooks_is_an_error(tmp_path):
+    with pytest.raises(RoiganError, match="no notebooks"):
+        rp.reproduce("smoke", notebooks=tmp_path)
+
+
+def test_parameters_reach_the_notebook_with_their_type():
+    assert rp._parse_parameter("seed=3") == ("seed", 3) and rp._parse_parameter("root=a/b") == ("root", "a/b")
+    with pytest.raises(RoiganError, match="NAME=VALUE"):
+        rp._parse_parameter("seed")
+
+
+def test_own_runs_keep_out_of_the_committed_figures(monkeypatch, tmp_path):
+    monkeypatch.delenv("ROIGAN_FIGURES", raising=False)
+    assert rp.environment("laptop", "synthfaces", tmp_path)["ROIGAN_FIGURES"] == str(rp.ROOT / "figures")
+    assert rp.environment("laptop", "folder", tmp_path)["ROIGAN_FIGURES"] == str(tmp_path / "figures")
+    monkeypatch.setenv("ROIGAN_FIGURES", "elsewhere")
+    assert rp.environment("smoke", "synthfaces", tmp_path)["ROIGAN_FIGURES"] == "elsewhere"
+    before = dict(os.environ)
+    with pytest.raises(ZeroDivisionError), rp._environ({"ROIGAN_FIGURES": "x", "ROIGAN_NEW": "y"}):
+        1 / 0
+    assert dict(os.environ) == before
+
+
+def test_pages_show_widgets_pictures_and_formulas_without_a_kernel(tmp_path):
+    widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "VBox()"}
+    cells = [new_markdown_cell("Code `$a$` stays, $$\\mathbb{E}_x[y_1 * y_2]$$ is set; it costs $5 and $6.\n\n[next](01_b.ipynb)"),
+             new_code_cell("w", outputs=[new_output("display_data", widget)]),
+             new_code_cell("v", outputs=[new_output("display_data", widget | {"image/png": PNG})])]
+    notebook = new_notebook(cells=cells)
+    page = to_html(notebook, tmp_path)
+    assert "<code>$a$</code>" in page and page.count("<math") == 1 and "$5 and $6" in page
+    assert 'href="01_b.html"' in page and PNG in page and page.count("interactive widget") == 1 and "<script" not in page
+    nbformat.write(notebook, tmp_path / "00_a.ipynb")
+    assert "data:image/png" in write_pages(tmp_path, [tmp_path / "00_a.ipynb"], "x").read_text()
+
+
+def test_heading_is_the_first_heading_and_paragraph():
+    cells = [new_markdown_cell("# The `block`\n![alt](x.png)\n\n> Fill [it](y) **well**\n> twice.\n\nNot this."), ]
+    assert heading(new_notebook(cells=cells)) == ("The block", "Fill it well twice.")
