@@ -1,49 +1,342 @@
-"""Regions of interest (thesis 3.2): random binary masks, 1 = the region to fill, and the checks of masks given by hand."""
+"""The RoI block (thesis 3.2): random binary masks, 1 = the region to fill, and the checks of masks that people bring.
+
+Every family is drawn in two steps. The parameters come from a CPU generator in float64, so one seed means one set of
+masks whatever the device. The pixels are then decided for the whole batch: a rectangle or an ellipse is one run of
+pixels in each row, whose ends have a closed form; a mixture is evaluated in float32 and the few pixels that float32
+cannot tell from the threshold are decided again in float64, so that the masks agree bit for bit between devices.
+"""
 import difflib
 import math
+import statistics
+import time
 
 import numpy as np
 import torch
+from PIL import Image
 
 from .errors import RoiganError
 
-FAMILIES = ("rectangular", "elliptic", "mixed", "mixed-released")
+# family -> (Gaussians, narrowest I/σ, widest I/σ, largest |ρ|); a rectangle has none
+LAWS = {
+    "rectangular": None,
+    "elliptic": (1, 5, 3, 0.8),
+    "mixed": (15, 5, 3, 0.8),
+    "mixed-released": (15, 10, 6, 0.9),
+}
+FAMILIES = tuple(LAWS)
+LEVEL = 2 * math.log(2)     # f > max f / 2 is the same as (x-μ)ᵀ Σ⁻¹ (x-μ) < 2 ln 2
+TOO_CLOSE = 1e-4            # of the maximum: far above float32's error in the mixture (about 1e-6), yet about one pixel a mask
 
 
 def sample_masks(family, n, size, seed=0, device="cpu", generator=None):
-    """n random masks (n, 1, H, W) float32 of {0, 1}. First version; see the laws below."""
-    if family not in FAMILIES:
+    """n random masks (n, 1, H, W), float32 of {0, 1}, 1 = the region to fill, on `device`.
+
+    `size` is H = W or a pair (H, W), each from 8 to 4096; I_w = W, I_h = H below, pixels lie at x = 0…W-1, y = 0…H-1.
+    `generator` (a torch.Generator) is used, and moved on, in place of `seed`.
+
+    rectangular     (3.1) Two opposite corners, each coordinate uniform on the pixel edges 0…I_w (0…I_h): the pixels
+                    between them. Equal coordinates (no area) are drawn again.
+    elliptic        (3.2-3.5) μ ~ N(I/2, diag(I_w, I_h)), a covariance, so 8 pixels of standard deviation at 64;
+                    ρ ~ U(-0.8, 0.8), σ_x ~ U(I_w/5, I_w/3), σ_y ~ U(I_h/5, I_h/3). The matrix of (3.3) is printed as
+                    Σ⁻¹ but holds the entries of Σ, and is taken as Σ. The mask is f > max f / 2 with the maximum over
+                    the plane: the ellipse (x-μ)ᵀ Σ⁻¹ (x-μ) < 2 ln 2, of area 2π ln 2 · σ_x σ_y √(1-ρ²).
+    mixed           (3.6-3.7) f_n = Σ w_j f(·|μ_j, Σ_j) with the Gaussians of "elliptic"; the mask is f_n > max f_n / 2
+                    with the maximum over the pixels. The thesis gives neither n nor the law of w; both are taken from
+                    the released code: n = 15, w = softmax of U(-1, 1). (3.7) prints max f without the n; read as the
+                    highest single Gaussian it leaves many masks empty, so it is read as max f_n. Means 8 pixels apart
+                    under widths of 13-21 melt together: these masks are rounded blobs, a little larger than ellipses.
+    mixed-released  The mixture of the released code: as above with σ ~ U(I/10, I/6) and ρ ~ U(-0.9, 0.9).
+
+    A mask that comes out empty or full is drawn again, so each law is conditional on neither (at 64x64 this happens to
+    rectangles only; an ellipse can fall outside a frame of a few pixels). RoiganError: an unknown family, an n below 1,
+    a size out of range.
+    """
+    if family not in LAWS:
         close = difflib.get_close_matches(str(family), FAMILIES, n=1)
-        hint = f"did you mean {close[0]!r}" if close else "choose one"
-        raise RoiganError(f"unknown mask family {family!r}: {hint} (there are {', '.join(FAMILIES)}).")
-    height, width = (size, size) if isinstance(size, int) else size
-    gen = generator if generator is not None else torch.Generator().manual_seed(seed)
-    y = torch.arange(height, dtype=torch.float64)[:, None]
-    x = torch.arange(width, dtype=torch.float64)[None, :]
-    out = torch.empty(n, 1, height, width)
+        raise RoiganError(f"unknown mask family {family!r}: {f'did you mean {close[0]!r}' if close else 'choose one'} "
+                          f"(there are {', '.join(FAMILIES)}).")
+    height, width = _height_width(size)
+    if not _is_whole(n) or n < 1:
+        raise RoiganError(f"n={n!r} masks cannot be drawn: ask for a whole number from 1.")
+    if generator is None:
+        generator = torch.Generator().manual_seed(int(seed))
+    masks, wanted = None, torch.arange(int(n))
+    while len(wanted):
+        drawn, area = _draw(family, len(wanted), height, width, generator, device)
+        if masks is None:
+            masks = drawn
+        else:
+            masks[wanted.to(device)] = drawn
+        wanted = wanted[(area == 0) | (area == height * width)]
+    return masks
+
+
+def _draw(family, n, height, width, generator, device):
+    """Masks (n, 1, H, W) on the device and their areas (n,) in pixels on the CPU."""
+    if family == "rectangular":
+        return _paint_rows(*_rectangle_rows(_uniform(generator, n, 4), height, width), width, device)
+    parameters = gaussians(family, n, height, width, generator)
+    if family == "elliptic":
+        return _paint_rows(*_ellipse_rows(parameters, height, width), width, device)
+    return _paint_mixtures(parameters, height, width, device)
+
+
+def gaussians(family, n, height, width, generator):
+    """The parameters of n masks of k Gaussians, float64: means (n, k, 2), sigmas (n, k, 2), rho (n, k), weights (n, k).
+
+    The last axis of two is (x, y), in pixels; see `sample_masks` for the laws.
+    """
+    k, narrow, wide, tilt = LAWS[family]
     extent = torch.tensor([width, height], dtype=torch.float64)
+    u = _uniform(generator, n, k, 6)
+    mean = extent / 2 + extent.sqrt() * torch.special.ndtri(u[..., 0:2].clamp_min(1e-16))     # (3.2)
+    sigma = extent * (1 / narrow + (1 / wide - 1 / narrow) * u[..., 2:4])                     # (3.3)
+    rho = tilt * (2 * u[..., 4] - 1)                                                          # (3.3)
+    weight = torch.softmax(2 * u[..., 5] - 1, 1)                                              # (3.6)
+    return mean, sigma, rho, weight
+
+
+def _uniform(generator, *shape):
+    return torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float64).cpu()
+
+
+def _rectangle_rows(u, height, width):
+    """First column and the one after the last, (n, H) each, from four uniform numbers a mask."""
+    left, right = (u[:, 0:2] * (width + 1)).floor().sort(1).values.unbind(1)
+    top, bottom = (u[:, 2:4] * (height + 1)).floor().sort(1).values.unbind(1)
+    y = torch.arange(height)
+    inside = (y >= top[:, None]) & (y < bottom[:, None])                # (n, H)
+    return left[:, None].expand_as(inside), torch.where(inside, right[:, None], left[:, None])
+
+
+def _ellipse_rows(parameters, height, width):
+    """First column and the one after the last, (n, H) each: where ((x-μ_x)/σ_x - ρv)² < (1-ρ²)(2 ln 2 - v²)."""
+    mean, sigma, rho, _ = parameters
+    v = (torch.arange(height) - mean[..., 1]) / sigma[..., 1]           # (n, H)
+    room = (1 - rho ** 2) * (LEVEL - v ** 2)
+    half = sigma[..., 0] * room.clamp_min(0).sqrt()
+    centre = mean[..., 0] + sigma[..., 0] * rho * v
+    first = ((centre - half).floor() + 1).clamp(0, width)
+    stop = torch.where(room > 0, (centre + half).ceil().clamp(0, width), first)
+    return first, torch.maximum(first, stop)
+
+
+def _paint_rows(first, stop, width, device):
+    area = (stop - first).sum(1)
+    masks = torch.empty(len(first), 1, first.shape[1], width, device=device)
+    x = torch.arange(width, dtype=torch.int16, device=device)
+    first, stop = (edge.to(device, torch.int16)[..., None] for edge in (first, stop))         # (n, H, 1)
+    for i in range(0, len(masks), 256):
+        masks[i:i + 256, 0] = (x >= first[i:i + 256]) & (x < stop[i:i + 256])
+    return masks, area
+
+
+def _paint_mixtures(parameters, height, width, device):
+    masks = torch.empty(len(parameters[0]), 1, height, width, device=device)
+    areas = []
+    block = max(1, 2 ** (18 if masks.device.type == "cpu" else 22) // (height * width))
+    for i in range(0, len(masks), block):
+        part = [p[i:i + block] for p in parameters]
+        f = _mixture(part, height, width, masks.device)                 # (m, H, W)
+        f /= f.amax((1, 2), keepdim=True)
+        inside = f > 0.5                                                # (3.7)
+        where = ((f > 1 - TOO_CLOSE) | (f.sub_(0.5).abs_() < TOO_CLOSE)).nonzero(as_tuple=True)
+        m, y, x = (index.cpu() for index in where)
+        exact = _mixture_at(part, m, y, x)
+        peak = torch.zeros(len(f), dtype=torch.float64).scatter_reduce_(0, m, exact, "amax")
+        inside[where] = (exact > peak[m] / 2).to(masks.device)
+        masks[i:i + block, 0] = inside
+        areas.append(inside.flatten(1).sum(1).cpu())
+    return masks, torch.cat(areas)
+
+
+def _log_heights(parameters):
+    """ln of w / (2π |Σ|^½) of (3.4), less the highest of each mask, which keeps the exponentials in range. (n, k)"""
+    _, sigma, rho, weight = parameters
+    heights = weight.log() - sigma.log().sum(-1) - 0.5 * torch.log1p(-rho ** 2)
+    return heights - heights.amax(1, keepdim=True)
+
+
+def _mixture(parameters, height, width, device):
+    """f_n of (3.6) up to a factor, float32 (n, H, W): row by row each Gaussian is exp(g - (a x - b)²)."""
+    mean, sigma, rho, _ = parameters
+    v = (torch.arange(height) - mean[..., 1:]) / sigma[..., 1:]                               # (n, k, H)
+    a = 1 / (sigma[..., :1] * (2 * (1 - rho ** 2)).sqrt()[..., None])                         # (n, k, 1)
+    b = a * (mean[..., :1] + sigma[..., :1] * rho[..., None] * v)
+    g = _log_heights(parameters)[..., None] - v ** 2 / 2
+    ax = (a * torch.arange(width)).float().to(device)[:, :, None]                             # (n, k, 1, W)
+    b, g = (t.float().to(device)[..., None] for t in (b, g))                                  # (n, k, H, 1)
+    n, k = rho.shape
+    total = torch.empty(n, height, width, device=device)
+    # On a CPU the k images of a few masks stay in the cache; an accelerator wants the whole block.
+    step = n if total.device.type != "cpu" else max(1, 2 ** 18 * torch.get_num_threads() // (k * height * width))
+    buffer = torch.empty(step, k, height, width, device=device)
+    for i in range(0, n, step):
+        t = torch.sub(ax[i:i + step], b[i:i + step], out=buffer[:n - i])                      # (m, k, H, W)
+        torch.addcmul(g[i:i + step], t, t, value=-1, out=t)
+        torch.sum(t.clamp_(min=-60).exp_(), 1, out=total[i:i + step])      # below -87 lie denormals, which are slow
+    return total
+
+
+def _mixture_at(parameters, m, y, x):
+    """The same f_n in float64 at single pixels: of mask m, row y, column x. (p,)"""
+    mean, sigma, rho, _ = (p[m] for p in parameters)                                          # (p, k, …)
+    u = (x[:, None] - mean[..., 0]) / sigma[..., 0]
+    v = (y[:, None] - mean[..., 1]) / sigma[..., 1]
+    quadratic = (u * u - 2 * rho * u * v + v * v) / (1 - rho ** 2)
+    return (_log_heights(parameters)[m] - quadratic / 2).exp().sum(1)
+
+
+def check_pair(images, masks):
+    """(images, masks) as float32 tensors (n, 3, H, W) and (n, 1, H, W), or a RoiganError that says what does not fit.
+
+    Images in [-1, 1], as (n, 3, H, W) or (3, H, W). Masks of 0 and 1 (any dtype), 1 = the region to fill, as
+    (n, 1, H, W), (n, H, W) or (H, W); one mask serves all images. Refused: other shapes and sizes, bytes or values
+    outside [-1, 1] in images, NaN, soft masks, masks of 0…255, empty and full ones, and masks of which more than 90 %
+    is 1, which are nearly always inverted.
+    """
+    images, masks = _tensor("images", images), _tensor("masks", masks)
+    if not images.is_floating_point():
+        raise RoiganError(f"images are {str(images.dtype).split('.')[-1]} but must be floats in [-1, 1]: "
+                          "convert bytes with images / 127.5 - 1.")
+    if images.ndim == 3:
+        images = images[None]
+    if images.ndim != 4 or images.shape[1] != 3 or not images.numel():
+        raise RoiganError(f"images have the shape {tuple(images.shape)} but must be (n, 3, H, W): "
+                          "colour channels come second.")
+    images = images.float()
+    low, high = images.aminmax()
+    if not (low.isfinite() and high.isfinite()):
+        raise RoiganError("images hold NaN or infinite values: repair or leave out those images.")
+    if low < -1 - 1e-4 or high > 1 + 1e-4:
+        raise RoiganError(f"images range from {low:.4g} to {high:.4g} but must lie in [-1, 1]: rescale or clamp them.")
+
+    if masks.ndim in (2, 3):
+        masks = masks[(None,) * (masks.ndim == 2)][:, None]
+    if masks.ndim != 4 or masks.shape[1] != 1 or not masks.numel():
+        raise RoiganError(f"masks have the shape {tuple(masks.shape)} but must be (n, 1, H, W), (n, H, W) or (H, W).")
+    if masks.shape[2:] != images.shape[2:]:
+        raise RoiganError(f"masks are {_size(masks)} but images are {_size(images)}: resize one of them "
+                          "(masks with the nearest mode).")
+    if len(masks) not in (1, len(images)):
+        raise RoiganError(f"{len(masks)} masks do not pair with {len(images)} images: give one mask an image, or one for all.")
+    masks = masks.float()
+    if masks.isnan().any():
+        raise RoiganError("masks hold NaN: a mask is 0 where the image stays and 1 where it is filled.")
+    if masks.max() > 1 + 1e-6 or masks.min() < -1e-6:
+        raise RoiganError(f"masks range from {masks.min() + 0:.4g} to {masks.max() + 0:.4g} but must be 0 or 1: "
+                          "threshold them, for bytes with (mask > 127).")
+    if ((masks - masks.round()).abs() > 1e-6).any():
+        raise RoiganError("masks are soft, with values between 0 and 1: threshold them with (mask > 0.5).")
+    masks = masks.round()
+    _check_filled(masks)
+    return images, masks.expand(len(images), -1, -1, -1).to(images.device)
+
+
+def _check_filled(masks):
+    share = masks.mean((1, 2, 3))
+    for wrong, what in ((share == 0, "is empty: mark the region to fill with 1"),
+                        (share == 1, "is full: leave some of the image at 0 to fill from"),
+                        (share > 0.9, "looks inverted, more than 90 % of it is 1: 1 means the region to fill")):
+        if wrong.any():
+            raise RoiganError(f"mask {int(wrong.nonzero()[0])} {what}.")
+
+
+def load_mask(path, size=None):
+    """A mask picture as (1, 1, H, W) float32 of {0, 1}: light is 1, the region to fill; dark or transparent is 0.
+
+    Strokes on a transparent layer count by their opacity when they are black. `size` (an int or (H, W)) resizes with
+    the nearest mode. RoiganError: a file that cannot be read, an empty or full mask.
+    """
+    try:
+        with Image.open(path) as opened:
+            opened.load()
+            image = opened
+    except FileNotFoundError:
+        raise RoiganError(f"there is no mask file {path}: check the path.") from None
+    except Exception as error:              # decoders raise many types on damaged files
+        raise RoiganError(f"{path} cannot be read as a picture ({str(error)[:80]}): save the mask as PNG.") from None
+    if image.mode.startswith("I") or image.mode == "F":     # 16-bit grey and floats, which PIL would clip
+        values = np.asarray(image).astype(np.float64)
+        grey = values / (65535 if values.max() > 255 else 255)
+        opacity = np.ones_like(grey)
+    else:
+        layers = np.asarray(image.convert("RGBA")).astype(np.float64) / 255
+        opacity = layers[..., 3]
+        grey = layers[..., :3] @ np.array([0.299, 0.587, 0.114]) * opacity
+    mask = grey > 0.5
+    if not mask.any() and opacity.min() <= 0.5:
+        mask = opacity > 0.5
+    mask = torch.from_numpy(mask.astype(np.float32))[None, None]
+    if size is not None:
+        mask = torch.nn.functional.interpolate(mask, size=_height_width(size), mode="nearest-exact")
+    share = mask.mean()
+    if share in (0, 1):
+        raise RoiganError(f"the mask {path} is {'full' if share == 1 else 'empty'}: paint the region to fill white and "
+                          "the rest black.")
+    return mask
+
+
+def benchmark(n=2000, size=64, repeats=5, n_scipy=200):
+    """Masks a second, vectorised and one at a time through scipy's multivariate_normal, measured in turn in one run.
+
+    Returns one dict a family: family, masks_per_s, scipy_masks_per_s (None for rectangles, which need no density),
+    ratio, threads; the speeds are medians over `repeats`. n masks a timing here, at most `n_scipy` there.
+    """
+    rows = []
+    for family in FAMILIES:
+        fast, slow = [], []
+        for i in range(repeats + 1):        # the first round warms up
+            fast.append(n / _seconds(sample_masks, family, n, size, seed=i))
+            if LAWS[family]:
+                count = min(n_scipy, 20 if LAWS[family][0] > 1 else n_scipy)
+                slow.append(count / _seconds(_one_at_a_time, family, count, size, seed=i))
+        ours, theirs = (statistics.median(s[1:]) if s else None for s in (fast, slow))
+        rows.append({"family": family, "masks_per_s": ours, "scipy_masks_per_s": theirs,
+                     "ratio": ours / theirs if theirs else None, "threads": torch.get_num_threads()})
+    return rows
+
+
+def _one_at_a_time(family, n, size, seed=0):
+    """Equations (3.2)-(3.7) as they stand, a mask and a Gaussian at a time: the yardstick of `benchmark`."""
+    from scipy.stats import multivariate_normal
+    height, width = _height_width(size)
+    mean, sigma, rho, weight = (p.numpy() for p in gaussians(family, n, height, width, torch.Generator().manual_seed(seed)))
+    y, x = np.mgrid[:height, :width]
+    grid = np.dstack((x, y))
+    masks = []
     for i in range(n):
-        while True:
-            if family == "rectangular":
-                x1, x2 = torch.randint(0, width + 1, (2,), generator=gen).sort().values
-                y1, y2 = torch.randint(0, height + 1, (2,), generator=gen).sort().values
-                mask = (x >= x1) & (x < x2) & (y >= y1) & (y < y2)
-            else:
-                k, narrow, wide, tilt = {"elliptic": (1, 5, 3, .8), "mixed": (3, 5, 3, .8), "mixed-released": (15, 10, 6, .9)}[family]
-                mu = extent / 2 + extent.sqrt() * torch.randn(k, 2, generator=gen, dtype=torch.float64)
-                sigma = extent * (1 / narrow + (1 / wide - 1 / narrow) * torch.rand(k, 2, generator=gen, dtype=torch.float64))
-                rho = tilt * (2 * torch.rand(k, generator=gen, dtype=torch.float64) - 1)
-                w = torch.softmax(2 * torch.rand(k, generator=gen, dtype=torch.float64) - 1, 0)
-                u = (x - mu[:, 0, None, None]) / sigma[:, 0, None, None]
-                v = (y - mu[:, 1, None, None]) / sigma[:, 1, None, None]
-                r = rho[:, None, None]
-                q = (u * u - 2 * r * u * v + v * v) / (1 - r * r)
-                if k == 1:
-                    mask = q[0] < 2 * math.log(2)
-                else:
-                    f = (torch.exp(-q / 2) * (w / (sigma.prod(1) * (1 - rho * rho).sqrt()))[:, None, None]).sum(0)
-                    mask = f > f.max() / 2
-            if 0 < mask.sum() < mask.numel():
-                break
-        out[i, 0] = mask
-    return out.to(device)
+        f = 0
+        for j in range(mean.shape[1]):
+            (sx, sy), cross = sigma[i, j], rho[i, j] * sigma[i, j].prod()
+            f = f + weight[i, j] * multivariate_normal.pdf(grid, mean[i, j], [[sx * sx, cross], [cross, sy * sy]])
+        masks.append(f > f.max() / 2)
+    return np.stack(masks)[:, None].astype(np.float32)
+
+
+def _seconds(function, *args, **kwargs):
+    start = time.perf_counter()
+    function(*args, **kwargs)
+    return time.perf_counter() - start
+
+
+def _tensor(name, value):
+    try:
+        return value if isinstance(value, torch.Tensor) else torch.as_tensor(np.asarray(value))
+    except (TypeError, ValueError):
+        raise RoiganError(f"{name} must be a tensor or an array of numbers, not {type(value).__name__}.") from None
+
+
+def _is_whole(value):
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _height_width(size):
+    pair = (size, size) if _is_whole(size) else tuple(size) if isinstance(size, (tuple, list, torch.Size)) else ()
+    if len(pair) != 2 or not all(_is_whole(s) and 8 <= s <= 4096 for s in pair):
+        raise RoiganError(f"size={size!r} is no mask size: give a whole number of pixels from 8 to 4096, or a pair (H, W).")
+    return int(pair[0]), int(pair[1])
+
+
+def _size(tensor):
+    return f"{tensor.shape[-2]}x{tensor.shape[-1]}"

@@ -48,7 +48,7 @@ class ImageSet:
     def fingerprint(self):
         digest = hashlib.sha256(repr(tuple(self.uint8.shape)).encode())
         for block in self.uint8.split(4096):
-            digest.update(block.contiguous().numpy().tobytes())
+            digest.update(block.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:12]
 
 

@@ -12,10 +12,13 @@ a whole number k the centred k x k pixels.
 Pixels are decoded once and kept as bytes in $ROIGAN_CACHE (or ~/.cache/roigan), under a key made of the files' names,
 sizes, times, the crop and the size.
 """
+import contextlib
 import hashlib
 import io
 import os
+import sys
 import tempfile
+import time
 import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -46,16 +49,12 @@ def load(split="train", size=64, root=None, crop=None, limit=None):
         raise RoiganError("the folder data set needs a place to read: pass root='path/to/pictures' or set ROIGAN_DATA.")
     root = Path(root).expanduser()
     crop = _check_crop(crop)
-    if root.is_dir():
-        files, read = _list_folder(root)
-    elif zipfile.is_zipfile(root):
-        files, read = _list_zip(root)
-    elif root.exists():
-        raise RoiganError(f"{root} is neither a folder nor a readable .zip archive: pass one that holds pictures.")
-    else:
+    if not root.exists():
         raise RoiganError(f"there is no folder or archive {root}: check root= or ROIGAN_DATA.")
-    chosen = _choose(root, files, split)[:limit]
-    pixels = _cached(root, chosen, read, crop, size)
+    with contextlib.ExitStack() as stack:
+        files, read = _list_folder(root) if root.is_dir() else _list_zip(root, stack)
+        chosen = _choose(root, files, split)[:limit]
+        pixels = _cached(root, chosen, read, crop, size)
     return ImageSet(f"folder:{root.stem}", split, size, torch.from_numpy(pixels))
 
 
@@ -93,8 +92,11 @@ def _list_folder(root):
     return found, lambda name: (root / name).read_bytes()
 
 
-def _list_zip(root):
-    archive = zipfile.ZipFile(root)
+def _list_zip(root, stack):
+    try:
+        archive = stack.enter_context(zipfile.ZipFile(root))
+    except (zipfile.BadZipFile, OSError):
+        raise RoiganError(f"{root} is neither a folder nor a readable .zip archive: pass one that holds pictures.") from None
     found = {i.filename: (i.file_size, i.CRC) for i in archive.infolist() if not i.is_dir() and _is_picture(i.filename)}
     if not found:
         raise RoiganError(f"{root} holds no pictures ({', '.join(SUFFIXES)}): check root= or ROIGAN_DATA.")
@@ -177,9 +179,17 @@ def _decode_all(root, names, read, crop, size):
         except Exception as error:          # decoders raise many types on damaged files; each means the same here
             problems[i] = f"{names[i]} ({str(error).split(chr(10))[0][:80]})"
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for _ in pool.map(one, range(len(names))):
-            pass
+    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+    start = told = time.monotonic()
+    try:
+        for done, _ in enumerate(pool.map(one, range(len(names))), 1):
+            if time.monotonic() - told > 5:
+                told = time.monotonic()
+                rate = done / (told - start)
+                print(f"decoded {done:,} of {len(names):,} pictures, {rate:.0f} a second, "
+                      f"{(len(names) - done) / rate:.0f} s left", file=sys.stderr)
+    finally:
+        pool.shutdown(cancel_futures=True)
     bad = [p for p in problems if p]
     if bad:
         named = "; ".join(bad[:3]) + (f"; and {len(bad) - 3} more" if len(bad) > 3 else "")

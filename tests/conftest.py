@@ -1,0 +1,47 @@
+"""Fixtures shared by all tests: few threads, a fixed seed, a cache of its own, and real pictures where there are some."""
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+    return 0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """One cache for the whole run, so that tests neither read nor fill the user's; an explicit ROIGAN_CACHE is kept."""
+    if "ROIGAN_CACHE" not in os.environ:
+        os.environ["ROIGAN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    return Path(os.environ["ROIGAN_CACHE"])
+
+
+def real_root():
+    """(root, split) of real test pictures under $ROIGAN_DATA, or the reason why there are none."""
+    place = os.environ.get("ROIGAN_DATA")
+    if not place:
+        return None, "ROIGAN_DATA is not set: real pictures are absent"
+    place = Path(place).expanduser()
+    for name, split in (("celeba64_thesis_crop/test", "test"), ("celeba64_thesis_crop_test.zip", "all")):
+        if (place / name).exists():
+            return (place / name, split), None
+    if place.is_dir() and not any(place.glob("*.zip")) or place.suffix == ".zip" and place.exists():
+        return (place, "all"), None
+    return None, f"ROIGAN_DATA={place} holds no celeba64_thesis_crop pictures"
+
+
+@pytest.fixture(scope="session")
+def real_images(cache):
+    """Up to 200 real pictures (n, 3, 64, 64) in [-1, 1]; skips with the reason where there are none."""
+    found, reason = real_root()
+    if found is None:
+        pytest.skip(reason)
+    from roigan_lib import open_dataset
+    root, split = found
+    return open_dataset("folder", split, size=64, root=root, limit=200)[:]
