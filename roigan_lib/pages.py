@@ -14,16 +14,18 @@ CSS = """
 :root { --ink: #1f2933; --soft: #5b6875; --line: #dde3e9; --link: #1460aa; --paper: #fff; --code: #f5f7f9; }
 body { color: var(--ink); background: var(--paper); font: 16px/1.6 system-ui, sans-serif; margin: 0; }
 main, nav { max-width: 54rem; margin: 0 auto; padding: 0 1rem; }
-nav { display: flex; justify-content: space-between; gap: 1rem; padding-top: .8rem; padding-bottom: .8rem; font-size: .9rem; }
+nav { display: flex; justify-content: space-between; gap: 1rem; padding-block: .8rem; font-size: .9rem; }
 a { color: var(--link); text-decoration: none; } a:hover { text-decoration: underline; }
-h1 { font-size: 1.9rem; line-height: 1.25; } h2 { margin-top: 2.2rem; } .anchor-link, .jp-InputPrompt, .prompt { display: none; }
+h1 { font-size: 1.9rem; line-height: 1.25; } h2 { margin-top: 2.2rem; } .anchor-link, .prompt { display: none; }
 pre { font: 13px/1.45 ui-monospace, monospace; overflow-x: auto; padding: .6rem .8rem; margin: .5rem 0; }
 .highlight pre, .highlight { background: var(--code); border-radius: 4px; } code { font-size: .9em; }
-img { max-width: 100%; height: auto; } .output_area, .jp-OutputArea-output { margin: .5rem 0; overflow-x: auto; }
-table { border-collapse: collapse; margin: 1rem 0; } th, td { border-bottom: 1px solid var(--line); padding: .3rem .7rem; text-align: left; }
+img { max-width: 100%; height: auto; } .output_area { margin: .5rem 0; overflow-x: auto; }
+table { border-collapse: collapse; margin: 1rem 0; }
+th, td { border-bottom: 1px solid var(--line); padding: .3rem .7rem; text-align: left; }
 blockquote { border-left: 4px solid #e0a33a; background: #fdf7ea; margin: 1rem 0; padding: .2rem 1rem; }
-.entry { display: grid; grid-template-columns: 11rem 1fr; gap: 1.2rem; padding: 1.1rem 0; border-top: 1px solid var(--line); }
-.entry img { width: 11rem; max-height: 8rem; object-fit: cover; object-position: top left; border-radius: 4px; }
+.entry { display: grid; grid-template-columns: 11rem 1fr; gap: 1.2rem; padding: 1.1rem 0; }
+.entry { border-top: 1px solid var(--line); }
+.entry img { width: 11rem; max-height: 8rem; object-fit: cover; object-position: top left; }
 .entry h2 { margin: 0; font-size: 1.15rem; } .entry p { margin: .3rem 0; } .soft { color: var(--soft); font-size: .88rem; }
 .failed { color: #b3261e; font-weight: 600; }
 @media (max-width: 40rem) { .entry { grid-template-columns: 1fr; } }
@@ -33,8 +35,8 @@ PAGE = """<!DOCTYPE html>
 <title>{title}</title><style>{css}</style></head>
 <body>{navigation}<main>{body}</main>{navigation}</body></html>
 """
-CODE_OR_MATH = re.compile(r"(```.*?```|~~~.*?~~~|`[^`\n]+`)|\$\$(.+?)\$\$|(?<![\\$])\$(?![\s$])([^$\n]*?[^\s\\$])\$(?!\d)",
-                          re.DOTALL)
+CODE_OR_MATH = re.compile(r"(```.*?```|~~~.*?~~~|`[^`\n]+`)|\$\$(.+?)\$\$"
+                          r"|(?<![\\$])\$(?![\s$])([^$\n]*?[^\s\\$])\$(?!\d)", re.DOTALL)
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -95,8 +97,8 @@ def _entry(stem, title, abstract, notebook, stamp_path):
     except (OSError, ValueError, KeyError):
         status = '<span class="failed">failed or unfinished</span>'
     picture = thumbnail(notebook)
-    picture = f'<a href="{stem}.html"><img alt="" src="data:image/png;base64,{picture}"></a>' if picture else "<span></span>"
-    return (f'<section class="entry">{picture}<div><h2><a href="{stem}.html">{html.escape(title)}</a></h2>'
+    image = f'<img alt="" src="data:image/png;base64,{picture}">' if picture else ""
+    return (f'<section class="entry"><a href="{stem}.html">{image}</a><div><h2><a href="{stem}.html">{html.escape(title)}</a></h2>'
             f'<p>{html.escape(abstract)}</p><p class="soft">{html.escape(stem)} · {status}</p></div></section>')
 
 
@@ -150,4 +152,5 @@ def _make_static(output):
     """A widget without a kernel: its picture if it left one, else a line that says where it lives."""
     output["data"].pop(WIDGET)
     if not any(kind.startswith("image/") or kind == "text/html" for kind in output["data"]):
-        output["data"] = {"text/html": "<p class='soft'>An interactive widget stands here: open the notebook to use it.</p>"}
+        note = "An interactive widget stands here: open the notebook to use it."
+        output["data"] = {"text/html": f"<p class='soft'>{note}</p>"}

@@ -66,7 +66,7 @@ def parameter_names(path):
             try:
                 tree = ast.parse("".join(cell["source"]))
             except SyntaxError as error:
-                raise RoiganError(f"The parameters cell of {Path(path).name} is not plain Python: {error.msg}.") from error
+                raise RoiganError(f"The parameters cell of {Path(path).name} is not Python: {error.msg}.") from error
             targets = [t for node in tree.body if isinstance(node, (ast.Assign, ast.AnnAssign))
                        for t in getattr(node, "targets", None) or [node.target]]
             return [t.id for t in targets if isinstance(t, ast.Name)]
@@ -167,6 +167,12 @@ def files_hash(folder):
     return hashlib.sha256("\n".join(rows).encode()).hexdigest() if rows else ""
 
 
+def _key(*inputs):
+    """A digest of what a notebook's results depend on; a path stands for the file's content."""
+    content = [hashlib.sha256(i.read_bytes()).hexdigest() if isinstance(i, Path) else i for i in inputs]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
 def _read_stamp(path):
     try:
         return json.loads(path.read_text())
@@ -216,11 +222,10 @@ def reproduce(profile="laptop", dataset="synthfaces", out=None, notebooks=None, 
         stamp_path, target = out / f"{source.stem}.json", out / source.name
         stamp = _read_stamp(stamp_path)
         if source in chosen:
-            inputs = [hashlib.sha256(source.read_bytes()).hexdigest(), library, values, made]
-            key = hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()
             line = f"[{chosen.index(source) + 1}/{len(chosen)}] {source.stem:<32}"
+            key = _key(source, library, values, made)
             lost = stamp.get("made") and not files_hash(checkpoints)
-            if not force and stamp.get("key") == key and is_complete(target) and not lost:
+            if stamp.get("key") == key and is_complete(target) and not lost and not force:
                 print(f"{line} done before", flush=True)
             else:
                 if sys.stdout.isatty():
@@ -237,7 +242,7 @@ def reproduce(profile="laptop", dataset="synthfaces", out=None, notebooks=None, 
                 stamp = {"key": key, "seconds": seconds, "made": after if after != before else stamp.get("made")}
                 _write_stamp(stamp_path, stamp)
                 print(f"{line} ok       {seconds:.1f} s", flush=True)
-        made = made + [stamp["made"]] if stamp.get("made") else made
+        made += [stamp["made"]] if stamp.get("made") else []
     from .pages import write_pages
     index = write_pages(out, series, f"{profile} · {dataset}")
     if failure:
@@ -250,7 +255,7 @@ def reproduce(profile="laptop", dataset="synthfaces", out=None, notebooks=None, 
 def add_arguments(parser):
     """Options of `python -m roigan_lib reproduce`."""
     parser.add_argument("--profile", default="laptop", help="smoke | laptop | thesis (default: laptop)")
-    parser.add_argument("--dataset", default="synthfaces", help="synthfaces | folder, with ROIGAN_DATA (default: synthfaces)")
+    parser.add_argument("--dataset", default="synthfaces", help="synthfaces | folder (default: synthfaces)")
     parser.add_argument("--out", help="folder for the result (default: build/<profile>-<dataset>)")
     parser.add_argument("--notebooks", help="folder of notebooks (default: the repository's)")
     parser.add_argument("--only", nargs="+", metavar="NN", help="run only notebooks whose names begin so, e.g. 03 08")

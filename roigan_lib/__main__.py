@@ -1,0 +1,138 @@
+"""The same work from a shell: python -m roigan_lib train | inpaint | compare | reproduce | bench."""
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+from .errors import RoiganError
+
+
+def _config_arguments(parser):
+    from .config import PROFILES, Config
+    parser.add_argument("--profile", default="laptop", help=f"one of {', '.join(PROFILES)} (default laptop)")
+    for f in fields(Config):
+        if f.name == "profile":
+            continue
+        parse = _boolean if f.type == "bool" else {"int": int, "float": float}.get(f.type, str)
+        parser.add_argument("--" + f.name.replace("_", "-"), dest=f.name, type=parse, default=argparse.SUPPRESS,
+                            metavar=f.name.upper(), help=f"default {f.default!r}")
+
+
+def _boolean(text):
+    if text.lower() in ("1", "true", "yes", "on"):
+        return True
+    if text.lower() in ("0", "false", "no", "off"):
+        return False
+    raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+
+
+def _train(args):
+    from .config import Config, load_config
+    from .training import train
+    given = {f.name: getattr(args, f.name) for f in fields(Config) if f.name != "profile" and hasattr(args, f.name)}
+    run = train(load_config(args.profile, **given), args.out, fresh=args.fresh)
+    state = "finished" if run.finished else "stopped, the same command goes on"
+    print(f"{state}: {run.folder / 'model.safetensors'} after {run.model.card['steps']} steps")
+
+
+def _inpaint(args):
+    import torch
+    from .data.folder import decode
+    from .masks import load_mask, sample_masks
+    from .models import load_model
+    from .plots import to_uint8
+    from PIL import Image
+    gan = load_model(args.model)
+    path = Path(args.image)
+    if not path.is_file():
+        raise RoiganError(f"There is no image {path}; give the path of a JPEG or PNG file.")
+    try:
+        pixels = decode(path.read_bytes(), crop=args.crop, size=gan.size)
+    except RoiganError:
+        raise
+    except Exception:
+        raise RoiganError(f"{path.name} cannot be read as an image; it is damaged or of another kind.") from None
+    image = torch.as_tensor(pixels)[None].float() / 127.5 - 1
+    mask = load_mask(args.mask, gan.size)[None] if args.mask else sample_masks("elliptic", 1, gan.size, seed=args.seed)
+    codes = None
+    if args.codes:
+        try:
+            codes = torch.tensor([float(c) for c in args.codes.split(",")])
+        except ValueError:
+            raise RoiganError(f"--codes {args.codes!r} is not a list of numbers such as 0.5,-1,0,…") from None
+    done = gan.inpaint(image, mask.reshape(1, 1, gan.size, gan.size), codes, args.seed)
+    Image.fromarray(to_uint8(done)[0]).save(args.out)
+    print(f"{args.out}: {gan.size}×{gan.size} pixels, model {gan.name}, seed {args.seed}")
+
+
+def _compare(args):
+    from . import telea
+    from .data import open_dataset
+    from .masks import sample_masks
+    from .metrics import compare
+    from .models import load_model
+    gan = load_model(args.model)
+    data = open_dataset(args.dataset, args.split, gan.size, args.root, args.crop, args.n)
+    masks = {f: sample_masks(f, len(data), gan.size, seed=args.seed) for f in args.families.split(",")}
+    table = compare({"roi-gan": gan, "telea": telea}, data[:], masks, dims=args.dims or None, seed=args.seed,
+                    data=data.name, split=args.split, progress=lambda s: print(s, file=sys.stderr))
+    print(table.to_markdown())
+    if args.rows:
+        table.save(args.rows)
+        print(f"{len(table)} rows in {args.rows}")
+
+
+def _bench(args):
+    from .masks import benchmark
+    for row in benchmark():
+        print("  ".join(f"{k} {v}" for k, v in row.items()))
+
+
+def main(argv=None) -> int:
+    """Run a command; returns its exit status, 2 for bad input (which is said in one sentence on stderr)."""
+    parser = argparse.ArgumentParser(prog="python -m roigan_lib", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    p = commands.add_parser("train", help="train, or go on with a run")
+    _config_arguments(p)
+    p.add_argument("--out", help="folder of the run (default runs/<profile>-<dataset>)")
+    p.add_argument("--fresh", action="store_true", help="forget an earlier checkpoint")
+    p.set_defaults(run=_train)
+    p = commands.add_parser("inpaint", help="redraw a region of one picture")
+    p.add_argument("image")
+    p.add_argument("--mask", help="PNG of any size, white = the region to fill (default: a random ellipse)")
+    p.add_argument("--model", default="synthfaces", help="shipped name or checkpoint (default synthfaces)")
+    p.add_argument("--crop", default="square", help="square | thesis | full | pixels")
+    p.add_argument("--codes", help="comma-separated slider values, then category indices")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--out", default="completed.png")
+    p.set_defaults(run=_inpaint)
+    p = commands.add_parser("compare", help="table of RoI-GAN and Telea on three mask families")
+    p.add_argument("--model", default="synthfaces")
+    p.add_argument("--dataset", default="synthfaces")
+    p.add_argument("--split", default="test")
+    p.add_argument("--root")
+    p.add_argument("--crop")
+    p.add_argument("--n", type=int, default=1000)
+    p.add_argument("--dims", type=int, default=0, help="Inception features for FID: 64, 192, 768 or 2048 (default none)")
+    p.add_argument("--families", default="elliptic,rectangular,mixed")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--rows", help="jsonl file to merge the rows into")
+    p.set_defaults(run=_compare)
+    from . import reproduce
+    p = commands.add_parser("reproduce", help="run the notebook series")
+    reproduce.add_arguments(p)
+    p.set_defaults(run=reproduce.run)
+    p = commands.add_parser("bench", help="masks per second beside scipy, one at a time")
+    p.set_defaults(run=_bench)
+    args = parser.parse_args(argv)
+    try:
+        return args.run(args) or 0
+    except RoiganError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""One configuration: frozen dataclasses, the reason behind each default, named profiles, and no silent typos."""
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields, replace
+
+from .errors import RoiganError
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What the networks look like. `recipe` names a bundle of choices; `thesis` follows chapter 3 to the letter."""
+
+    recipe: str = "improved"       # improved | thesis: see RECIPES; the literal recipe needs a GPU and many epochs
+    size: int = 64                 # image side in pixels, a power of two from 32 to 256 (thesis: 64)
+    width: float = 1.0             # multiplier on every decoder and discriminator width (thesis: 1)
+    encoder_width: float = 1.0     # the encoder costs little, so a narrow decoder can afford a wide encoder
+    n_noise: int = 146             # incompressible noise z0 ~ N(0, 1)
+    n_continuous: int = 10         # sliders c0 ~ U(-1, 1)
+    n_discrete: int = 10           # drop-downs c1, uniform categories
+    n_categories: int = 10         # values of each drop-down
+    residual: bool = True          # output = smooth fill + residual; False: instance norm, then tanh (3.5)
+    encoder_norm: bool = False     # instance norm in the encoder (3.5) erases the global colour of the face
+    unit_gain: bool = True         # (1 + gamma) and (1 + z1) in (3.8): a layer begins as the identity
+    equalized: bool = False        # equalized learning rate (3.20)
+    spectral: bool = True          # spectral norm in the discriminator; False: instance norm, as in figure 3.6
+    own_reader: bool = True        # Q has a trunk of its own and reads the hole; False: Q sits on D_main (3.6)
+
+    @property
+    def n_codes(self) -> int:
+        """Columns of a code row: continuous values, then one category index for each drop-down."""
+        return self.n_continuous + self.n_discrete
+
+
+RECIPES = {
+    "improved": {},
+    "thesis": dict(residual=False, encoder_norm=True, unit_gain=False, equalized=True, spectral=False,
+                   own_reader=False),
+}
+
+
+@dataclass(frozen=True)
+class Config(ModelConfig):
+    """Everything a run depends on: the model's fields and these."""
+
+    profile: str = "laptop"
+    dataset: str = "synthfaces"    # a name of roigan_lib.data.DATASETS
+    root: str | None = None        # folder or zip of images, for data sets made of files (else ROIGAN_DATA)
+    crop: str | None = None        # how a photograph becomes a square: see roigan_lib.data.folder
+    mask_family: str = "elliptic"  # the thesis trains on ellipses only and tests on all three families
+    steps: int = 3000              # generator updates
+    batch: int = 16                # larger batches do not learn faster per second on two cores
+    lr_g: float = 4e-4             # generator and Q; thesis 3e-4
+    lr_d: float = 4e-4             # discriminator; thesis 1e-4
+    beta1: float = 0.5             # Adam, as in DCGAN
+    beta2: float = 0.99            # a shorter memory than 0.999 suits short runs
+    decay: float = 0.3             # the learning rate falls linearly to 2 % over this last share of the run
+    ema: float = 0.999             # average of the generator's weights, the one that is shipped
+    flip: bool = True              # mirror half of the images
+    adversarial: float = 0.3       # weight of the hinge term (1.17) for the generator
+    matching: float = 1.0          # feature matching (3.11)
+    perceptual: float = 1.5        # perceptual loss (3.12)
+    perceptual_net: str = "factors"  # factors (ships with the kit) | vgg16 | vgg11_bn | none
+    perceptual_weights: str | None = None  # local file with the VGG weights, where nothing can be downloaded
+    l1_hole: float = 2.0           # L1 inside the hole, only where the codes were read from the image (path A)
+    l1_outside: float = 3.0        # L1 outside the hole: keeps the raw output continuous across the border
+    variation: float = 0.1         # total variation across the region (2.10); thesis 0.5
+    kl: float = 0.05               # VAE loss (1.6) on the global style; thesis 0.5
+    info: float = 0.5              # info loss (3.17): codes drawn from the prior must be read back
+    prior: float = 1.0             # codes read from images must follow the prior (improved recipe)
+    code_noise: float = 0.15       # noise on codes read from images, so that a slider moves smoothly
+    path_b: float = 0.5            # share of the batch whose codes come from the prior
+    penalty: float = 0.0           # gradient penalty (3.10); thesis 5, spectral norm makes it unnecessary
+    zero: float = 1e-4             # zero concentrator (3.13)
+    precision: str = "fp32"        # fp32 | bf16
+    seed: int = 0
+    log_every: int = 20
+    grid_every: int = 500
+    checkpoint_every: int = 250
+    stop_after_minutes: float = 0.0  # 0: never; otherwise the run saves and stops, and a later one goes on
+
+    def model(self) -> ModelConfig:
+        """The part of the configuration that fixes the architecture."""
+        return ModelConfig(**{f.name: getattr(self, f.name) for f in fields(ModelConfig)})
+
+    def hash(self) -> str:
+        """Twelve hex digits that name this configuration in rows and checkpoints."""
+        text = json.dumps({k: v for k, v in asdict(self).items() if k not in _NOT_HASHED}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def describe(self) -> str:
+        """One line per field that differs from the profile's class default: `name = value (default …)`."""
+        lines = [f"  {f.name} = {getattr(self, f.name)!r}  (default {f.default!r})" for f in fields(self)
+                 if getattr(self, f.name) != f.default]
+        return "\n".join([f"config {self.hash()}, profile {self.profile}"] + lines)
+
+
+_NOT_HASHED = ("root", "perceptual_weights", "stop_after_minutes", "log_every", "grid_every", "checkpoint_every")
+THESIS_TRAINING = dict(lr_g=3e-4, lr_d=1e-4, beta2=0.999, decay=0.0, adversarial=1.0, matching=1.0, perceptual=5.0,
+                       perceptual_net="vgg16", l1_hole=0.0, l1_outside=0.0, variation=0.5, kl=0.5, info=0.5,
+                       prior=0.0, code_noise=0.0, path_b=1.0, penalty=5.0, zero=1e-4)
+_SMALL = dict(n_noise=32, n_discrete=3, n_categories=4)
+PROFILES = {
+    "smoke": dict(_SMALL, width=0.125, encoder_width=0.5, steps=12, batch=4, log_every=2, grid_every=6,
+                  checkpoint_every=6),
+    "laptop": dict(_SMALL, width=0.5, encoder_width=3.0),
+    "thesis": dict(recipe="thesis", width=1.0, encoder_width=1.0, steps=500_000, batch=32, **THESIS_TRAINING),
+}
+
+
+def _suggest(word, known):
+    close = difflib.get_close_matches(str(word), list(known), n=1)
+    return f"did you mean {close[0]!r}? " if close else ""
+
+
+def load_config(profile: str = "laptop", **overrides) -> Config:
+    """The configuration of a profile, with overrides.
+
+    Args: profile: smoke | laptop | thesis. overrides: any field of Config, by name; `recipe="thesis"` also brings
+    the architecture and, unless overridden, the losses of chapter 3.
+    Raises RoiganError for an unknown profile, an unknown field or a value that cannot work.
+    """
+    if profile not in PROFILES:
+        raise RoiganError(f"There is no profile {profile!r}; {_suggest(profile, PROFILES)}choose one of "
+                          f"{', '.join(PROFILES)}.")
+    known = {f.name for f in fields(Config)} - {"profile"}
+    for name in overrides:
+        if name not in known:
+            raise RoiganError(f"There is no parameter {name!r}; {_suggest(name, known)}`python -m roigan_lib train "
+                              f"--help` lists them all.")
+    values = dict(PROFILES[profile])
+    recipe = overrides.get("recipe", values.get("recipe", "improved"))
+    if recipe not in RECIPES:
+        raise RoiganError(f"There is no recipe {recipe!r}; choose one of {', '.join(RECIPES)}.")
+    values |= RECIPES[recipe]
+    if recipe == "thesis" and profile != "thesis":
+        values |= THESIS_TRAINING
+    cfg = replace(Config(), profile=profile, **(values | overrides))
+    _check(cfg)
+    return cfg
+
+
+def _check(cfg: Config) -> None:
+    if cfg.size not in (32, 64, 128, 256):
+        raise RoiganError(f"size is {cfg.size}; the networks take 32, 64, 128 or 256 pixels.")
+    for name in ("width", "encoder_width", "steps", "batch", "lr_g", "lr_d", "log_every", "grid_every",
+                 "checkpoint_every", "n_continuous", "n_categories"):
+        if getattr(cfg, name) <= 0:
+            raise RoiganError(f"{name} is {getattr(cfg, name)}; it has to be greater than 0.")
+    for name in ("path_b", "decay", "ema"):
+        if not 0 <= getattr(cfg, name) <= 1:
+            raise RoiganError(f"{name} is {getattr(cfg, name)}; it has to lie between 0 and 1.")
+    if cfg.precision not in ("fp32", "bf16"):
+        raise RoiganError(f"precision is {cfg.precision!r}; choose fp32 or bf16.")
+    if cfg.perceptual_net not in ("factors", "vgg16", "vgg11_bn", "none"):
+        raise RoiganError(f"perceptual_net is {cfg.perceptual_net!r}; choose factors, vgg16, vgg11_bn or none.")

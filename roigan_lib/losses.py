@@ -1,0 +1,177 @@
+"""The losses of thesis 3.7, one function an equation, and the two that the improved recipe adds.
+
+Conventions: images (n, 3, H, W) in [-1, 1]; masks (n, 1, H, W), 1 = the region; scores (n, s); a loss is a scalar to
+be minimized, also where the thesis writes a quantity to be maximized.
+"""
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .errors import RoiganError
+
+
+def complete(raw, images, masks):
+    """Completed image (3.9): RoI · x_g + (1 − RoI) · x_r."""
+    return masks * raw + (1 - masks) * images
+
+
+def hinge_discriminator(real, fake):
+    """Hinge loss of the discriminator (1.17): E max(0, 1 − D(x)) + E max(0, 1 + D(G))."""
+    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+
+
+def hinge_generator(fake):
+    """Hinge loss of the generator (1.17): −E D(G)."""
+    return -fake.mean()
+
+
+def gradient_penalty(discriminator, real, completed, masks, alpha, inside=True):
+    """Gradient penalty (3.10) at t = α x_r + (1 − α) x_c: E (‖M · ∇D(t)‖₂ − 1)².
+
+    The thesis' text limits the gradient inside RoI (`inside=True`, M = RoI, the default), its formula prints
+    M = 1 − RoI (`inside=False`). D is the mean of the scores: the gradient of their sum grows with their number.
+    alpha (n, 1, 1, 1) in [0, 1].
+    """
+    t = (alpha * real + (1 - alpha) * completed).detach().requires_grad_()
+    score = discriminator(t, masks)[0].mean(1).sum()
+    (gradient,) = torch.autograd.grad(score, t, create_graph=True)
+    gradient = gradient * (masks if inside else 1 - masks)
+    return ((gradient.flatten(1).norm(dim=1) - 1) ** 2).mean()
+
+
+def feature_matching(real_maps, fake_maps):
+    """Feature matching (3.11): mean absolute difference of D's LeakyReLU maps, summed over the layers."""
+    return sum((r.detach() - f).abs().mean() for r, f in zip(real_maps, fake_maps))
+
+
+def perceptual(net, real_maps, images):
+    """One term of the perceptual loss (3.12): Σ_l E |V_l(x_r) − V_l(images)|, with V_l(x_r) given."""
+    return sum((r - f).abs().mean() for r, f in zip(real_maps, net(images)))
+
+
+def zero_concentrator(real):
+    """Zero concentrator (3.13): the mean squared score of real images."""
+    return (real ** 2).mean()
+
+
+def info_continuous(codes, mean, logvar):
+    """−L_con (3.15): negative log-likelihood of codes (n, L_c) under N(μ, σ²), mean over codes.
+
+    Printed (3.15) has (c − μ)/σ², which is unbounded in both directions and no likelihood; the square is meant.
+    """
+    return (0.5 * (codes - mean) ** 2 * torch.exp(-logvar) + 0.5 * logvar + 0.5 * math.log(2 * math.pi)).mean()
+
+
+def info_discrete(indices, logits):
+    """−L_dis (3.16): cross entropy of categories (n, L_d) under logits (n, L_d, k), mean over the variables."""
+    if logits.shape[1] == 0:
+        return logits.sum()
+    return F.cross_entropy(logits.flatten(0, 1), indices.long().flatten())
+
+
+def kl_style(mean, logvar):
+    """VAE loss (1.6): KL of N(μ, σ²) from N(0, 1), mean over the style vector."""
+    return 0.5 * (mean ** 2 + logvar.exp() - 1 - logvar).mean()
+
+
+def total_variation(completed, masks):
+    """Total variation (2.10) over pixel pairs of which at least one lies in the region, mean per such pair."""
+    dx = (completed[..., 1:] - completed[..., :-1]).abs()
+    dy = (completed[..., 1:, :] - completed[..., :-1, :]).abs()
+    wx, wy = torch.maximum(masks[..., 1:], masks[..., :-1]), torch.maximum(masks[..., 1:, :], masks[..., :-1, :])
+    return ((dx * wx).sum() + (dy * wy).sum()) / (3 * (wx.sum() + wy.sum())).clamp_min(1)
+
+
+def masked_l1(a, b, weights):
+    """Mean absolute difference over the pixels where weights (n, 1, H, W) is 1."""
+    return ((a - b).abs() * weights).sum() / (3 * weights.sum()).clamp_min(1)
+
+
+def match_uniform(codes):
+    """How far a sample of codes (n, L_c) is from independent U(−1, 1): squared 1-D Wasserstein distance + correlation.
+
+    Sorting gives the Wasserstein distance in one dimension exactly; the aggregated posterior follows the prior, as
+    in Wasserstein autoencoders (Tolstikhin et al. 2018), so no single code is pushed towards saying nothing.
+    """
+    n = len(codes)
+    quantiles = (torch.arange(n, device=codes.device, dtype=codes.dtype) + 0.5) / n * 2 - 1
+    distance = ((codes.sort(0).values - quantiles[:, None]) ** 2).mean()
+    centred = codes - codes.mean(0)
+    covariance = centred.T @ centred / n * 3                        # U(−1, 1) has variance 1/3
+    off = covariance - torch.diag(torch.diagonal(covariance))
+    return distance + 0.1 * (off ** 2).mean()
+
+
+def match_categories(probabilities):
+    """log k − H(mean p): how unevenly the categories of a sample are used; probabilities (n, L_d, k)."""
+    if probabilities.shape[1] == 0:
+        return probabilities.sum()
+    mean = probabilities.mean(0).clamp_min(1e-6)
+    return (math.log(mean.shape[-1]) + (mean * mean.log()).sum(-1)).mean()
+
+
+class PerceptualNet(nn.Module):
+    """Frozen feature maps V_l for (3.12): forward(images in [-1, 1]) -> list of maps.
+
+    name: `factors`, the kit's own network that reads synthfaces' factors (ships with the kit); `vgg16`, as in the
+    thesis (torchvision's ImageNet weights, ReLU 1_2, 2_2, 3_3; downloaded once); `vgg11_bn`, a lighter relative
+    (ReLU 1_1, 2_1, 3_2). weights: a local .pth or .npz with torchvision's key names, instead of a download.
+    Raises RoiganError where the weights cannot be had or do not fit.
+    """
+
+    TAPS = {"vgg16": (3, 8, 15), "vgg11_bn": (2, 6, 13)}
+
+    def __init__(self, name, weights=None):
+        super().__init__()
+        self.name = name
+        if name == "factors":
+            from .models.factor_net import load_factor_net
+            self.net = load_factor_net()
+        else:
+            self.net = self._vgg(name, weights)
+            self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
+            self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
+        self.eval().requires_grad_(False)
+        self.to(memory_format=torch.channels_last)
+
+    def _vgg(self, name, weights):
+        import torchvision
+        make = getattr(torchvision.models, name)
+        last = self.TAPS[name][-1]
+        if weights is None:
+            try:
+                return make(weights="DEFAULT").features[:last + 1]
+            except Exception as error:  # any of a dozen network errors
+                raise RoiganError(f"The weights of {name} could not be downloaded ({type(error).__name__}); give a "
+                                  f"local file with perceptual_weights=…, or use perceptual_net='factors'.") from None
+        path = Path(weights)
+        if not path.is_file():
+            raise RoiganError(f"There is no weight file {path}; perceptual_weights takes a .pth or .npz of {name}.")
+        net = make(weights=None).features[:last + 1]
+        if path.suffix == ".npz":
+            import numpy as np
+            state = {k: torch.from_numpy(v.astype("float32")) for k, v in np.load(path).items()}
+        else:
+            state = torch.load(path, weights_only=True, map_location="cpu")
+        state = {k.removeprefix("features."): v for k, v in state.items()}
+        missing = [k for k in net.state_dict() if k not in state and not k.endswith("num_batches_tracked")]
+        if missing:
+            raise RoiganError(f"{path.name} does not hold {name}: it lacks {missing[0]!r} and {len(missing) - 1} more.")
+        net.load_state_dict({k: v for k, v in state.items() if k in net.state_dict()}, strict=False)
+        return net
+
+    def forward(self, images):
+        images = images.contiguous(memory_format=torch.channels_last)
+        if self.name == "factors":
+            return self.net.maps(images)
+        y, maps = (images.clamp(-1, 1) * 0.5 + 0.5 - self.mean) / self.std, []
+        for i, layer in enumerate(self.net):
+            y = layer(y) if not isinstance(layer, nn.ReLU) else F.relu(y)
+            if i in self.TAPS[self.name]:
+                maps.append(y)
+        return maps

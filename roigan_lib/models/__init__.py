@@ -1,0 +1,196 @@
+"""The networks, and `load_model`, which turns a checkpoint into something that inpaints."""
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+
+from ..config import ModelConfig
+from ..errors import RoiganError
+from .. import masks as _masks
+from .discriminator import Discriminator, Reader
+from .generator import Generator, pyramid_fill
+
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+
+__all__ = ["Discriminator", "Generator", "Reader", "RoIGAN", "load_model", "pyramid_fill", "save_model", "shipped"]
+
+
+class RoIGAN:
+    """A trained generator with its codes: `inpaint`, `generate`, `sample_codes`.
+
+    Attributes: size (pixels), n_continuous, n_discrete, n_categories, n_noise, name, checkpoint_hash (12 hex digits),
+    card (what is known of the training), generator (the torch module).
+    """
+
+    def __init__(self, generator: Generator, name="untitled", checkpoint_hash=None, card=None):
+        cfg = generator.cfg
+        self.generator = generator.eval().requires_grad_(False)
+        self.config, self.name, self.card = cfg, name, card or {}
+        self.size, self.n_noise = cfg.size, cfg.n_noise
+        self.n_continuous, self.n_discrete, self.n_categories = cfg.n_continuous, cfg.n_discrete, cfg.n_categories
+        self.checkpoint_hash = checkpoint_hash or _state_hash(generator.state_dict())
+        self._last = (None, None)
+
+    @property
+    def device(self):
+        """Where the weights lie."""
+        return next(self.generator.parameters()).device
+
+    def to(self, device):
+        """Move to a device; returns self."""
+        self.generator.to(device)
+        self._last = (None, None)
+        return self
+
+    def sample_codes(self, n: int, seed: int = 0) -> torch.Tensor:
+        """n code rows from the prior, (n, n_continuous + n_discrete): U(−1, 1), then category indices."""
+        return sample_codes(self.config, n, torch.Generator().manual_seed(seed))
+
+    def generate(self, images, masks, codes=None, seed: int = 0) -> torch.Tensor:
+        """The raw output of the generator for the whole frame, (n, 3, S, S), clamped to [-1, 1].
+
+        images (n, 3, S, S) in [-1, 1]; masks (n, 1, S, S) or one mask for all, 1 = the region to fill; codes
+        (n, n_codes) or one row for all, None draws them from the prior with `seed`, which also fixes the noise z0.
+        Raises RoiganError for anything else.
+        """
+        images, masks = _masks.check_pair(images, masks)
+        if images.shape[-1] != self.size or images.shape[-2] != self.size:
+            raise RoiganError(f"This model works at {self.size}×{self.size} pixels and the images have "
+                              f"{images.shape[-1]}×{images.shape[-2]}; resize them first.")
+        n = len(images)
+        codes = self.sample_codes(n, seed) if codes is None else self._check_codes(codes, n)
+        noise = torch.randn(n, self.n_noise, generator=torch.Generator().manual_seed(seed + 1_000_003))
+        out = []
+        with torch.inference_mode():
+            for i in range(0, n, 32):
+                part = slice(i, i + 32)
+                x, m = images[part].to(self.device), masks[part].to(self.device)
+                f = self._features(x, m, cache=n <= 16)
+                z = self.generator.join_codes(codes[part].to(self.device), noise[part].to(self.device))
+                out.append(self.generator.decode(f, m, z).clamp(-1, 1).cpu())
+        return torch.cat(out).clone()
+
+    def inpaint(self, images, masks, codes=None, seed: int = 0) -> torch.Tensor:
+        """Completed images (3.9), (n, 3, S, S): new content inside the region, outside it the input bit for bit.
+
+        Arguments and errors as in `generate`.
+        """
+        images, masks = _masks.check_pair(images, masks)
+        return torch.where(masks > 0.5, self.generate(images, masks, codes, seed), images.cpu())
+
+    def _features(self, x, m, cache):
+        """Encoder maps and mask windows do not depend on the sliders: a slider move reuses the last ones."""
+        if not cache:
+            return self.generator.features_of(x, m)
+        key = hashlib.sha1(x.cpu().numpy().tobytes() + m.cpu().numpy().tobytes()).digest()
+        if self._last[0] != key:
+            self._last = (key, self.generator.features_of(x, m))
+        return self._last[1]
+
+    def _check_codes(self, codes, n):
+        codes = torch.as_tensor(codes, dtype=torch.float32)
+        if codes.ndim == 1:
+            codes = codes[None]
+        if codes.ndim != 2 or codes.shape[1] != self.config.n_codes or len(codes) not in (1, n):
+            raise RoiganError(f"codes have shape {tuple(codes.shape)}; this model takes ({n}, {self.config.n_codes}): "
+                              f"{self.n_continuous} values in [-1, 1], then {self.n_discrete} category indices.")
+        if not torch.isfinite(codes).all():
+            raise RoiganError("codes hold NaN or infinite values; give numbers from -1 to 1.")
+        index = codes[:, self.n_continuous:]
+        if index.numel() and (index.min() < 0 or index.max() >= self.n_categories or (index != index.round()).any()):
+            raise RoiganError(f"a category index is outside 0 … {self.n_categories - 1} or not whole; the last "
+                              f"{self.n_discrete} columns of codes name categories.")
+        return codes.expand(n, -1)
+
+
+def sample_codes(cfg, n, generator):
+    """n code rows from the prior of cfg, drawn with a CPU torch.Generator: (n, n_codes)."""
+    c0 = torch.rand(n, cfg.n_continuous, generator=generator) * 2 - 1
+    c1 = torch.randint(0, cfg.n_categories, (n, cfg.n_discrete), generator=generator)
+    return torch.cat([c0, c1.float()], 1)
+
+
+def _state_hash(state):
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        digest.update(key.encode() + state[key].detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def shipped() -> list[str]:
+    """Names of the checkpoints that come with the kit."""
+    return sorted(p.stem for p in WEIGHTS.glob("*.safetensors") if p.stem != "factor_net")
+
+
+def save_model(state, cfg, path, card=None) -> Path:
+    """Write generator weights as float16 safetensors, with the architecture and a card in the header."""
+    from safetensors.torch import save_file
+    path = Path(path)
+    header = {"format": "roigan-1", "config": json.dumps(dataclasses.asdict(cfg)), "card": json.dumps(card or {})}
+    tensors = {k: v.detach().cpu().half().contiguous() for k, v in state.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    save_file(tensors, temporary, metadata=header)
+    temporary.replace(path)
+    return path
+
+
+def load_model(name_or_path="synthfaces", device: str = "cpu") -> RoIGAN:
+    """A model that inpaints, from a shipped name, a .safetensors file or a training checkpoint (.pt).
+
+    Weights load without executing code. Raises RoiganError for an unknown name, a missing, broken or foreign file
+    and for weights of another architecture.
+    """
+    path = Path(str(name_or_path))
+    if not path.suffix and not path.exists():
+        path = WEIGHTS / f"{path.name}.safetensors"
+        if not path.is_file():
+            raise RoiganError(f"There is no shipped model {str(name_or_path)!r}; shipped are "
+                              f"{', '.join(shipped()) or 'none yet'}, or give the path of a checkpoint.")
+    if path.is_dir() and (path / "model.safetensors").is_file():
+        path = path / "model.safetensors"
+    if not path.is_file():
+        raise RoiganError(f"There is no checkpoint {path}; train one with `python -m roigan_lib train`.")
+    state, config, card = _read_safetensors(path) if path.suffix == ".safetensors" else _read_checkpoint(path)
+    try:
+        known = {f.name for f in dataclasses.fields(ModelConfig)}
+        generator = Generator(ModelConfig(**{k: v for k, v in config.items() if k in known}))
+        generator.load_state_dict({k: v.float() for k, v in state.items()})
+    except Exception:
+        raise RoiganError(f"{path.name} holds weights of another architecture than its header says; it may come from "
+                          f"another version of the kit: train it again or use a shipped model.") from None
+    generator.to(memory_format=torch.channels_last)
+    name = path.parent.name if path.stem in ("model", "checkpoint") else path.stem
+    return RoIGAN(generator, name=name, card=card).to(device)
+
+
+def _read_safetensors(path):
+    from safetensors import safe_open
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            if header.get("format") != "roigan-1":
+                raise RoiganError(f"{path.name} is a safetensors file, but not a generator of this kit.")
+            return ({k: file.get_tensor(k) for k in file.keys()}, json.loads(header["config"]),
+                    json.loads(header["card"]))
+    except RoiganError:
+        raise
+    except Exception:
+        raise RoiganError(f"{path.name} is damaged or no safetensors file; copy or train it again.") from None
+
+
+def _read_checkpoint(path):
+    try:
+        data = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception:
+        raise RoiganError(f"{path.name} cannot be read as a checkpoint: it is damaged, cut short, or holds more than "
+                          f"plain weights.") from None
+    if isinstance(data, dict) and {"model", "epoch"} <= data.keys():
+        raise RoiganError(f"{path.name} has the layout of the author's release, which this version does not load.")
+    if not isinstance(data, dict) or data.get("format") != "roigan-train-1":
+        raise RoiganError(f"{path.name} is not a training checkpoint of this kit.")
+    return data["ema"], data["config"], {"steps": data["step"]}

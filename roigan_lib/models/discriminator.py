@@ -1,0 +1,118 @@
+"""The discriminator with its local and global heads and the Q network (thesis 3.6, figure 3.6)."""
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+from .generator import scaled
+from .layers import SLOPE, conv, linear
+
+DOWN = (128, 64, 32, 16)                   # widths of the halving layers, from 16×16 outwards
+
+
+class CodeHead(nn.Module):
+    """μ (n, n_continuous), log σ² (n, n_continuous) and logits (n, n_discrete, n_categories) from a feature vector."""
+
+    def __init__(self, n_in, cfg):
+        super().__init__()
+        self.cfg = cfg
+        self.mean = linear(n_in, cfg.n_continuous)
+        self.logvar = linear(n_in, cfg.n_continuous)
+        self.logits = linear(n_in, cfg.n_discrete * cfg.n_categories) if cfg.n_discrete else None
+
+    def forward(self, y):
+        shape = (len(y), self.cfg.n_discrete, self.cfg.n_categories)
+        logits = self.logits(y).view(shape) if self.logits is not None else y.new_zeros(shape)
+        return self.mean(y), self.logvar(y).clamp(-6, 3), logits
+
+
+class Discriminator(nn.Module):
+    """D(x, RoI): 25 local scores and a global one; D also returns its LeakyReLU maps for feature matching (3.11).
+
+    forward(images, masks) -> scores (n, 26), list of 4 or more feature maps. Only the layers before 16×16 halve the
+    resolution (thesis 3.6: 64 → 32 → 16), three unpadded 4×4 convolutions follow: 16 → 13 → 10 → 7.
+    """
+
+    def __init__(self, cfg):
+        super().__init__()
+        n_down = cfg.size.bit_length() - 5
+        w = [scaled(c, cfg.width) for c in DOWN[:n_down][::-1] + (256, 512, 256)]
+        norm = spectral_norm if cfg.spectral else (lambda layer: layer)
+        self.instance = not cfg.spectral
+        layers, c = [], 4
+        for i, c_out in enumerate(w):
+            down = i < n_down
+            layer = conv(c, c_out, 4, 2 if down else 1, 1 if down else 0, bias=cfg.spectral, equalized=cfg.equalized)
+            layers.append(norm(layer))
+            c = c_out
+        self.main = nn.ModuleList(layers)
+        middle = scaled(128, cfg.width)
+        self.local_head = norm(conv(c, 1, 3, equalized=cfg.equalized))
+        self.global_head = nn.ModuleList([norm(conv(c, middle, 4, equalized=cfg.equalized)),
+                                          norm(conv(middle, 1, 4, equalized=cfg.equalized))])
+        self.q = None if cfg.own_reader else QNetwork(c, cfg)
+
+    def maps(self, images, masks):
+        """The LeakyReLU maps of D_main, the last one (n, 256·w, 7, 7)."""
+        y = torch.cat([images, masks], 1).contiguous(memory_format=torch.channels_last)
+        out = []
+        for i, layer in enumerate(self.main):
+            y = layer(y)
+            if self.instance and i > 0:
+                y = F.instance_norm(y)
+            y = F.leaky_relu(y, SLOPE)
+            out.append(y)
+        return out
+
+    def forward(self, images, masks):
+        maps = self.maps(images, masks)
+        local = self.local_head(maps[-1]).flatten(1)  # (n, 25)
+        whole = self.global_head[1](F.leaky_relu(self.global_head[0](maps[-1]), SLOPE)).flatten(1)  # (n, 1)
+        return torch.cat([local, whole], 1).float(), maps
+
+
+class QNetwork(nn.Module):
+    """Q(c | x) on D_main's last map (thesis 3.6): two 4×4 convolutions, then the code head. (n, c, 7, 7) -> codes."""
+
+    def __init__(self, c_in, cfg):
+        super().__init__()
+        a, b = scaled(128, cfg.width), scaled(64, cfg.width)
+        self.first, self.second = conv(c_in, a, 4, equalized=cfg.equalized), conv(a, b, 4, equalized=cfg.equalized)
+        self.head = CodeHead(b, cfg)
+
+    def forward(self, last_map):
+        y = F.leaky_relu(F.instance_norm(self.first(last_map)), SLOPE)
+        return self.head(F.leaky_relu(self.second(y), SLOPE).flatten(1).float())
+
+
+class Reader(nn.Module):
+    """Q(c | x) with a trunk of its own (improved recipe): reads the codes of the content inside the region.
+
+    forward(images, masks, fill): all (n, ·, S, S) -> μ, log σ², logits as in CodeHead. It sees what the hole holds
+    beyond its smooth fill, so the codes say what the surroundings cannot.
+    """
+
+    def __init__(self, cfg):
+        super().__init__()
+        wide = max(0.125, min(1.0, cfg.width))
+        w = [scaled(c, wide) for c in (48, 96, 128, 192)]
+        strides = [2] * 4
+        if cfg.size > 64:
+            extra = cfg.size.bit_length() - 7
+            w, strides = [w[0]] * extra + w, [2] * extra + strides
+        cs = [7] + w
+        self.layers = nn.ModuleList(conv(a, b, 4, 2, 1) for a, b in zip(cs, cs[1:]))
+        side = cfg.size >> len(w)
+        self.dense = linear(w[-1] * side * side, scaled(256, wide))
+        self.head = CodeHead(scaled(256, wide), cfg)
+        for layer in self.layers:
+            nn.init.kaiming_normal_(layer.weight, a=SLOPE)
+
+    def forward(self, images, masks, fill):
+        y = torch.cat([(images - fill) * masks, images, masks], 1).contiguous(memory_format=torch.channels_last)
+        for layer in self.layers:
+            y = F.leaky_relu(layer(y), SLOPE)
+        y = F.leaky_relu(self.dense(y.flatten(1)), SLOPE)
+        return self.head(y.float())

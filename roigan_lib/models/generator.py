@@ -1,0 +1,123 @@
+"""The generator (thesis 3.5, figure 3.5): gated encoder, style vector, upsample blocks with denormalization."""
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .layers import SLOPE, GatedConv, MaskWindows, UpsampleBlock, conv, linear
+
+ENCODER = (128, 64, 32, 16, 8, 8, 8)       # widths from the 2×2 bottleneck outwards
+DECODER = (100, 64, 64, 64, 32, 16)        # widths from 8×8 outwards
+TABLE_FROM = 32                            # below this side a plain convolution beats the table
+
+
+def scaled(channels: int, width: float) -> int:
+    """A width multiplier applied to a channel count: a multiple of 4, at least 4."""
+    return max(4, int(round(channels * width / 4)) * 4)
+
+
+def pyramid_fill(images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """Fill the hole smoothly from its surroundings (push-pull): the start that the residual generator improves on.
+
+    images (n, 3, S, S), masks (n, 1, S, S), 1 = hole -> (n, 3, S, S), equal to the images outside the hole.
+    """
+    keep = 1 - masks
+    levels, x, k = [], images * keep, keep
+    while x.shape[-1] > 1:
+        levels.append((x, k))
+        x, k = F.avg_pool2d(x, 2), F.avg_pool2d(k, 2)
+    fill = x / k.clamp_min(1e-6)
+    for x, k in reversed(levels):
+        up = F.interpolate(fill, scale_factor=2, mode="bilinear", align_corners=False)
+        fill = x + (1 - k) * up
+    return fill
+
+
+class Generator(nn.Module):
+    """G(z | x, RoI): redraws the image, with new content inside the region.
+
+    forward(images, masks, z): images (n, 3, S, S) in [-1, 1], masks (n, 1, S, S) in {0, 1}, z (n, z_dim) from
+    `join_codes` -> raw output (n, 3, S, S), mean and log-variance of the global style (n, 256·w) for (1.6).
+    What lies under the mask never enters: the input is x · (1 − RoI).
+    """
+
+    def __init__(self, cfg):
+        super().__init__()
+        self.cfg = cfg
+        levels = cfg.size.bit_length() - 2                          # 64 px: 5 gated convolutions down to 2×2
+        e = [scaled(c, cfg.encoder_width) for c in ENCODER[:levels]]
+        if cfg.encoder_width > 1:
+            e = [min(c, scaled(128, max(1.0, cfg.width))) for c in e]
+        d = [scaled(c, cfg.width) for c in DECODER[:levels - 1]]
+        hidden, style = scaled(128, cfg.width), scaled(256, cfg.width)
+        self.style_dim = style
+        self.z_dim = cfg.n_noise + cfg.n_continuous + cfg.n_discrete * cfg.n_categories
+        eq = cfg.equalized
+        c_image = 7 if cfg.residual else 4                          # masked image, mask and, with it, the fill
+        self.encoder = nn.ModuleList(
+            GatedConv(c_in, c_out, cfg.encoder_norm, eq) for c_in, c_out in zip([c_image] + e[::-1], e[::-1]))
+        self.mean = linear(4 * e[0], style, eq)
+        self.logvar = linear(4 * e[0], style, eq)
+        self.dense = nn.ModuleList(linear(n, style, eq) for n in (self.z_dim, style, style))
+        c_in = [style // 16 + e[1]] + [d_i + e_i for d_i, e_i in zip(d, e[2:])]
+        self.blocks = nn.ModuleList(UpsampleBlock(a, b, hidden, style, cfg) for a, b in zip(c_in, d))
+        self.to_rgb = conv(d[-1] + (c_image if cfg.residual else 0), 3, 3, 1, 1, equalized=eq)
+        if not eq:
+            self._initialise()
+
+    def _initialise(self):
+        nn.init.normal_(self.to_rgb.weight, std=0.01)
+        nn.init.zeros_(self.to_rgb.bias)
+        for module in self.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)) and module is not self.to_rgb and module.weight.shape[0] > 4:
+                if not getattr(module, "bias", None) is None:
+                    nn.init.zeros_(module.bias)
+        for block in self.blocks:
+            for layer in (block.conv_left, block.conv_right, block.conv_last):
+                nn.init.kaiming_normal_(layer.weight, a=SLOPE)
+        for layer in self.dense:
+            nn.init.kaiming_normal_(layer.weight, a=SLOPE)
+        for layer in self.encoder:
+            nn.init.kaiming_normal_(layer.both.weight, a=SLOPE)
+
+    def join_codes(self, codes, noise):
+        """(z0, c0, one-hot c1) side by side: codes (n, n_codes), noise (n, n_noise) -> (n, z_dim)."""
+        cfg = self.cfg
+        c0, c1 = codes[:, :cfg.n_continuous], codes[:, cfg.n_continuous:].long()
+        hot = F.one_hot(c1, cfg.n_categories).flatten(1).to(codes.dtype)
+        return torch.cat([noise, c0, hot], 1)
+
+    def features_of(self, images, masks):
+        """What the sliders cannot change: encoder maps, style (mean, logvar), fill and mask windows of the input."""
+        x = images * (1 - masks)
+        fill = pyramid_fill(images, masks) if self.cfg.residual else None
+        seen = torch.cat([x, masks] + ([fill] if fill is not None else []), 1)
+        seen = seen.contiguous(memory_format=torch.channels_last)
+        maps, y = [], seen
+        for layer in self.encoder:
+            y = layer(y)
+            maps.append(y)
+        flat = maps[-1].flatten(1)
+        mean, logvar = self.mean(flat), self.logvar(flat).clamp(-8, 8)
+        with torch.no_grad():
+            windows = {s: MaskWindows(masks, s) for s in (8 << i for i in range(len(self.blocks))) if s >= TABLE_FROM}
+        return dict(maps=maps, mean=mean, logvar=logvar, fill=fill, seen=seen, windows=windows)
+
+    def decode(self, f, masks, z):
+        """Redraw from features_of(images, masks) and z (n, z_dim): raw output (n, 3, S, S)."""
+        for layer in self.dense:
+            z = F.leaky_relu(layer(z), SLOPE)                       # (n, style)
+        w = z * torch.exp(0.5 * f["logvar"]) + f["mean"]            # σZ + μ
+        y = F.pixel_shuffle(w[:, :, None, None], 4).contiguous(memory_format=torch.channels_last)  # (n, style/16, 4, 4)
+        skips = f["maps"][-2::-1]                                   # 4×4, 8×8, … S/2
+        for block, skip in zip(self.blocks, skips):
+            size = 2 * skip.shape[-1]
+            y = block(torch.cat([y, skip], 1), masks, z, f["windows"].get(size))
+        if not self.cfg.residual:
+            return torch.tanh(F.instance_norm(self.to_rgb(y).float()))
+        return f["fill"] + self.to_rgb(torch.cat([y, f["seen"].to(y.dtype)], 1)).float()
+
+    def forward(self, images, masks, z):
+        f = self.features_of(images, masks)
+        return self.decode(f, masks, z), f["mean"], f["logvar"]

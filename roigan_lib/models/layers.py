@@ -1,0 +1,201 @@
+"""The building blocks of chapter 3: gated convolution, denormalization (3.8), upsample block (figure 3.4).
+
+Binary masks make (3.8) a table. γ and β at a pixel depend on the mask only through its 5×5 window (two 3×3
+convolutions), and a region has a few hundred different windows, nearly all on its border. `MaskWindows` finds them
+once per mask and size; `Denormalization` then computes γ and β once per window and looks the pixels up. Same output,
+a fraction of the work; it grows with the border of the region, not with its area.
+"""
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+SLOPE = 0.2  # of every LeakyReLU (thesis 3.4, 3.5)
+
+
+class Equalized(nn.Module):
+    """Equalized learning rate (3.20): weights drawn from N(0, 1), multiplied by sqrt(2 / fan-in) at run time."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+        self.scale = math.sqrt(2 / layer.weight[0].numel())
+        nn.init.normal_(layer.weight)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+    @property
+    def weight(self):
+        return self.layer.weight * self.scale
+
+    @property
+    def bias(self):
+        return self.layer.bias
+
+    def forward(self, x):
+        layer = self.layer
+        if isinstance(layer, nn.Linear):
+            return F.linear(x, self.weight, layer.bias)
+        return F.conv2d(x, self.weight, layer.bias, layer.stride, layer.padding)
+
+
+def conv(c_in, c_out, k, stride=1, padding=0, bias=True, equalized=False):
+    """A convolution (1.5), under the equalized learning rate where asked."""
+    layer = nn.Conv2d(c_in, c_out, k, stride, padding, bias=bias)
+    return Equalized(layer) if equalized else layer
+
+
+def linear(n_in, n_out, equalized=False):
+    """A fully connected layer (1.3), under the equalized learning rate where asked."""
+    layer = nn.Linear(n_in, n_out)
+    return Equalized(layer) if equalized else layer
+
+
+class GatedConv(nn.Module):
+    """Gated convolution (2.11): LeakyReLU(features) ⊙ sigmoid(gate), halving the resolution.
+
+    (n, c_in, H, W) -> (n, c_out, H/2, W/2). The printed (2.11) feeds the gate to both factors; the cited paper and
+    this layer use the features for one and the gate for the other.
+    """
+
+    def __init__(self, c_in, c_out, norm, equalized):
+        super().__init__()
+        self.both = conv(c_in, 2 * c_out, 4, 2, 1, equalized=equalized)
+        self.norm = norm
+        # A gate halves the signal at each level; without a norm behind it the deep maps would fade to nothing.
+        self.gain = 1.0 if norm else 1.85
+
+    def forward(self, x):
+        feature, gate = self.both(x).chunk(2, 1)
+        y = F.leaky_relu(feature, SLOPE) * torch.sigmoid(gate)
+        # 2 x 2 maps and larger carry a variance; thesis 3.5 normalizes every gated convolution
+        return F.instance_norm(y) if self.norm else y * self.gain
+
+
+class MaskWindows:
+    """The distinct 5×5 windows of binary masks at one resolution.
+
+    Args: masks (n, 1, H, W) in {0, 1}; size: side of the feature map. The mask is enlarged to size + 4 (nearest), so
+    that two unpadded 3×3 convolutions bring it back to `size` (thesis 3.3).
+    Fields: patches (u, 1, 5, 5) the windows; pair_patch, pair_image (p,) which window and which image each table row
+    stands for; index (n, size, size) the table row of every pixel. Nothing here is learned: masks decide it all.
+    """
+
+    def __init__(self, masks, size):
+        n, s = len(masks), size
+        big = F.interpolate(masks.float(), size=(s + 4, s + 4), mode="nearest")
+        bits = (big[:, 0] > 0.5).long()  # (n, s + 4, s + 4)
+        rows = sum(bits[:, :, j:j + s] << j for j in range(5))  # (n, s + 4, s)
+        code = sum(rows[:, i:i + s] << (5 * i) for i in range(5))  # (n, s, s)
+        code = code + (torch.arange(n, device=code.device) << 25).view(n, 1, 1)
+        pairs, index = torch.unique(code, return_inverse=True)
+        patches, self.pair_patch = torch.unique(pairs & ((1 << 25) - 1), return_inverse=True)
+        self.pair_image = pairs >> 25
+        self.index = index
+        shifts = torch.arange(25, device=code.device)
+        self.patches = ((patches[:, None] >> shifts) & 1).float().view(-1, 1, 5, 5)  # (u, 1, 5, 5)
+
+
+class _Lookup(torch.autograd.Function):
+    """y = x * scale[index] + shift[index], with a backward pass that sums each table row's pixels in one sweep."""
+
+    @staticmethod
+    def forward(ctx, x, table, index):  # (n, c, h, w) channels-last, (p, 2c), (n, h, w)
+        x = x.permute(0, 2, 3, 1)
+        c = x.shape[-1]
+        rows = table.index_select(0, index.reshape(-1)).view(*index.shape, 2 * c)
+        ctx.save_for_backward(x, table, index)
+        return torch.addcmul(rows[..., c:], x, rows[..., :c]).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, table, index = ctx.saved_tensors
+        c, flat = x.shape[-1], index.reshape(-1)
+        grad = grad.permute(0, 2, 3, 1)
+        both = torch.cat([grad * x, grad], -1).reshape(-1, 2 * c).float()
+        d_table = torch.zeros(table.shape, device=table.device).index_add_(0, flat, both)
+        d_x = grad * table[:, :c].index_select(0, flat).view_as(grad)
+        return d_x.permute(0, 3, 1, 2), d_table.to(table.dtype), None
+
+
+class Denormalization(nn.Module):
+    """Denormalization layer (3.8): instance-normalize x, then scale and shift it by what the mask and z say.
+
+    x (n, c, H, W), mask (n, 1, H', W') in [0, 1], z (n, z_dim) or None for the layers without style control.
+    `windows` (a MaskWindows of the same masks at H) takes the table path, otherwise plain convolutions run; both
+    give the same output. `inside=False` sees 1 − RoI.
+    """
+
+    def __init__(self, channels, hidden, z_dim, unit_gain, equalized):
+        super().__init__()
+        self.channels, self.hidden, self.one = channels, hidden, float(unit_gain)
+        self.inner = conv(1, hidden, 3, equalized=equalized)
+        self.outer = conv(hidden, 2 * channels, 3, equalized=equalized)  # gamma and beta in one
+        self.affine = linear(z_dim, 2 * hidden, equalized) if z_dim else None
+        if not equalized:
+            nn.init.normal_(self.outer.weight, std=0.7 / math.sqrt(9 * hidden))
+
+    def style(self, z):
+        """z* = (z1, z2) = Az + b: a factor and an offset for each hidden channel, (n, hidden) each."""
+        z1, z2 = self.affine(z).chunk(2, 1)
+        return z1 + self.one, z2
+
+    def forward(self, x, mask, z=None, windows=None, inside=True):
+        if windows is not None:
+            return self._table(x, z, windows, inside)
+        h, w = x.shape[2:]
+        big = F.interpolate(mask, size=(h + 4, w + 4), mode="nearest")
+        roi = F.leaky_relu(self.inner(big if inside else 1 - big), SLOPE)  # (n, hidden, h + 2, w + 2)
+        if self.affine is not None:
+            z1, z2 = self.style(z)
+            roi = roi * z1[:, :, None, None] + z2[:, :, None, None]
+        gamma, beta = F.leaky_relu(self.outer(roi), SLOPE).chunk(2, 1)
+        return F.instance_norm(x) * (gamma + self.one) + beta
+
+    def _table(self, x, z, windows, inside):
+        patches = windows.patches if inside else 1 - windows.patches
+        roi = F.leaky_relu(self.inner(patches), SLOPE)  # (u, hidden, 3, 3)
+        rows = roi.flatten(1)  # (u, hidden * 9)
+        if self.affine is not None:
+            z1, z2 = self.style(z)
+            roi = roi[windows.pair_patch]  # (p, hidden, 3, 3)
+            rows = (roi * z1[windows.pair_image][:, :, None, None] + z2[windows.pair_image][:, :, None, None]).flatten(1)
+        rows = F.leaky_relu(F.linear(rows, self.outer.weight.flatten(1), self.outer.bias), SLOPE)
+        if self.affine is None:
+            rows = rows[windows.pair_patch]  # (p, 2c)
+        gamma, beta = rows.chunk(2, 1)
+        # Folding the normalization into the table leaves one multiply-add per pixel.
+        flat = x.permute(0, 2, 3, 1).flatten(1, 2).float()  # (n, h * w, c): a reduction over rows vectorizes
+        mean = flat.mean(1)
+        var = ((flat - mean[:, None]) ** 2).mean(1)  # (n, c)
+        scale = (gamma + self.one) * torch.rsqrt(var + 1e-5)[windows.pair_image]
+        shift = beta - scale * mean[windows.pair_image]
+        return _Lookup.apply(x, torch.cat([scale, shift], 1).to(x.dtype), windows.index)
+
+
+class UpsampleBlock(nn.Module):
+    """Upsample block (figure 3.4): twice the resolution, two branches, one merge.
+
+    The left branch generates inside RoI and listens to z, the right branch restores 1 − RoI and does not; their sum
+    goes through a last denormalization with z and a convolution. (n, c_in, H, W) -> (n, c_out, 2H, 2W).
+    """
+
+    def __init__(self, c_in, c_out, hidden, z_dim, cfg):
+        super().__init__()
+        make = dict(unit_gain=cfg.unit_gain, equalized=cfg.equalized)
+        self.norm_left = Denormalization(c_in, hidden, z_dim, **make)
+        self.norm_right = Denormalization(c_in, hidden, 0, **make)
+        self.conv_left = conv(c_in, c_out, 3, 1, 1, equalized=cfg.equalized)
+        self.conv_right = conv(c_in, c_out, 3, 1, 1, equalized=cfg.equalized)
+        self.norm_last = Denormalization(c_out, hidden, z_dim, **make)
+        self.conv_last = conv(c_out, c_out, 3, 1, 1, equalized=cfg.equalized)
+
+    def forward(self, x, mask, z, windows=None):
+        x = F.interpolate(x, scale_factor=2, mode="nearest")
+        left = F.leaky_relu(self.conv_left(self.norm_left(x, mask, z, windows)), SLOPE)
+        right = F.leaky_relu(self.conv_right(self.norm_right(x, mask, None, windows, inside=False)), SLOPE)
+        y = self.norm_last(left + right, mask, z, windows)
+        return F.leaky_relu(self.conv_last(y), SLOPE)

@@ -1,0 +1,370 @@
+"""The training loop (thesis 3.8): one loop for every recipe, profile and data set.
+
+All randomness of a step (masks, codes, noise, mirrored images) comes from (seed, step), and the data order from
+(seed, epoch); a checkpoint therefore continues exactly, with no generator states to store.
+"""
+from __future__ import annotations
+
+import copy
+import errno
+import json
+import os
+import time
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+
+from . import losses as L
+from .config import Config, load_config
+from .data import open_dataset
+from .errors import RoiganError
+from .masks import sample_masks
+from .models import Discriminator, Generator, Reader, RoIGAN, _state_hash, pyramid_fill, sample_codes, save_model
+
+QUEUE = 256     # codes remembered for the prior match: a batch alone is too few to judge a distribution
+
+
+@dataclass
+class Run:
+    """What `train` returns: the model (EMA weights), the folder, the log rows and whether all steps were made."""
+
+    model: RoIGAN
+    folder: Path
+    rows: list
+    finished: bool
+
+
+def run_folder(cfg: Config) -> Path:
+    """Where a run of this configuration lives: runs/<profile>-<dataset>, below the current folder."""
+    return Path(os.environ.get("ROIGAN_RUNS", "runs")) / f"{cfg.profile}-{cfg.dataset}"
+
+
+def _memory() -> float:
+    """Resident memory of this process, or peak memory of the GPU, in GiB."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**30
+    except (OSError, ValueError):
+        import resource
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30
+
+
+class Trainer:
+    """Networks, optimizers and one `step`. Use `train` unless you want to look inside."""
+
+    def __init__(self, cfg: Config, data=None, device=None):
+        self.cfg = cfg
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.data = data if data is not None else open_dataset(cfg.dataset, "train", cfg.size, cfg.root, cfg.crop)
+        if len(self.data) < cfg.batch:
+            raise RoiganError(f"The data set has {len(self.data)} images, fewer than one batch of {cfg.batch}; add "
+                              f"images or lower batch.")
+        torch.manual_seed(cfg.seed)
+        model = cfg.model()
+        place = dict(device=self.device, memory_format=torch.channels_last)
+        self.generator = Generator(model).to(**place)
+        self.discriminator = Discriminator(model).to(**place)
+        self.reader = Reader(model).to(**place) if cfg.own_reader else None
+        self.ema = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        q = self.reader.parameters() if self.reader else self.discriminator.q.parameters()
+        self.g_params = list(self.generator.parameters()) + list(q)
+        ids = {id(p) for p in self.g_params}
+        self.d_params = [p for p in self.discriminator.parameters() if id(p) not in ids]
+        betas = (cfg.beta1, cfg.beta2)
+        self.opt_g = torch.optim.Adam(self.g_params, lr=cfg.lr_g, betas=betas)
+        self.opt_d = torch.optim.Adam(self.d_params, lr=cfg.lr_d, betas=betas)
+        self.perceptual = None
+        if cfg.perceptual > 0 and cfg.perceptual_net != "none":
+            self.perceptual = L.PerceptualNet(cfg.perceptual_net, cfg.perceptual_weights).to(self.device)
+        self.queue = torch.zeros(0, cfg.n_continuous, device=self.device)
+        self.step_count, self.seconds = 0, 0.0
+        self._order = (-1, None)
+
+    # -- what a step draws ------------------------------------------------------------------------------------------
+    def _batch(self, step, generator):
+        n, size = len(self.data), self.cfg.batch
+        per_epoch = n // size
+        epoch, i = divmod(step, per_epoch)
+        if self._order[0] != epoch:
+            order = torch.randperm(n, generator=torch.Generator().manual_seed(self.cfg.seed * 7919 + epoch))
+            self._order = (epoch, order)
+        images = self.data[self._order[1][i * size:(i + 1) * size]]
+        if self.cfg.flip:
+            flip = torch.rand(size, generator=generator) < 0.5
+            images[flip] = images[flip].flip(-1)
+        return images.to(self.device)
+
+    def _draw(self, step):
+        cfg = self.cfg
+        g = torch.Generator().manual_seed((cfg.seed * 1_000_003 + step) * 31 + 17)
+        images = self._batch(step, g)
+        masks = sample_masks(cfg.mask_family, cfg.batch, cfg.size, generator=g).to(self.device)
+        codes = sample_codes(cfg, cfg.batch, g)
+        noise = torch.randn(cfg.batch, cfg.n_noise, generator=g)
+        jitter = torch.randn(cfg.batch, cfg.n_continuous, generator=g) * cfg.code_noise
+        uniform = torch.rand(cfg.batch, cfg.n_discrete, cfg.n_categories, generator=g)
+        gumbel = -torch.log(-torch.log(uniform.clamp(1e-6, 1 - 1e-6)))
+        alpha = torch.rand(cfg.batch, 1, 1, 1, generator=g)
+        return [images, masks] + [t.to(self.device) for t in (codes, noise, jitter, gumbel, alpha)]
+
+    def _rate(self):
+        """Learning-rate factor: 1, then a linear fall to 0.02 over the last `decay` of the run."""
+        left = (self.cfg.steps - self.step_count) / self.cfg.steps
+        return 1.0 if self.cfg.decay == 0 or left >= self.cfg.decay else 0.02 + 0.98 * left / self.cfg.decay
+
+    # -- one step ---------------------------------------------------------------------------------------------------
+    def step(self) -> dict:
+        """One update of D and one of G and Q; returns the losses as floats. Raises RoiganError on NaN."""
+        cfg = self.cfg
+        x, m, codes, noise, jitter, gumbel, alpha = self._draw(self.step_count)
+        self.generator.train(), self.discriminator.train()
+        for optimizer, rate in ((self.opt_g, cfg.lr_g), (self.opt_d, cfg.lr_d)):
+            optimizer.param_groups[0]["lr"] = rate * self._rate()
+        cast = torch.autocast(self.device.type, torch.bfloat16) if cfg.precision == "bf16" else nullcontext()
+        n_a = cfg.batch - round(cfg.batch * cfg.path_b) if self.reader else 0
+        a, b = slice(0, n_a), slice(n_a, None)
+        logs = {}
+        with cast:
+            z_codes, prior_loss = self._codes(x, m, codes, jitter, gumbel, a, logs)
+            f = self.generator.features_of(x, m)
+            raw = self.generator.decode(f, m, torch.cat([noise, z_codes], 1))
+            done = L.complete(raw, x, m)
+            # discriminator: real and fake in one pass
+            scores, maps = self.discriminator(torch.cat([x, done.detach()]), torch.cat([m, m]))
+            real, fake = scores.chunk(2)
+            d_loss = L.hinge_discriminator(real, fake) + cfg.zero * L.zero_concentrator(real)
+            if cfg.penalty > 0:
+                gp = L.gradient_penalty(self.discriminator, x, done.detach(), m, alpha)
+                logs["penalty"] = gp.item()
+                d_loss = d_loss + cfg.penalty * gp
+        logs |= dict(d=d_loss.item(), d_real=real.mean().item(), d_fake=fake.mean().item())
+        self.opt_d.zero_grad(set_to_none=True)
+        d_loss.backward()
+        self.opt_d.step()
+        real_maps = [y.detach()[:cfg.batch] for y in maps]
+        for p in self.d_params:
+            p.requires_grad_(False)
+        with cast:
+            terms = self._generator_terms(x, m, f, raw, done, codes, real_maps, a, b)
+        for p in self.d_params:
+            p.requires_grad_(True)
+        terms["prior"] = prior_loss
+        weights = dict(adversarial=cfg.adversarial, matching=cfg.matching, perceptual=cfg.perceptual,
+                       l1_hole=cfg.l1_hole, l1_outside=cfg.l1_outside, variation=cfg.variation, kl=cfg.kl,
+                       info_c=cfg.info, info_d=cfg.info, prior=cfg.prior)
+        g_loss = sum(weights[k] * v for k, v in terms.items() if weights[k] != 0 and torch.is_tensor(v))
+        self.opt_g.zero_grad(set_to_none=True)
+        g_loss.backward()
+        self.opt_g.step()
+        self.step_count += 1
+        with torch.no_grad():
+            decay = min(cfg.ema, (1 + self.step_count) / (10 + self.step_count))
+            torch._foreach_lerp_(list(self.ema.parameters()), list(self.generator.parameters()), 1 - decay)
+        logs |= {"g": g_loss.item()} | {k: float(torch.as_tensor(v).detach()) for k, v in terms.items()}
+        if not all(map(_finite, (logs["g"], logs["d"]))):
+            raise RoiganError(f"The loss became NaN at step {self.step_count}; the last checkpoint is intact: continue "
+                              f"with a lower lr_g and lr_d, or with precision='fp32'.")
+        return logs
+
+    def _codes(self, x, m, codes, jitter, gumbel, a, logs):
+        """Code part of z: read from the real hole for path A, drawn from the prior for path B; and the prior loss."""
+        cfg = self.cfg
+        c0, hot = codes[:, :cfg.n_continuous], F.one_hot(codes[:, cfg.n_continuous:].long(), cfg.n_categories).float()
+        if self.reader is None:
+            return torch.cat([c0, hot.flatten(1)], 1), 0.0
+        mean, _, logits = self.reader(x, m, pyramid_fill(x, m))
+        recent = torch.cat([mean, self.queue])
+        probabilities = logits.softmax(-1)
+        loss = L.match_uniform(recent) + 0.5 * L.match_categories(probabilities)
+        self.queue = recent.detach()[:QUEUE]
+        if a.stop == 0:
+            return torch.cat([c0, hot.flatten(1)], 1), loss
+        soft = ((logits[a] + gumbel[a]) / 0.7).softmax(-1)
+        picked = F.one_hot(soft.argmax(-1), cfg.n_categories).float()
+        straight = picked + soft - soft.detach()
+        c0 = torch.cat([mean[a] + jitter[a], c0[a.stop:]])
+        hot = torch.cat([straight, hot[a.stop:]])
+        logs["code_sd"] = mean.std(0).mean().item()
+        return torch.cat([c0, hot.flatten(1)], 1), loss
+
+    def _generator_terms(self, x, m, f, raw, done, codes, real_maps, a, b):
+        """Every term of the generator's loss (3.18), unweighted. Paired terms see path A where there is one."""
+        cfg, n_c = self.cfg, self.cfg.n_continuous
+        scores, maps = self.discriminator(done, m)
+        paired = a if a.stop else slice(None)
+        terms = dict(adversarial=L.hinge_generator(scores),
+                     matching=L.feature_matching([y[paired] for y in real_maps], [y[paired] for y in maps]),
+                     l1_hole=L.masked_l1(raw[paired], x[paired], m[paired]),
+                     l1_outside=L.masked_l1(raw, x, 1 - m),
+                     variation=L.total_variation(done, m), kl=L.kl_style(f["mean"].float(), f["logvar"].float()))
+        if self.perceptual is not None:
+            with torch.no_grad():
+                target = self.perceptual(x[paired])
+            terms["perceptual"] = L.perceptual(self.perceptual, target, done[paired])
+            if cfg.recipe == "thesis":                              # (3.12) has both; outside the hole they agree
+                terms["perceptual"] = terms["perceptual"] + L.perceptual(self.perceptual, target, raw[paired])
+        if cfg.info > 0:
+            if self.reader is not None:
+                mean, logvar, logits = self.reader(done[b], m[b], f["fill"][b])
+            else:
+                mean, logvar, logits = self.discriminator.q(self.discriminator.maps(raw, m)[-1])[:3]
+            terms["info_c"] = L.info_continuous(codes[b, :n_c], mean, logvar)
+            terms["info_d"] = L.info_discrete(codes[b, n_c:], logits)
+        return terms
+
+    # -- checkpoints ------------------------------------------------------------------------------------------------
+    def save(self, path: Path) -> None:
+        """Write everything a run needs to go on, to a temporary file that then takes the old one's place."""
+        state = {"format": "roigan-train-1", "config": asdict(self.cfg), "step": self.step_count,
+                 "seconds": self.seconds, "queue": self.queue, "generator": self.generator.state_dict(),
+                 "discriminator": self.discriminator.state_dict(), "ema": self.ema.state_dict(),
+                 "reader": self.reader.state_dict() if self.reader else {},
+                 "opt_g": self.opt_g.state_dict(), "opt_d": self.opt_d.state_dict(),
+                 "data": self.data.fingerprint}
+        temporary = path.with_suffix(".tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(state, temporary)
+            temporary.replace(path)
+        except (OSError, RuntimeError) as error:
+            temporary.unlink(missing_ok=True)
+            full = getattr(error, "errno", None) == errno.ENOSPC or "PytorchStreamWriter" in str(error)
+            why = "no space is left on the disk" if full else str(error)
+            raise RoiganError(f"The checkpoint {path} could not be written: {why}; the previous one is intact.") from None
+
+    def load(self, path: Path) -> None:
+        """Continue from a checkpoint of the same configuration. Raises RoiganError where it does not fit."""
+        try:
+            state = torch.load(path, weights_only=True, map_location=self.device)
+        except Exception:
+            raise RoiganError(f"{path} is damaged and cannot be continued; remove it to train from the start.") from None
+        if not isinstance(state, dict) or state.get("format") != "roigan-train-1":
+            raise RoiganError(f"{path} is not a training checkpoint of this kit; remove it or choose another folder.")
+        theirs = {k: v for k, v in state["config"].items() if k in asdict(self.cfg.model())}
+        differing = [k for k, v in asdict(self.cfg.model()).items() if theirs.get(k) != v]
+        if differing:
+            k = differing[0]
+            raise RoiganError(f"{path} was trained with {k}={theirs.get(k)!r}, this run asks for "
+                              f"{k}={getattr(self.cfg, k)!r}; choose another output folder or start with fresh=True.")
+        self.generator.load_state_dict(state["generator"])
+        self.discriminator.load_state_dict(state["discriminator"])
+        self.ema.load_state_dict(state["ema"])
+        if self.reader:
+            self.reader.load_state_dict(state["reader"])
+        self.opt_g.load_state_dict(state["opt_g"])
+        self.opt_d.load_state_dict(state["opt_d"])
+        self.queue, self.step_count, self.seconds = state["queue"], state["step"], state["seconds"]
+
+    def model(self) -> RoIGAN:
+        """The averaged generator, ready to inpaint."""
+        ema = copy.deepcopy(self.ema).cpu()
+        return RoIGAN(ema, f"{self.cfg.dataset}-{self.cfg.profile}", _state_hash(ema.state_dict()), self.card())
+
+    def card(self) -> dict:
+        """What a reader of the weights should know: data, steps, seconds, configuration."""
+        return {"dataset": self.cfg.dataset, "data": self.data.fingerprint, "images": len(self.data),
+                "steps": self.step_count, "images_seen": self.step_count * self.cfg.batch,
+                "seconds": round(self.seconds), "config_hash": self.cfg.hash(), "training": asdict(self.cfg),
+                "torch": torch.__version__}
+
+
+def _finite(value):
+    return value == value and abs(value) != float("inf")
+
+
+def fixed_grid(cfg: Config, data, n: int = 8):
+    """The images, masks and codes of every sample grid of a run: (n, 3, S, S), (n, 1, S, S), (n, n_codes)."""
+    images = data[list(range(n))]
+    masks = sample_masks(cfg.mask_family, n, cfg.size, seed=cfg.seed + 5)
+    return images, masks, sample_codes(cfg, n, torch.Generator().manual_seed(cfg.seed + 6))
+
+
+def visible_change(model: RoIGAN, images, masks, seed: int = 0) -> float:
+    """Mean in-hole difference of two completions with different codes, as a share of the value range (0 … 1)."""
+    one, two = model.inpaint(images, masks, seed=seed), model.inpaint(images, masks, seed=seed + 1)
+    return L.masked_l1(one, two, masks).item() / 2
+
+
+def _line(row, cfg, rate, left):
+    picked = [f"{k} {row[k]:.3f}" for k in ("d", "g", "l1_hole", "perceptual", "info_c", "info_d") if k in row]
+    return (f"step {row['step']}/{cfg.steps}  {rate:.1f} images/s  {left / 60:.1f} min left  "
+            f"{row['memory_gib']:.2f} GiB  " + "  ".join(picked))
+
+
+def train(cfg: Config | None = None, folder=None, data=None, progress=print, fresh=False, device=None, grid=None) -> Run:
+    """Train to cfg.steps, or go on from the checkpoint in `folder`; returns a Run.
+
+    Args: cfg: a Config (default: the laptop profile). folder: where checkpoint.pt, log.jsonl and model.safetensors
+    go (default runs/<profile>-<dataset>). data: an ImageSet, instead of the one that cfg names. progress: called with
+    a line of text every cfg.log_every steps, None for silence. fresh: forget an earlier checkpoint. grid: called as
+    grid(step, images, masks, completed) every cfg.grid_every steps with the fixed sample grid.
+    Ctrl-C saves and returns an unfinished run. Raises RoiganError (NaN, full disk, a checkpoint that does not fit).
+    """
+    cfg = cfg or load_config()
+    say = progress or (lambda text: None)
+    folder = Path(folder) if folder else run_folder(cfg)
+    checkpoint, log = folder / "checkpoint.pt", folder / "log.jsonl"
+    trainer = Trainer(cfg, data, device)
+    rows = []
+    if checkpoint.is_file() and not fresh:
+        trainer.load(checkpoint)
+        say(f"continuing {checkpoint} at step {trainer.step_count}")
+        if log.is_file():
+            rows = [r for r in map(json.loads, log.read_text().splitlines()) if r["step"] <= trainer.step_count]
+    say(cfg.describe())
+    images, masks, codes = fixed_grid(cfg, trainer.data)
+    began, start, quiet = time.perf_counter(), trainer.step_count, 0
+    sums, counted = {}, 0
+    before = trainer.seconds
+    try:
+        while trainer.step_count < cfg.steps:
+            logs = trainer.step()
+            trainer.seconds = before + time.perf_counter() - began
+            for k, v in logs.items():
+                sums[k] = sums.get(k, 0.0) + v
+            counted += 1
+            step = trainer.step_count
+            if step % cfg.log_every == 0 or step == cfg.steps:
+                row = {"step": step, "seconds": round(trainer.seconds, 1), "memory_gib": round(_memory(), 3)}
+                row |= {k: round(v / counted, 5) for k, v in sums.items()}
+                sums, counted = {}, 0
+                rate = (step - start) * cfg.batch / (time.perf_counter() - began)
+                row["images_per_second"] = round(rate, 2)
+                rows.append(row)
+                say(_line(row, cfg, rate, (cfg.steps - step) * cfg.batch / rate))
+                quiet = quiet + 1 if row["d"] < 0.05 else 0
+                if quiet == 5:
+                    say("alarm: the discriminator tells every fake apart (its loss is near 0); lower lr_d.")
+            if step % cfg.grid_every == 0 or step == cfg.steps:
+                model = trainer.model()
+                change = visible_change(model, images, masks)
+                if rows:
+                    rows[-1]["visible_change"] = round(change, 5)
+                if change < 0.002 and step > 0.2 * cfg.steps:
+                    say("alarm: other codes change the picture by less than 0.2 % of the range; the codes are dead.")
+                if grid:
+                    grid(step, images, masks, model.inpaint(images, masks, codes))
+            late = cfg.stop_after_minutes and time.perf_counter() - began > 60 * cfg.stop_after_minutes
+            if step % cfg.checkpoint_every == 0 or step == cfg.steps or late:
+                trainer.save(checkpoint)
+                _write_log(log, rows)
+            if late:
+                break
+    except KeyboardInterrupt:
+        trainer.save(checkpoint)
+        _write_log(log, rows)
+        say(f"stopped at step {trainer.step_count}; the same command goes on from here")
+    model = trainer.model()
+    save_model(trainer.ema.state_dict(), cfg.model(), folder / "model.safetensors", trainer.card())
+    return Run(model, folder, rows, trainer.step_count >= cfg.steps)
+
+
+def _write_log(path, rows):
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    temporary.replace(path)
