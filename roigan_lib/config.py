@@ -4,9 +4,20 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, fields, replace
 
+from pathlib import Path
+
 from .errors import RoiganError
+
+
+def place(variable: str, name: str) -> Path:
+    """The folder that an environment variable names, else `name` in the repository, else below the current folder."""
+    if os.environ.get(variable):
+        return Path(os.environ[variable])
+    root = Path(__file__).resolve().parent.parent
+    return (root if (root / "notebooks").is_dir() else Path.cwd()) / name
 
 
 @dataclass(frozen=True)

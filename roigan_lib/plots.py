@@ -13,6 +13,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
+from roigan_lib.config import place
 from roigan_lib.errors import RoiganError
 from roigan_lib.metrics.features import to_uint8 as _bytes
 from roigan_lib.metrics.table import write_atomically
@@ -22,6 +23,13 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 DPI = 100
 _FONT = 8                                                # points; 11 pixels
 _LOSSLESS = 150_000                                      # a picture above so many bytes is shown with 256 colours
+
+
+def figures_dir():
+    """Where the pictures and rows of this run go: $ROIGAN_FIGURES, else figures/ in the repository."""
+    folder = place("ROIGAN_FIGURES", "figures")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 class Picture(Figure):

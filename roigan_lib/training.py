@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional as F
 
 from . import losses as L
-from .config import Config, load_config
+from .config import Config, load_config, place
 from .data import open_dataset
 from .errors import RoiganError
 from .masks import sample_masks
@@ -38,8 +38,8 @@ class Run:
 
 
 def run_folder(cfg: Config) -> Path:
-    """Where a run of this configuration lives: runs/<profile>-<dataset>, below the current folder."""
-    return Path(os.environ.get("ROIGAN_RUNS", "runs")) / f"{cfg.profile}-{cfg.dataset}"
+    """Where a run of this configuration lives: $ROIGAN_RUNS (default runs/ in the repository) / <profile>-<dataset>."""
+    return place("ROIGAN_RUNS", "runs") / f"{cfg.profile}-{cfg.dataset}"
 
 
 def _memory() -> float:

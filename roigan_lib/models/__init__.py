@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ..config import ModelConfig
+from ..config import ModelConfig, place
 from ..errors import RoiganError
 from .. import masks as _masks
 from .discriminator import Discriminator, Reader
@@ -16,7 +16,7 @@ from .generator import Generator, pyramid_fill
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 
-__all__ = ["Discriminator", "Generator", "Reader", "RoIGAN", "load_model", "pyramid_fill", "save_model", "shipped"]
+__all__ = ["Discriminator", "Generator", "Reader", "RoIGAN", "best_model", "load_model", "pyramid_fill", "save_model", "shipped"]
 
 
 class RoIGAN:
@@ -166,6 +166,19 @@ def load_model(name_or_path="synthfaces", device: str = "cpu") -> RoIGAN:
     generator.to(memory_format=torch.channels_last)
     name = path.parent.name if path.stem in ("model", "checkpoint") else path.stem
     return RoIGAN(generator, name=name, card=card).to(device)
+
+
+def best_model(dataset: str = "synthfaces", profile: str = "laptop") -> RoIGAN:
+    """The run's own model or the shipped one of this data set, whichever saw more images.
+
+    Raises RoiganError, saying what to run, where there is neither.
+    """
+    own = place("ROIGAN_RUNS", "runs") / f"{profile}-{dataset}" / "model.safetensors"
+    found = [load_model(path) for path in (own, WEIGHTS / f"{dataset}.safetensors") if path.is_file()]
+    if not found:
+        raise RoiganError(f"There is no model for {dataset!r} yet; run 06_training, or `python -m roigan_lib train "
+                          f"--profile {profile} --dataset {dataset}`.")
+    return max(found, key=lambda gan: gan.card.get("images_seen", 0))
 
 
 def _read_safetensors(path):
