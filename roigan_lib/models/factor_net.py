@@ -84,18 +84,19 @@ def measure(net, images, factors, batch=100):
     return dict(zip(CONTINUOUS, r2.tolist())), accuracy
 
 
-def train_factor_net(steps=2000, seed=0, batch=64, lr=4e-3, minutes=None, train=None, test=None, log=print):
+def train_factor_net(steps=2000, seed=0, batch=64, lr=4e-3, minutes=None, train=None, test=None, net=None, log=print):
     """Fit a FactorNet to synthfaces: squared error of the standardised factors plus cross-entropy of the categories.
 
     `train` and `test` are ImageSets with factors, by default those splits at 64x64. With `minutes` the run ends in time:
     the learning rate falls along whichever is further, steps or clock. Half of each batch is mirrored, factors included.
-    Returns (net in eval mode, metadata as stored beside the weights).
+    `net` goes on from a trained one instead of a fresh one (steps and seconds are those of this run). Returns (net in
+    eval mode, metadata as stored beside the weights).
     """
     from roigan_lib.data import open_dataset
     train = open_dataset("synthfaces", "train", 64) if train is None else train
     test = open_dataset("synthfaces", "test", 64) if test is None else test
     torch.manual_seed(seed)
-    net = FactorNet().train()
+    net = (net or FactorNet()).requires_grad_(True).train()
     true = train.factors[:, _COLUMNS]
     net.centre.copy_(true.mean(0))
     net.spread.copy_(true.std(0))
@@ -132,7 +133,9 @@ def save_factor_net(net, metadata, path=WEIGHTS):
     """Write float16 weights and the metadata (JSON per key, in the safetensors header)."""
     from safetensors.torch import save_file
     tensors = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in net.state_dict().items()}
-    save_file(tensors, path, {k: json.dumps(v) for k, v in metadata.items()})
+    partial = Path(path).with_suffix(".partial")
+    save_file(tensors, partial, {k: json.dumps(v) for k, v in metadata.items()})
+    partial.replace(path)
 
 
 def factor_net_metadata(path=WEIGHTS):
@@ -144,6 +147,7 @@ def factor_net_metadata(path=WEIGHTS):
 
 def load_factor_net(path=WEIGHTS, device="cpu"):
     """The trained FactorNet in eval mode with requires_grad False (its maps still pass gradients to the images)."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
     if not Path(path).is_file():
         raise RoiganError(f"There are no FactorNet weights at {path}; train them with train_factor_net() and "
@@ -151,7 +155,7 @@ def load_factor_net(path=WEIGHTS, device="cpu"):
     net = FactorNet()
     try:
         net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()})
-    except (RuntimeError, KeyError) as error:
+    except (RuntimeError, SafetensorError) as error:
         raise RoiganError(f"{path} does not hold the weights of this FactorNet; train it anew or take the shipped file."
                           ) from error
     return net.eval().requires_grad_(False).to(device)
