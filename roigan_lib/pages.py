@@ -26,7 +26,8 @@ blockquote { border-left: 4px solid #e0a33a; background: #fdf7ea; margin: 1rem 0
 .entry { display: grid; grid-template-columns: 11rem 1fr; gap: 1.2rem; padding: 1.1rem 0; }
 .entry { border-top: 1px solid var(--line); }
 .entry img { width: 11rem; max-height: 8rem; object-fit: cover; object-position: top left; }
-.entry h2 { margin: 0; font-size: 1.15rem; } .entry p { margin: .3rem 0; } .soft { color: var(--soft); font-size: .88rem; }
+.entry h2 { margin: 0; font-size: 1.15rem; } .entry p { margin: .3rem 0; }
+.soft { color: var(--soft); font-size: .88rem; }
 .failed { color: #b3261e; font-weight: 600; }
 @media (max-width: 40rem) { .entry { grid-template-columns: 1fr; } }
 """
@@ -98,8 +99,9 @@ def _entry(stem, title, abstract, notebook, stamp_path):
         status = '<span class="failed">failed or unfinished</span>'
     picture = thumbnail(notebook)
     image = f'<img alt="" src="data:image/png;base64,{picture}">' if picture else ""
-    return (f'<section class="entry"><a href="{stem}.html">{image}</a><div><h2><a href="{stem}.html">{html.escape(title)}</a></h2>'
-            f'<p>{html.escape(abstract)}</p><p class="soft">{html.escape(stem)} · {status}</p></div></section>')
+    return (f'<section class="entry"><a href="{stem}.html">{image}</a>'
+            f'<div><h2><a href="{stem}.html">{html.escape(title)}</a></h2>'
+            f'<p>{html.escape(abstract)}</p><p class="soft">{stem} · {status}</p></div></section>')
 
 
 def thumbnail(notebook, width=352):
@@ -118,7 +120,7 @@ def thumbnail(notebook, width=352):
 
 
 def to_html(notebook, folder):
-    """The body of a notebook (nbformat's node) as HTML without scripts. folder: where its relative picture links start."""
+    """The body of a notebook (nbformat's node) as HTML without scripts. folder: where relative links start."""
     from nbconvert import HTMLExporter
     notebook, formulas = copy.deepcopy(notebook), []
     notebook["metadata"].pop("widgets", None)

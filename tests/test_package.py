@@ -97,6 +97,7 @@ def test_files_and_links_that_the_readme_names_exist():
 
 
 def test_make_explains_a_missing_python():
-    done = subprocess.run(["make", "install", "VENV=build/none", "PYTHON=no-such-python"], cwd=ROOT, capture_output=True, text=True)
+    command = ["make", "install", "VENV=build/none", "PYTHON=no-such-python"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode and "There is no no-such-python: install Python 3.10 or newer" in done.stdout
     assert not (ROOT / "build" / "none").exists()

@@ -72,7 +72,8 @@ def test_runs_in_order_skips_what_is_done_and_writes_pages(series, tmp_path, cap
 
 
 def test_a_new_checkpoint_runs_later_notebooks_again(series, tmp_path):
-    make = "import os, pathlib; p = pathlib.Path(os.environ['ROIGAN_RUNS'], 'smoke-synthfaces'); p.mkdir(parents=True, exist_ok=True)"
+    make = ("import os, pathlib; p = pathlib.Path(os.environ['ROIGAN_RUNS'], 'smoke-synthfaces'); "
+            "p.mkdir(parents=True, exist_ok=True)")
     write_notebook(series / "00_a.ipynb", log_line(series, "a"))
     write_notebook(series / "06_t.ipynb", log_line(series, "t"), make, "(p / 'final').write_text('one')")
     write_notebook(series / "08_c.ipynb", log_line(series, "c"))
@@ -90,12 +91,12 @@ def test_a_killed_run_goes_on_where_it_stopped(series, tmp_path, how):
     wait = f"import os, time\nwhile not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.05)"
     write_notebook(series / "01_b.ipynb", log_line(series, "b"), wait, log_line(series, "end"))
     process = start(series, tmp_path / "out")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300         # a busy machine takes half a minute to import torch
     while "b" not in log_of(series) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert log_of(series) == ["a", "b"]
     process.send_signal(how)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == (130 if how == signal.SIGINT else -how)
     assert how == signal.SIGKILL or "stopped: the same command goes on from here" in errors
     (tmp_path / "go").touch()
@@ -108,7 +109,8 @@ def test_a_broken_notebook_gives_status_1_and_one_sentence(series, tmp_path, cap
     write_notebook(series / "01_b.ipynb", log_line(series, "b"))
     parser = argparse.ArgumentParser()
     rp.add_arguments(parser)
-    status = rp.run(parser.parse_args(["--profile", "smoke", "--notebooks", str(series), "--out", str(tmp_path / "out")]))
+    options = ["--profile", "smoke", "--notebooks", str(series), "--out", str(tmp_path / "out")]
+    status = rp.run(parser.parse_args(options))
     said = capsys.readouterr()
     assert status == 1 and "FAILED" in said.out
     assert said.err.count("\n") == 1 and "00_a" in said.err and "cell [" in said.err and "KeyError" in said.err
@@ -172,13 +174,15 @@ def test_own_runs_keep_out_of_the_committed_figures(monkeypatch, tmp_path):
 
 def test_pages_show_widgets_pictures_and_formulas_without_a_kernel(tmp_path):
     widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "VBox()"}
-    cells = [new_markdown_cell("Code `$a$` stays, $$\\mathbb{E}_x[y_1 * y_2]$$ is set; it costs $5 and $6.\n\n[next](01_b.ipynb)"),
+    prose = "Code `$a$` stays, $$\\mathbb{E}_x[y_1 * y_2]$$ is set; it costs $5 and $6.\n\n[next](01_b.ipynb)"
+    cells = [new_markdown_cell(prose),
              new_code_cell("w", outputs=[new_output("display_data", widget)]),
              new_code_cell("v", outputs=[new_output("display_data", widget | {"image/png": PNG})])]
     notebook = new_notebook(cells=cells)
     page = to_html(notebook, tmp_path)
     assert "<code>$a$</code>" in page and page.count("<math") == 1 and "$5 and $6" in page
-    assert 'href="01_b.html"' in page and PNG in page and page.count("interactive widget") == 1 and "<script" not in page
+    assert 'href="01_b.html"' in page and PNG in page and "<script" not in page
+    assert page.count("interactive widget") == 1
     nbformat.write(notebook, tmp_path / "00_a.ipynb")
     assert "data:image/png" in write_pages(tmp_path, [tmp_path / "00_a.ipynb"], "x").read_text()
 
