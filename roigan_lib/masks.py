@@ -25,7 +25,7 @@ LAWS = {
 }
 FAMILIES = tuple(LAWS)
 LEVEL = 2 * math.log(2)     # f > max f / 2 is the same as (x-μ)ᵀ Σ⁻¹ (x-μ) < 2 ln 2
-TOO_CLOSE = 1e-4            # of the maximum: far above float32's error in the mixture (about 1e-6), yet about one pixel a mask
+TOO_CLOSE = 1e-4            # of the maximum: well above float32's error (about 1e-6), yet about one pixel a mask
 
 
 def sample_masks(family, n, size, seed=0, device="cpu", generator=None):
@@ -219,7 +219,8 @@ def check_pair(images, masks):
         raise RoiganError(f"masks are {_size(masks)} but images are {_size(images)}: resize one of them "
                           "(masks with the nearest mode).")
     if len(masks) not in (1, len(images)):
-        raise RoiganError(f"{len(masks)} masks do not pair with {len(images)} images: give one mask an image, or one for all.")
+        raise RoiganError(f"{len(masks)} masks do not pair with {len(images)} images: "
+                          "give one mask an image, or one for all.")
     masks = masks.float()
     if masks.isnan().any():
         raise RoiganError("masks hold NaN: a mask is 0 where the image stays and 1 where it is filled.")
@@ -301,7 +302,8 @@ def _one_at_a_time(family, n, size, seed=0):
     """Equations (3.2)-(3.7) as they stand, a mask and a Gaussian at a time: the yardstick of `benchmark`."""
     from scipy.stats import multivariate_normal
     height, width = _height_width(size)
-    mean, sigma, rho, weight = (p.numpy() for p in gaussians(family, n, height, width, torch.Generator().manual_seed(seed)))
+    generator = torch.Generator().manual_seed(seed)
+    mean, sigma, rho, weight = (p.numpy() for p in gaussians(family, n, height, width, generator))
     y, x = np.mgrid[:height, :width]
     grid = np.dstack((x, y))
     masks = []
@@ -334,7 +336,8 @@ def _is_whole(value):
 def _height_width(size):
     pair = (size, size) if _is_whole(size) else tuple(size) if isinstance(size, (tuple, list, torch.Size)) else ()
     if len(pair) != 2 or not all(_is_whole(s) and 8 <= s <= 4096 for s in pair):
-        raise RoiganError(f"size={size!r} is no mask size: give a whole number of pixels from 8 to 4096, or a pair (H, W).")
+        raise RoiganError(f"size={size!r} is no mask size: give a whole number of pixels from 8 to 4096, "
+                          "or a pair (H, W).")
     return int(pair[0]), int(pair[1])
 
 

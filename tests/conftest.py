@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: few threads, a fixed seed, a cache of its own, and real pictures where there are some."""
+"""Fixtures shared by all tests: few threads, a fixed seed, a cache of its own, real pictures where there are some."""
 import os
 from pathlib import Path
 

@@ -131,7 +131,7 @@ def test_split_folders(outer, packed, tmp_path):
         with zipfile.ZipFile(root, "w") as archive:
             for path in sorted((tmp_path / "set").rglob("*.png")):
                 archive.write(path, path.relative_to(tmp_path / "set"))
-    counts = {split: len(open_dataset("folder", split, size=16, root=root)) for split in ("train", "valid", "test", "all")}
+    counts = {split: len(open_dataset("folder", split, 16, root)) for split in ("train", "valid", "test", "all")}
     assert counts == {"train": 5, "valid": 2, "test": 3, "all": 10}
     assert len(open_dataset("folder", "train", size=16, root=root, limit=2)) == 2
 
@@ -173,8 +173,8 @@ def test_modes_become_rgb():
     grey = Image.fromarray(ramp)
     deep = Image.fromarray(ramp.astype(np.uint16) * 257)
     assert deep.mode == "I;16"
-    for data in (encoded(grey), encoded(deep), encoded(deep, "TIFF"), encoded(grey.convert("RGB")), encoded(grey.convert("LA")),
-                 encoded(grey.convert("P")), encoded(grey, "BMP"), encoded(grey.convert("RGBA"), "WEBP", lossless=True)):
+    same = [encoded(grey.convert(mode)) for mode in ("L", "RGB", "RGBA", "LA", "P")]
+    for data in (*same, encoded(deep), encoded(deep, "TIFF"), encoded(grey, "BMP"), encoded(grey, "WEBP", lossless=True)):
         assert np.array_equal(folder.decode(data, "full", 16), rgb)
     cmyk = folder.decode(encoded(grey.convert("RGB").convert("CMYK"), "JPEG", quality=98), "full", 16)
     assert cmyk.shape == (16, 16, 3) and abs(cmyk.astype(int) - rgb).mean() < 3

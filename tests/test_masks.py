@@ -49,8 +49,8 @@ def test_generator_moves_on_and_the_global_state_does_not(family):
 
 
 def test_never_empty_never_full_over_20000():
-    for family, n, size in (("rectangular", 20_000, 16), ("elliptic", 20_000, 8), ("mixed", 20_000, 8), ("mixed-released", 20_000, 8)):
-        area = areas(sample_masks(family, n, size))
+    for family in FAMILIES:                 # at 8 pixels, where an ellipse can miss the frame
+        area = areas(sample_masks(family, 20_000, 8))
         assert area.min() > 0 and area.max() < 1, family
 
 
@@ -58,8 +58,8 @@ def test_rectangles_follow_3_1():
     n, size = 8_000, 32
     masks = sample_masks("rectangular", n, size)[:, 0]
     columns, rows = masks.amax(1), masks.amax(2)                # (n, 64) each
-    assert torch.equal(masks, rows[:, :, None] * columns[:, None])                            # an outer product …
-    assert all((side.diff(dim=1).abs().sum(1) + side[:, 0] + side[:, -1] == 2).all() for side in (columns, rows))  # of runs
+    assert torch.equal(masks, rows[:, :, None] * columns[:, None])              # an outer product of single runs
+    assert all((side.diff(dim=1).abs().sum(1) + side[:, 0] + side[:, -1] == 2).all() for side in (columns, rows))
     # |a - b| of two distinct edges out of 0…N has mean (N + 2) / 3, and width and height are independent
     assert within(columns.sum(1), (size + 2) / 3) and within(rows.sum(1), (size + 2) / 3)
     assert within(areas(masks[:, None]), ((size + 2) / (3 * size)) ** 2)
@@ -82,7 +82,7 @@ def test_ellipse_area_and_centre_follow_3_2_to_3_5():
     centre = torch.stack([(masks.sum(1) * x).sum(1), (masks.sum(2) * x).sum(1)], 1) / area[:, None]
     assert (centre - mean)[inside].abs().max() < 0.5
     # the laws of the parameters themselves
-    mean, sigma, rho, _ = (p[:, 0] for p in M.gaussians("elliptic", 20_000, size, size, torch.Generator().manual_seed(1)))
+    mean, sigma, rho, _ = (p[:, 0] for p in M.gaussians("elliptic", 20_000, size, size, torch.Generator()))
     assert within(mean[:, 0], size / 2) and abs(mean.std() / math.sqrt(size) - 1) < 0.03     # (3.2), a covariance
     assert size / 5 <= sigma.min() and sigma.max() <= size / 3 and within(sigma[:, 1], size * (1 / 5 + 1 / 3) / 2)
     assert -0.8 <= rho.min() and rho.max() <= 0.8 and within(rho, 0) and abs(rho.std() - 1.6 / math.sqrt(12)) < 0.02
@@ -108,7 +108,8 @@ def test_frames_that_are_not_square_put_x_along_the_width():
 # ---- against the equations as they stand, one pixel at a time in float64
 
 def literal(family, size, seed, n):
-    mean, sigma, rho, weight = (p.numpy() for p in M.gaussians(family, n, size, size, torch.Generator().manual_seed(seed)))
+    generator = torch.Generator().manual_seed(seed)
+    mean, sigma, rho, weight = (p.numpy() for p in M.gaussians(family, n, size, size, generator))
     y, x = np.mgrid[:size, :size]
     result = np.zeros((n, 1, size, size), np.float32)
     for i in range(n):
@@ -203,7 +204,8 @@ def pair(n=2, size=16):
     return images, masks
 
 
-@pytest.mark.parametrize("form", [lambda m: m, lambda m: m[:, 0], lambda m: m[0, 0], lambda m: m[:1], lambda m: m.bool(),
+@pytest.mark.parametrize("form", [lambda m: m, lambda m: m[:, 0], lambda m: m[0, 0], lambda m: m[:1],
+                                  lambda m: m.bool(),
                                   lambda m: m.numpy(), lambda m: m.to(torch.uint8), lambda m: m[0, 0].numpy() > 0,
                                   lambda m: m.double() * (1 - 1e-8)])
 def test_check_pair_takes_every_sensible_form(form):
@@ -267,14 +269,16 @@ def test_load_mask_reads_every_kind_of_png(mode, tmp_path):
     image, marked = drawn(mode)
     image.save(tmp_path / "mask.png")
     mask = load_mask(tmp_path / "mask.png")
-    assert mask.shape == (1, 1, 20, 30) and mask.dtype == torch.float32 and np.array_equal(mask[0, 0].numpy() == 1, marked)
+    assert mask.shape == (1, 1, 20, 30) and mask.dtype == torch.float32
+    assert np.array_equal(mask[0, 0].numpy() == 1, marked)
     small = load_mask(tmp_path / "mask.png", size=10)
     assert small.shape == (1, 1, 10, 10) and set(small.unique().tolist()) == {0, 1}
     assert small[0, 0, :5, :5].all() and small.sum() == 25
 
 
 @pytest.mark.parametrize("content, words", [
-    (None, "there is no mask file"), (b"not a picture", "cannot be read as a picture"), (0, "is empty"), (255, "is full")])
+    (None, "there is no mask file"), (b"not a picture", "cannot be read as a picture"), (0, "is empty"),
+    (255, "is full")])
 def test_load_mask_refuses_with_one_sentence(content, words, tmp_path):
     path = tmp_path / "mask.png"
     if isinstance(content, bytes):

@@ -1,4 +1,4 @@
-"""Image sets under one interface: `open_dataset("synthfaces")`, or your own pictures with `open_dataset("folder", root=…)`.
+"""Image sets under one interface: `open_dataset("synthfaces")`, or your pictures: `open_dataset("folder", root=…)`.
 
 A new data set is one module with a loader `(split, size, root, crop, limit) -> ImageSet` and one line in `DATASETS`.
 """
@@ -28,7 +28,8 @@ class ImageSet:
             raise RoiganError(f"an ImageSet needs uint8 pixels of shape (n, 3, H, W), not {uint8.dtype} "
                               f"{tuple(uint8.shape)}: convert the images first.")
         if factors is not None and len(factors) != len(uint8):
-            raise RoiganError(f"{len(factors)} rows of factors cannot describe {len(uint8)} images: give one row an image.")
+            raise RoiganError(f"{len(factors)} rows of factors cannot describe {len(uint8)} images: "
+                              "give one row an image.")
         self.name, self.split, self.size, self.uint8 = name, split, size, uint8
         self.factors = None if factors is None else torch.as_tensor(factors, dtype=torch.float32)
         self.factor_names = None if factor_names is None else list(factor_names)
@@ -88,7 +89,7 @@ def open_dataset(name, split="train", size=64, root=None, crop=None, limit=None)
     _known("data set", name, list(DATASETS))
     _known("split", split, SPLITS)
     if not _whole(size) or not 8 <= size <= 1024:
-        raise RoiganError(f"size={size!r} is not a whole number of pixels from 8 to 1024: 64 is the size of the thesis.")
+        raise RoiganError(f"size={size!r} is not a whole number of pixels from 8 to 1024: the thesis uses 64.")
     if limit is not None and (not _whole(limit) or limit < 1):
         raise RoiganError(f"limit={limit!r} is not a positive whole number: leave it out to have every image.")
     return DATASETS[name](split, int(size), root, crop, limit)

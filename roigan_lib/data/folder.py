@@ -63,7 +63,8 @@ def _check_crop(crop):
         return "square"
     if crop in CROPS or (isinstance(crop, (int, np.integer)) and not isinstance(crop, bool) and crop >= 8):
         return crop
-    raise RoiganError(f"crop={crop!r} is unknown: choose {', '.join(map(repr, CROPS))} or a whole number of pixels from 8.")
+    raise RoiganError(f"crop={crop!r} is unknown: choose {', '.join(map(repr, CROPS))} "
+                      "or a whole number of pixels from 8.")
 
 
 def _is_picture(name):
@@ -87,7 +88,7 @@ def _list_folder(root):
     if not found:
         archives = sorted(p.name for p in root.glob("*.zip"))
         if archives:
-            raise RoiganError(f"{root} holds no pictures but archives: pass one of them, such as root='{root / archives[0]}'.")
+            raise RoiganError(f"{root} holds no pictures but archives: pass one, such as root='{root / archives[0]}'.")
         raise RoiganError(f"{root} holds no pictures ({', '.join(SUFFIXES)}): check root= or ROIGAN_DATA.")
     return found, lambda name: (root / name).read_bytes()
 
@@ -96,7 +97,8 @@ def _list_zip(root, stack):
     try:
         archive = stack.enter_context(zipfile.ZipFile(root))
     except (zipfile.BadZipFile, OSError):
-        raise RoiganError(f"{root} is neither a folder nor a readable .zip archive: pass one that holds pictures.") from None
+        raise RoiganError(f"{root} is neither a folder nor a readable .zip archive: "
+                          "pass one that holds pictures.") from None
     found = {i.filename: (i.file_size, i.CRC) for i in archive.infolist() if not i.is_dir() and _is_picture(i.filename)}
     if not found:
         raise RoiganError(f"{root} holds no pictures ({', '.join(SUFFIXES)}): check root= or ROIGAN_DATA.")
@@ -116,10 +118,11 @@ def _choose(root, files, split):
         present = sorted({v for v in label.values() if v})
         names = [name for name in names if label[name] == split]
         if not names:
-            raise RoiganError(f"{root} has no {split} pictures, only {', '.join(present)}: choose one of these or 'all'.")
+            raise RoiganError(f"{root} has no {split} pictures, only {', '.join(present)}: choose one or 'all'.")
     elif root.is_dir() and root.resolve().name.lower() in SPLIT_NAMES:
         if SPLIT_NAMES[root.resolve().name.lower()] != split:
-            raise RoiganError(f"{root} is a {root.resolve().name} folder and you asked for {split}: pass its parent folder.")
+            raise RoiganError(f"{root} is a {root.resolve().name} folder and you asked for {split}: "
+                              "pass its parent folder.")
     else:
         nested = sorted({p[0] for p in parts.values() if len(p) > 1 and p[1].lower() in SPLIT_NAMES})
         if len(nested) > 0:
@@ -138,8 +141,9 @@ def _hash_split(name):
 
 
 def _cached(root, chosen, read, crop, size):
-    key = hashlib.sha256(repr((VERSION, str(root.resolve()), chosen, str(crop), size)).encode("utf-8", "surrogateescape"))
-    place = Path(os.environ.get("ROIGAN_CACHE") or Path.home() / ".cache" / "roigan") / f"folder-{key.hexdigest()[:20]}.npy"
+    recipe = repr((VERSION, str(root.resolve()), chosen, str(crop), size)).encode("utf-8", "surrogateescape")
+    cache = Path(os.environ.get("ROIGAN_CACHE") or Path.home() / ".cache" / "roigan")
+    place = cache / f"folder-{hashlib.sha256(recipe).hexdigest()[:20]}.npy"
     try:
         pixels = np.load(place, mmap_mode="c")      # copy on write: paged in as needed, never written back
         if pixels.dtype == np.uint8 and pixels.shape[1:] == (3, size, size) and 0 < len(pixels) <= len(chosen):
@@ -164,7 +168,8 @@ def _save(place, pixels):
     except OSError as error:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
-        _warn(f"the decoded pictures stay in memory, because {place.parent} cannot take them ({error.strerror or error}).")
+        _warn(f"the decoded pictures stay in memory, because {place.parent} cannot take them "
+              f"({error.strerror or error}).")
 
 
 def _decode_all(root, names, read, crop, size):
@@ -235,8 +240,8 @@ def _box(width, height, crop):
         side = min(width, height)
     elif crop == "thesis":
         if abs(width / height - 178 / 218) > 0.01:
-            raise RoiganError(f"crop='thesis' is for CelebA's aligned frames of 178x218 pixels or copies in that proportion, "
-                              f"and a picture of {width}x{height} was found: use crop='square'.")
+            raise RoiganError("crop='thesis' is for CelebA's aligned frames of 178x218 pixels or copies in that "
+                              f"proportion, and a picture of {width}x{height} was found: use crop='square'.")
         side = round(width * 128 / 178)
     else:
         side = int(crop)
