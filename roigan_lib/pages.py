@@ -151,8 +151,9 @@ def _set_formula(match, formulas):
 
 
 def _make_static(output):
-    """A widget without a kernel: its picture if it left one, else a line that says where it lives."""
-    output["data"].pop(WIDGET)
-    if not any(kind.startswith("image/") or kind == "text/html" for kind in output["data"]):
-        note = "An interactive widget stands here: open the notebook to use it."
-        output["data"] = {"text/html": f"<p class='soft'>{note}</p>"}
+    """A widget without a kernel: the picture or the text it was given for this case, else a line that says so."""
+    data = output["data"]
+    data.pop(WIDGET)
+    bare = re.match(r"\w+\(|$", data.get("text/plain", ""))         # the widget's own repr, or nothing
+    if bare and not any(kind.startswith("image/") or kind == "text/html" for kind in data):
+        data["text/html"] = "<p class='soft'>An interactive widget stands here: open the notebook to use it.</p>"

@@ -177,12 +177,13 @@ def test_pages_show_widgets_pictures_and_formulas_without_a_kernel(tmp_path):
     prose = "Code `$a$` stays, $$\\mathbb{E}_x[y_1 * y_2]$$ is set; it costs $5 and $6.\n\n[next](01_b.ipynb)"
     cells = [new_markdown_cell(prose),
              new_code_cell("w", outputs=[new_output("display_data", widget)]),
+             new_code_cell("u", outputs=[new_output("display_data", widget | {"text/plain": "Needs a kernel."})]),
              new_code_cell("v", outputs=[new_output("display_data", widget | {"image/png": PNG})])]
     notebook = new_notebook(cells=cells)
     page = to_html(notebook, tmp_path)
     assert "<code>$a$</code>" in page and page.count("<math") == 1 and "$5 and $6" in page
     assert 'href="01_b.html"' in page and PNG in page and "<script" not in page
-    assert page.count("interactive widget") == 1
+    assert page.count("interactive widget") == 1 and page.count("Needs a kernel.") == 1 and "VBox" not in page
     nbformat.write(notebook, tmp_path / "00_a.ipynb")
     assert "data:image/png" in write_pages(tmp_path, [tmp_path / "00_a.ipynb"], "x").read_text()
 
