@@ -49,9 +49,13 @@ def feature_matching(real_maps, fake_maps):
     return sum((r.detach() - f).abs().mean() for r, f in zip(real_maps, fake_maps))
 
 
-def perceptual(net, real_maps, images):
-    """One term of the perceptual loss (3.12): Σ_l E |V_l(x_r) − V_l(images)|, with V_l(x_r) given."""
-    return sum((r - f).abs().mean() for r, f in zip(real_maps, net(images)))
+def perceptual(net, real_maps, images, relative=True):
+    """One term of the perceptual loss (3.12): Σ_l E |V_l(x_r) − V_l(images)|, with V_l(x_r) given.
+
+    `relative` divides each layer's term by E |V_l(x_r)|, so that the weight does not depend on the network's scale;
+    the printed equation is relative=False.
+    """
+    return sum((r - f).abs().mean() / (r.abs().mean() if relative else 1.0) for r, f in zip(real_maps, net(images)))
 
 
 def zero_concentrator(real):
@@ -92,19 +96,22 @@ def masked_l1(a, b, weights):
     return ((a - b).abs() * weights).sum() / (3 * weights.sum()).clamp_min(1)
 
 
-def match_uniform(codes):
-    """How far a sample of codes (n, L_c) is from independent U(−1, 1): squared 1-D Wasserstein distance + correlation.
+def match_uniform(codes, memory=None):
+    """How far codes (n, L_c) are from independent U(−1, 1): squared 1-D Wasserstein distance + correlation.
 
-    Sorting gives the Wasserstein distance in one dimension exactly; the aggregated posterior follows the prior, as
-    in Wasserstein autoencoders (Tolstikhin et al. 2018), so no single code is pushed towards saying nothing.
+    In one dimension sorting solves the transport: each code is pulled to the quantile of its rank. Ranks are taken
+    among the codes and `memory` (k, L_c), codes of recent steps, since a batch is too small to judge a distribution.
+    The aggregated posterior follows the prior, as in Wasserstein autoencoders (Tolstikhin et al. 2018), so no single
+    code is pushed towards saying nothing.
     """
-    n = len(codes)
-    quantiles = (torch.arange(n, device=codes.device, dtype=codes.dtype) + 0.5) / n * 2 - 1
-    distance = ((codes.sort(0).values - quantiles[:, None]) ** 2).mean()
-    centred = codes - codes.mean(0)
-    covariance = centred.T @ centred / n * 3                        # U(−1, 1) has variance 1/3
-    off = covariance - torch.diag(torch.diagonal(covariance))
-    return distance + 0.1 * (off ** 2).mean()
+    everyone = codes if memory is None else torch.cat([codes, memory])
+    n = len(everyone)
+    ranks = everyone.detach().argsort(0).argsort(0)[:len(codes)]
+    distance = ((codes - ((ranks + 0.5) / n * 2 - 1)) ** 2).mean()
+    centred = everyone - everyone.mean(0)
+    covariance = centred.T @ centred / len(codes) * 3               # U(−1, 1) has variance 1/3; memory has no gradient
+    off = (covariance - torch.diag(torch.diagonal(covariance))) * (len(codes) / n)
+    return distance + 0.1 * n / len(codes) * (off ** 2).mean()
 
 
 def match_categories(probabilities):

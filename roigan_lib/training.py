@@ -178,10 +178,8 @@ class Trainer:
         if self.reader is None:
             return torch.cat([c0, hot.flatten(1)], 1), 0.0
         mean, _, logits = self.reader(x, m, pyramid_fill(x, m))
-        recent = torch.cat([mean, self.queue])
-        probabilities = logits.softmax(-1)
-        loss = L.match_uniform(recent) + 0.5 * L.match_categories(probabilities)
-        self.queue = recent.detach()[:QUEUE]
+        loss = L.match_uniform(mean, self.queue) + 0.5 * L.match_categories(logits.softmax(-1))
+        self.queue = torch.cat([mean.detach(), self.queue])[:QUEUE]
         if a.stop == 0:
             return torch.cat([c0, hot.flatten(1)], 1), loss
         soft = ((logits[a] + gumbel[a]) / 0.7).softmax(-1)
@@ -192,22 +190,30 @@ class Trainer:
         logs["code_sd"] = mean.std(0).mean().item()
         return torch.cat([c0, hot.flatten(1)], 1), loss
 
+    def _paired(self, a, b):
+        """Parts of the batch that are compared with their originals, and with which share of the weight."""
+        if a.stop == 0:
+            return [(slice(None), 1.0)]
+        return [(a, 1.0)] + ([(b, self.cfg.paired_b)] if self.cfg.paired_b and self.cfg.path_b else [])
+
     def _generator_terms(self, x, m, f, raw, done, codes, real_maps, a, b):
         """Every term of the generator's loss (3.18), unweighted. Paired terms see path A where there is one."""
         cfg, n_c = self.cfg, self.cfg.n_continuous
         scores, maps = self.discriminator(done, m)
-        paired = a if a.stop else slice(None)
-        terms = dict(adversarial=L.hinge_generator(scores),
-                     matching=L.feature_matching([y[paired] for y in real_maps], [y[paired] for y in maps]),
-                     l1_hole=L.masked_l1(raw[paired], x[paired], m[paired]),
-                     l1_outside=L.masked_l1(raw, x, 1 - m),
+        terms = dict(adversarial=L.hinge_generator(scores), matching=0.0, perceptual=0.0, l1_hole=0.0)
+        vgg = self.perceptual
+        with torch.no_grad():
+            target = vgg(x) if vgg is not None else []
+        seen = vgg(done) if vgg is not None else []
+        for part, share in self._paired(a, b):
+            cut = lambda maps: [y[part] for y in maps]
+            terms["matching"] += share * L.feature_matching(cut(real_maps), cut(maps))
+            terms["l1_hole"] += share * L.masked_l1(raw[part], x[part], m[part])
+            terms["perceptual"] += share * L.perceptual(lambda _: cut(seen), cut(target), None, cfg.recipe != "thesis")
+        if vgg is not None and cfg.recipe == "thesis":              # (3.12) has both; outside the hole they agree
+            terms["perceptual"] += L.perceptual(vgg, target, raw, False)
+        terms |= dict(l1_outside=L.masked_l1(raw, x, 1 - m),
                      variation=L.total_variation(done, m), kl=L.kl_style(f["mean"].float(), f["logvar"].float()))
-        if self.perceptual is not None:
-            with torch.no_grad():
-                target = self.perceptual(x[paired])
-            terms["perceptual"] = L.perceptual(self.perceptual, target, done[paired])
-            if cfg.recipe == "thesis":                              # (3.12) has both; outside the hole they agree
-                terms["perceptual"] = terms["perceptual"] + L.perceptual(self.perceptual, target, raw[paired])
         if cfg.info > 0:
             if self.reader is not None:
                 mean, logvar, logits = self.reader(done[b], m[b], f["fill"][b])

@@ -1,8 +1,8 @@
-"""synthfaces: painted colour portraits drawn from named factors, so that a model's sliders can be checked against truth.
+"""synthfaces: colour portraits painted from named factors, so that a model's sliders can be checked against truth.
 
 A portrait is a stack of signed-distance shapes (hair, neck, head, eyes, ...) blended back to front for a whole batch at
-once. A smoothstep one pixel wide on the signed distance smooths the edges, hence any size works and the same factors give
-the same picture at every size. All variety comes from the factor row: there are no random pixels.
+once. A smoothstep about a pixel wide on the signed distance smooths the edges, hence any size works and the same
+factors give the same picture at every size. All variety comes from the factor row: there are no random pixels.
 
 Frame coordinates: x to the right and y down, both in [-1, 1]; "left" and "right" mean left and right in the picture.
 """
@@ -111,14 +111,14 @@ def index(name):
 def sample_factors(n, seed=0):
     """Draw n people: (n, F) float32 factor rows in the order of FACTORS.
 
-    Only uniform numbers of a CPU generator are used, row by row: the same everywhere, and the first m rows of n are those
-    of m. Two hidden traits, age and a masculine-feminine one, tie hair, beard, jaw, brows and make-up together.
+    Only uniform numbers of a CPU generator are used, row by row: the same everywhere, and the first m rows of n are
+    those of m. Two hidden traits, age and a masculine-feminine one, tie hair, beard, jaw, brows and make-up together.
     """
     n_uniform = len(FACTORS) + 4
     u = torch.rand((n, n_uniform), generator=torch.Generator().manual_seed(int(seed)), dtype=torch.float64)
     fem, old, chance, other = u[:, -4], u[:, -3], u[:, -2], u[:, -1]
     col = {name: u[:, i] for i, name in enumerate(NAMES)}
-    out = {name: 2 * col[name] - 1 for name in NAMES}                             # two-sided ones: uniform in [-1, 1]
+    out = {f.name: f.low + (f.high - f.low) * col[f.name] for f in FACTORS}       # uniform, until said otherwise below
     woman, man = (fem > 0.5), (fem <= 0.5)
 
     def pull(name, towards, weight):                                              # correlate, keep inside the range
@@ -147,10 +147,6 @@ def sample_factors(n, seed=0):
     wears = man & ((chance > 0.5) | (other > 0.85))
     out["moustache"] = torch.where(wears, 0.3 + 0.7 * col["moustache"], 0 * fem)
     out["hairline"] = torch.where(man, col["hairline"] * (0.35 + 0.65 * old), 0.4 * col["hairline"])
-    for name in ("hairline", "clothing_colour", "background_hue", "background_light"):
-        out.setdefault(name, col[name])
-    for name in ("clothing_colour", "background_hue", "background_light"):
-        out[name] = col[name]
 
     def pick(u01, weights):                                                       # weights (n, k) -> category index
         edges = torch.cumsum(weights / weights.sum(1, keepdim=True), 1)
@@ -160,7 +156,8 @@ def sample_factors(n, seed=0):
         return torch.tensor(rows, dtype=torch.float64)
 
     #                       bald crop side swept long wavy curly fringe bun
-    styles = torch.where(woman[:, None], table([1., 5, 7, 3, 24, 20, 13, 17, 14]), table([15., 25, 22, 17, 4, 4, 11, 4, 1]))
+    styles = torch.where(woman[:, None], table([1., 5, 7, 3, 24, 20, 13, 17, 14]),
+                         table([15., 25, 22, 17, 4, 4, 11, 4, 1]))
     out["hair_style"] = pick(col["hair_style"], styles)
     #                       black dark brown auburn ginger blond grey white
     fair, deep = table([8., 16, 22, 12, 12, 26, 3, 1]), table([62., 26, 6, 2, 1, 1, 2, 0.5])
@@ -177,7 +174,7 @@ def traversal(factors_row, name, steps=7):
     i = index(name)
     row = torch.as_tensor(factors_row, dtype=torch.float32).reshape(-1)
     if row.numel() != len(FACTORS):
-        raise RoiganError(f"A factor row has {len(FACTORS)} numbers, got {row.numel()}; take one row of sample_factors().")
+        raise RoiganError(f"A factor row has {len(FACTORS)} numbers, not {row.numel()}; take one of sample_factors().")
     factor, rows = FACTORS[i], row.repeat(steps, 1)
     sweep = torch.linspace(factor.low, factor.high, steps)
     rows[:, i] = torch.arange(steps) % factor.n_categories if factor.kind == "categorical" else sweep
@@ -194,27 +191,32 @@ _IRIS = _rgb("3a2416", "6f4526", "8a7038", "5f8a5a", "4d86b4", "8fb4cc")
 _HAIR = _rgb("1f1b1e", "40291d", "714a2e", "863f26", "c2672d", "dcb36c", "8f8d8e", "e0dcd4")
 _CLOTH = _rgb("3a3a42", "2f4565", "3f6f78", "5d7550", "c09a45", "b5573f", "8a4560", "d9d2c2")
 
-# One row a hair style: hairline height, its drop at the temples, how far in the temples start, parting x and notch, fall
-# of the hair on either side of the parting, rough edge, cap thickness; then the hair behind the head: extra half width,
-# top, bottom, squareness, lumps; then the curl of its strands, and a bun.
+# One row a hair style. The hairline: its height, its drop at the temples, where that starts, the parting's x and notch,
+# the fall of the hair left and right of it, its rough edge, the thickness of the cap. The hair behind the head: extra
+# half width, top, bottom, squareness, lumps. Then how curly the strands are, and whether there is a bun.
 _STYLE = {
-    #               line  drop  temple part  notch fall_l fall_r rough cap    side   top    bottom square lump   curl bun
-    "bald":         (-2.0, 0.0, 0.60, 0.0, 0.00, 0.0, 0.0, 0.000, -0.60, -0.90, -0.9, -0.6, 2.0, 0.000, 0.0, 0),
-    "cropped":      (-0.56, 0.52, 0.66, 0.0, 0.00, 0.0, 0.0, 0.010, 0.035, -0.90, -0.9, -0.6, 2.0, 0.000, 0.3, 0),
-    "side parting": (-0.56, 0.50, 0.74, -0.24, 0.16, 0.1, 0.35, 0.000, 0.080, -0.90, -0.9, -0.6, 2.0, 0.000, 0.0, 0),
-    "swept back":   (-0.62, 0.52, 0.70, 0.05, 0.02, 0.2, 0.2, 0.012, 0.120, 0.01, -0.9, 0.25, 3.0, 0.000, 0.0, 0),
-    "long":         (-0.62, 1.05, 0.74, 0.02, 0.10, 0.7, 0.7, 0.000, 0.075, 0.10, -0.9, 1.60, 4.0, 0.000, 0.0, 0),
-    "wavy":         (-0.58, 0.95, 0.74, 0.20, 0.10, 0.75, 0.5, 0.012, 0.095, 0.19, -0.9, 0.98, 3.0, 0.028, 0.5, 0),
-    "curly":        (-0.52, 0.48, 0.72, 0.0, 0.00, 0.1, 0.1, 0.022, 0.140, 0.25, -1.05, 0.40, 2.1, 0.035, 1.0, 0),
-    "fringe":       (-0.30, 0.90, 0.80, 0.0, 0.00, 0.1, 0.1, 0.014, 0.080, 0.09, -0.9, 0.66, 4.5, 0.000, 0.0, 0),
-    "bun":          (-0.60, 0.42, 0.70, 0.0, 0.02, 0.3, 0.3, 0.000, 0.045, -0.90, -0.9, -0.6, 2.0, 0.000, 0.0, 1),
+    #               line   drop  start part   notch left  right rough  cap    side  top    bottom square lump   curl bun
+    "bald":         (-2,    0,    0.6,  0,     0,    0,    0,    0,     -0.6,  -0.9, -0.9,  -0.6,  2,     0,     0,   0),
+    "cropped":      (-0.56, 0.52, 0.66, 0,     0,    0,    0,    0.01,  0.035, -0.9, -0.9,  -0.6,  2,     0,     0.3, 0),
+    "side parting": (-0.56, 0.5,  0.74, -0.24, 0.16, 0.1,  0.35, 0,     0.08,  -0.9, -0.9,  -0.6,  2,     0,     0,   0),
+    "swept back":   (-0.62, 0.52, 0.7,  0.05,  0.02, 0.2,  0.2,  0.012, 0.12,  0.01, -0.9,  0.25,  3,     0,     0,   0),
+    "long":         (-0.62, 1.05, 0.74, 0.02,  0.1,  0.7,  0.7,  0,     0.075, 0.1,  -0.9,  1.6,   4,     0,     0,   0),
+    "wavy":         (-0.58, 0.95, 0.74, 0.2,   0.1,  0.75, 0.5,  0.012, 0.095, 0.19, -0.9,  0.98,  3,     0.028, 0.5, 0),
+    "curly":        (-0.52, 0.48, 0.72, 0,     0,    0.1,  0.1,  0.022, 0.14,  0.25, -1.05, 0.4,   2.1,   0.035, 1,   0),
+    "fringe":       (-0.3,  0.9,  0.8,  0,     0,    0.1,  0.1,  0.014, 0.08,  0.09, -0.9,  0.66,  4.5,   0,     0,   0),
+    "bun":          (-0.6,  0.42, 0.7,  0,     0.02, 0.3,  0.3,  0,     0.045, -0.9, -0.9,  -0.6,  2,     0,     0,   1),
 }
-_STYLE_COLUMNS = ("line drop temple part notch fall_l fall_r rough cap side top bottom square lump curl bun").split()
+_STYLE_COLUMNS = ("line drop start part notch left right rough cap side top bottom square lump curl bun").split()
 
 
 def _smooth(t):
     t = t.clamp(0, 1)
     return t * t * (3 - 2 * t)
+
+
+def _fixed(like, *rgb):
+    """A constant colour (1, 3, 1, 1) where `like` lives."""
+    return torch.tensor(rgb, device=like.device)[None, :, None, None]
 
 
 def _along(palette, t):
@@ -278,20 +280,20 @@ class _Portrait:
         nz = (1 - nx * nx - ny * ny).clamp_min(0.03).sqrt()
         self.lit = (nx * lx + ny * ly + nz * lz) / norm
         # colours
-        warm = f["skin_warmth"][:, None] * torch.tensor([0.010, 0.012, -0.045], device=device)[None, :, None, None]
+        warm = f["skin_warmth"][:, None] * _fixed(factors, 0.010, 0.012, -0.045)
         self.skin = (_along(_SKIN, f["skin_tone"]) + warm).clamp(0, 1)
         self.hair = _along(_HAIR, f["hair_colour"].round() / (len(_HAIR) - 1))
-        self.blood = self.skin * torch.tensor([0.90, 0.60, 0.57], device=device)[None, :, None, None]
+        self.blood = self.skin * _fixed(factors, 0.90, 0.60, 0.57)
 
     # -- tools
     def window(self, x0, x1, y0, y1):
-        """Slices of the frame, widened so that a turned and tilted head still fits."""
-        at = lambda v: int(round((v + 1) / 2 * self.size))
-        return (slice(None), slice(max(at(y0), 0), min(at(y1), self.size)), slice(max(at(x0), 0), min(at(x1), self.size)))
+        """Index of a part of the frame (n, h, w), drawn wide enough for a turned and tilted head."""
+        left, right, top, bottom = (round((v + 1) / 2 * self.size) for v in (x0, x1, y0, y1))
+        return slice(None), slice(top, bottom), slice(left, right)
 
     def inside(self, d, soft=0.0):
         """Coverage of a signed distance: a step one pixel wide, or `soft` frame units wide if that is more."""
-        k = 1 / (1 / self.sharp + soft) if isinstance(soft, float) else 1 / (1 / self.sharp + soft)
+        k = 1 / (1 / self.sharp + soft)
         return _smooth(0.5 - d * k)
 
     def paint(self, w, alpha, colour):
@@ -299,14 +301,14 @@ class _Portrait:
 
     def tone(self, w, alpha, r, g=None, b=None):
         """Multiply by 1 + alpha * (r, g, b): shadows below 0, lights above."""
-        tint = torch.tensor([r, r if g is None else g, r if b is None else b], device=alpha.device)[None, :, None, None]
+        tint = _fixed(alpha, r, r if g is None else g, r if b is None else b)
         self.rgb[(w[0], slice(None), *w[1:])].mul_(1 + alpha[:, None] * tint)
 
     # -- layers, back to front
     def background(self):
         f = self.f
         hue = 2 * math.pi * f["background_hue"][:, None]
-        wheel = torch.tensor([0.0, -2 * math.pi / 3, 2 * math.pi / 3], device=hue.device)[None, :, None, None]
+        wheel = _fixed(hue, 0.0, -2 * math.pi / 3, 2 * math.pi / 3)
         base = (0.28 + 0.50 * f["background_light"][:, None]) * (1 + 0.09 * torch.cos(hue + wheel))
         fall = 1.05 - 0.16 * self.y + 0.16 * f["light"] * self.x - 0.10 * (self.x.square() + self.y.square())
         wash = 0.03 * torch.sin(3.1 * self.x + 2.3 * self.y + 1.0) * torch.sin(2.2 * self.x - 3.7 * self.y)
@@ -340,7 +342,8 @@ class _Portrait:
         p = torch.where(dy > 0, s["square"], 2.2)
         x = self.hx + 0.06 * self.f["yaw"]
         k = ((x.abs() / rx).clamp_min(1e-3) ** p + (dy.abs() / ry).clamp_min(1e-3) ** p) ** (1 / p)
-        lumps = s["lump"] * (torch.sin(13 * self.hx + 1) * torch.sin(12 * self.hy) + 0.5 * torch.sin(9 * self.hy + 14 * x))
+        lumps = s["lump"] * (torch.sin(13 * self.hx + 1) * torch.sin(12 * self.hy)
+                             + 0.5 * torch.sin(9 * self.hy + 14 * x))
         d = (k - 1) * rx + lumps
         alpha = self.inside(d) * (s["side"] > -0.5)
         self.paint_hair(w, alpha, 0.72)
@@ -356,8 +359,7 @@ class _Portrait:
         d = x.abs() - broad - 0.10 * _smooth((y - 0.75) / 0.3)
         side = 0.80 + 0.16 * f["light"] * x / 0.32 - 0.18 * (x / 0.36).square()
         drop = 0.34 * (1 - _smooth((y - 0.66 - 0.07 * f["chin_length"]) / 0.30))    # shadow of the chin
-        self.paint(w, self.inside(d), self.skin * (side - drop)[:, None] * torch.tensor(
-            [1.0, 0.95, 0.93], device=x.device)[None, :, None, None])
+        self.paint(w, self.inside(d), self.skin * (side - drop)[:, None] * _fixed(x, 1.0, 0.95, 0.93))
         w = self.window(-1, 1, 0.6, 1)
         x, y, kind = self.x[w], self.y[w], f["clothing"].round()
         cloth = _along(_CLOTH, f["clothing_colour"])
@@ -378,13 +380,12 @@ class _Portrait:
 
     def ears(self):
         f, w = self.f, self.window(-0.9, 0.9, -0.45, 0.4)
-        x, y = self.hx[w] + 0.05 * f["yaw"], self.hy[w] - 0.0
+        x, y = self.hx[w] + 0.05 * f["yaw"], self.hy[w]
         rx, ry = 0.085 + 0.022 * f["ear_size"], 0.145 + 0.045 * f["ear_size"]
         ex = x.abs() - self.wide - 0.005 - 0.01 * f["ear_size"]
         d = _ellipse(ex + 0.15 * y, y, rx, ry)
         tone = 0.74 + 0.16 * f["light"] * x.sign()
-        self.paint(w, self.inside(d), self.skin * tone[:, None] * torch.tensor(
-            [1.0, 0.92, 0.90], device=x.device)[None, :, None, None])
+        self.paint(w, self.inside(d), self.skin * tone[:, None] * _fixed(x, 1.0, 0.92, 0.90))
         self.tone(w, _glow(ex - 0.01 + 0.15 * y, y, rx * 0.5, ry * 0.6), -0.22, -0.32, -0.32)
 
     def face(self):
@@ -395,7 +396,7 @@ class _Portrait:
         fx = self.fx[w]
         cheeks = _glow(fx.abs() - 0.30, y - 0.14, 0.15, 0.12)
         shade = shade + 0.05 * cheeks - 0.10 * _glow(fx.abs() - 0.46, y - 0.33, 0.14, 0.26)
-        tint = torch.tensor([0.82, 1.0, 1.08], device=x.device)[None, :, None, None]
+        tint = _fixed(x, 0.82, 1.0, 1.08)
         colour = self.skin * (1 + (shade - 1)[:, None] * tint)
         flush = 0.05 + 0.62 * f["blush"]
         colour = torch.lerp(colour, self.blood * (0.35 + 0.75 * shade)[:, None] * 1.10, (cheeks * flush)[:, None])
@@ -406,7 +407,8 @@ class _Portrait:
         # freckles, then the lines of age
         w = self.window(-0.6, 0.6, -0.25, 0.5)
         x, y = self.fx[w], self.hy[w]
-        dots = _smooth(2.4 * torch.sin(45 * x + 1.5 * torch.sin(11 * y)) * torch.sin(42 * y + 2 * torch.sin(13 * x)) - 0.5)
+        wave = torch.sin(45 * x + 1.5 * torch.sin(11 * y)) * torch.sin(42 * y + 2 * torch.sin(13 * x))
+        dots = _smooth(2.4 * wave - 0.5)
         zone = _glow(x.abs() - 0.20, y - 0.13, 0.19, 0.13)
         self.tone(w, dots * zone * f["freckles"], -0.30, -0.40, -0.46)
         w, c = self.window(-0.75, 0.75, -0.75, 0.65), f["age"]
@@ -435,8 +437,8 @@ class _Portrait:
         ball = self.inside(_ellipse(x, y - tip + 0.015, half * 0.66, 0.060), 0.05)
         wing = self.inside(_ellipse(x.abs() - half * 0.78, y - tip + 0.005, half * 0.40, 0.046), 0.03)
         both = torch.maximum(ball, wing)
-        self.paint(w, both * 0.65, (self.skin * (0.93 + 0.5 * side * x / 0.12)[:, None] * torch.tensor(
-            [1.0, 0.93, 0.91], device=x.device)[None, :, None, None]).clamp_max(1))
+        self.paint(w, both * 0.65, (self.skin * (0.93 + 0.5 * side * x / 0.12)[:, None]
+                                      * _fixed(x, 1.0, 0.93, 0.91)).clamp_max(1))
         self.tone(w, _glow(x - 0.03 * f["light"], y - tip + 0.035, 0.04, 0.035), 0.16)
         rim = (_ellipse(x.abs() - half * 0.74, y - tip, half * 0.46, 0.055)).abs()
         self.tone(w, self.inside(rim - 0.008, 0.02) * (x.abs() > half * 0.8), -0.28, -0.36, -0.36)
@@ -461,7 +463,7 @@ class _Portrait:
         half, my = 0.195 + 0.06 * f["mouth_width"], 0.385 + 0.02 * f["chin_length"]
         x, y = self.fx[w] - 0.02 * f["yaw"], self.hy[w] - my
         q = (x / half).square()
-        bend = (0.058 * f["mouth_curve"] + 0.012) * (0.45 - q.clamp_max(1.6))                # the centre sinks, the corners rise
+        bend = (0.058 * f["mouth_curve"] + 0.012) * (0.45 - q.clamp_max(1.6))        # centre sinks, corners rise
         arc = (1 - q).clamp_min(0)
         gap = 0.085 * f["mouth_open"] * arc
         upper, lower = 0.050 + 0.020 * f["lip_fullness"], 0.068 + 0.028 * f["lip_fullness"]
@@ -476,8 +478,7 @@ class _Portrait:
         line = torch.sin(30 * x + 12 * y * x.sign())
         fur = self.hair * (0.62 + 0.30 * self.lit[w] + 0.09 * line + 0.06)[:, None]
         body = self.inside((y - mid).abs() - thick, 0.02) * (thick > 0) * (1 - 0.35 * _glow(x, 0 * y, 0.018, 1.0))
-        red = torch.lerp(self.blood * 1.05, torch.tensor([0.68, 0.14, 0.18], device=x.device)[None, :, None, None],
-                         0.90 * f["lip_colour"][:, None])
+        red = torch.lerp(self.blood * 1.05, _fixed(x, 0.68, 0.14, 0.18), 0.90 * f["lip_colour"][:, None])
         lit = 0.80 + 0.22 * self.lit[w]
         ends = self.inside(x.abs() - half, 0.02)
         d = torch.maximum(top - y, y - low)
@@ -498,7 +499,7 @@ class _Portrait:
     def eyes(self):
         f, w = self.f, self.window(-0.75, 0.75, -0.55, 0.32)
         x, y = self.fx[w], self.hy[w]
-        side, device = x.sign(), x.device
+        side = x.sign()
         half = 0.142 * (1 + 0.21 * f["eye_size"])
         high = half * (0.60 + 0.22 * f["eye_openness"]) * (1 + 0.30 * f["eye_asymmetry"] * side)
         ex = x.abs() - (0.243 + 0.032 * f["eye_spacing"])
@@ -513,7 +514,7 @@ class _Portrait:
         self.tone(w, self.inside((ey - 0.62 * lid - 0.035).abs() - 0.004, 0.04) * (q < 1), -0.12, -0.16, -0.16)
         d = torch.maximum(-ey - lid, ey - 0.62 * lid) * 0.85
         open_ = self.inside(d)
-        white = torch.tensor([0.95, 0.93, 0.91], device=device)[None, :, None, None]
+        white = _fixed(x, 0.95, 0.93, 0.91)
         self.paint(w, open_, white * (0.97 - 0.22 * _smooth((-ey - 0.2 * high) / high.clamp_min(0.02)))[:, None])
         ix, iy = ex - 0.46 * half * f["gaze"] * side, ey + 0.10 * high
         r, rad = (ix * ix + iy * iy).sqrt(), 0.54 * half
@@ -522,13 +523,14 @@ class _Portrait:
         glowing = glowing * (1 - 0.45 * _smooth((r / rad - 0.72) / 0.28))[:, None]
         self.paint(w, self.inside(r - rad) * open_, glowing.clamp_max(1))
         self.paint(w, self.inside(r - 0.46 * rad) * open_, torch.full_like(colour, 0.05))
-        spark = ((ix - 0.35 * rad * (2 * (f["light"] > 0) - 1)).square() + (iy + 0.36 * rad).square()).sqrt() - 0.27 * rad
+        lamp = 0.35 * rad * (2 * (f["light"] > 0) - 1)
+        spark = ((ix - lamp).square() + (iy + 0.36 * rad).square()).sqrt() - 0.27 * rad
         self.paint(w, self.inside(spark) * open_ * 0.95, torch.ones_like(colour))
         weight = (0.017 + 0.013 * f["lashes"]) * (1 + 0.35 * (ex / half).clamp(-1, 1.2))
         reach = (ex.abs() - half - (0.008 + 0.030 * f["lashes"]) * (ex > 0)).clamp_min(-1)
-        lash = (ey + high * (1 - q).clamp_min(0) + 0.35 * f["lashes"] * (ex - half * 0.92).clamp_min(0)).abs() * 0.85 - weight
-        self.paint(w, self.inside(torch.maximum(lash, reach)) * 0.92,
-                   self.hair * 0.25 + torch.tensor([0.06, 0.04, 0.035], device=device)[None, :, None, None])
+        wing = 0.35 * f["lashes"] * (ex - half * 0.92).clamp_min(0)
+        lash = (ey + high * (1 - q).clamp_min(0) + wing).abs() * 0.85 - weight
+        self.paint(w, self.inside(torch.maximum(lash, reach)) * 0.92, self.hair * 0.25 + _fixed(x, 0.06, 0.04, 0.035))
         # brows
         by = y + 0.305 + 0.042 * f["brow_height"]
         t = (ex - 0.005) / 0.172
@@ -544,22 +546,23 @@ class _Portrait:
         x, y = self.hx[w], self.hy[w]
         fx = x - 0.05 * f["yaw"]
         t = fx - s["part"]
-        temple = s["temple"] - 0.10 * f["hairline"]
+        temple = s["start"] - 0.10 * f["hairline"]
         g = ((fx.abs() / self.wide - temple) / (1.02 - temple)).clamp(0, 1)
         slope = s["drop"] * 6 * g * (1 - g) / ((1.02 - temple) * self.wide)
         line = (s["line"] - 0.13 * f["hairline"] * _smooth(1.15 - fx.abs() / 0.5) * (s["line"] < -0.4)
                 + s["drop"] * g * g * (3 - 2 * g) - s["notch"] * _glow(t, 0 * t, 0.10, 1.0)
-                + s["fall_r"] * t.clamp_min(0).square() + s["fall_l"] * (-t).clamp_min(0).square()
+                + s["right"] * t.clamp_min(0).square() + s["left"] * (-t).clamp_min(0).square()
                 + s["rough"] * (torch.sin(23 * fx + 1) + 0.6 * torch.sin(37 * fx)))
-        cap = self.head[w] - (s["cap"] * (1 + 0.55 * vol) + 0.35 * s["cap"] * (1 + 0.8 * vol) * _smooth((-0.35 - y) / 0.4)) * (
-            1 - 0.7 * _smooth((y + 0.25) / 0.4) * (s["drop"] < 0.6))
+        thick = s["cap"] * (1 + 0.55 * vol) + 0.35 * s["cap"] * (1 + 0.8 * vol) * _smooth((-0.35 - y) / 0.4)
+        cap = self.head[w] - thick * (1 - 0.7 * _smooth((y + 0.25) / 0.4) * (s["drop"] < 0.6))    # short cuts thin out
         cap = cap + s["lump"] * torch.sin(13 * x + 1) * torch.sin(12 * y)
         edge = (y - line) / (1 + slope * slope).sqrt()
         skin = self.inside(self.head[w]) * (1 - self.bald)
-        self.tone(w, self.inside(edge - 0.05, 0.12) * skin, -0.30, -0.36, -0.36)             # its shadow on the forehead
+        self.tone(w, self.inside(edge - 0.05, 0.12) * skin, -0.30, -0.36, -0.36)       # its shadow on the forehead
         self.paint_hair(w, self.inside(torch.maximum(cap, edge)) * (1 - self.bald))
         # a clipped ring of hair round a bald head
-        ring = torch.maximum(self.head[w], torch.maximum(self.wide * 0.80 - fx.abs() + 0.25 * (y + 0.15).abs(), y - 0.02))
+        sides = torch.maximum(self.wide * 0.80 - fx.abs() + 0.25 * (y + 0.15).abs(), y - 0.02)
+        ring = torch.maximum(self.head[w], sides)
         self.paint(w, self.inside(ring, 0.05) * self.bald * 0.55, self.hair * (0.3 + 0.6 * self.lit[w])[:, None])
 
     def glasses(self):
@@ -569,7 +572,8 @@ class _Portrait:
         gx = x.abs() - (0.243 + 0.032 * f["eye_spacing"])
         round_ = (gx * gx + y * y).sqrt() - 0.195
         bx, by = gx.abs() - 0.135, (y - 0.01).abs() - 0.075
-        square = (bx.clamp_min(0).square() + by.clamp_min(0).square()).sqrt() + torch.maximum(bx, by).clamp_max(0) - 0.06
+        corner = (bx.clamp_min(0).square() + by.clamp_min(0).square()).sqrt()
+        square = corner + torch.maximum(bx, by).clamp_max(0) - 0.06
         lens, thick = torch.where(kind == 1, round_, square), torch.where(kind == 1, 0.016, 0.027)
         bridge = torch.maximum((y + 0.03 - 1.2 * x * x).abs() - thick, x.abs() - 0.075)
         arm = torch.maximum((y + 0.05).abs() - thick, torch.maximum(0.40 - x.abs(), self.hx[w].abs() - self.wide))
@@ -578,14 +582,21 @@ class _Portrait:
         glare = self.inside((gx + 0.9 * y + 0.05).abs() - 0.03, 0.02) * self.inside(lens)
         self.tone(w, glare * on, 0.16)
         frame = self.inside(torch.minimum(lens.abs() - thick, torch.minimum(bridge, arm)))
-        metal = torch.where((kind == 1)[:, None], *(torch.tensor(c, device=x.device)[None, :, None, None]
-                                                    for c in ([0.42, 0.34, 0.22], [0.11, 0.09, 0.10])))
+        metal = torch.where((kind == 1)[:, None], _fixed(x, 0.42, 0.34, 0.22), _fixed(x, 0.11, 0.09, 0.10))
         self.paint(w, frame * on, metal * (1 + 0.5 * _glow(gx + 0.08, y + 0.15, 0.08, 0.08))[:, None])
 
     def draw(self):
-        for layer in (self.background, self.back_hair, self.body, self.ears, self.face, self.nose, self.beard, self.mouth,
-                      self.eyes, self.front_hair, self.glasses):
-            layer()
+        self.background()
+        self.back_hair()
+        self.body()
+        self.ears()
+        self.face()
+        self.nose()
+        self.beard()
+        self.mouth()
+        self.eyes()
+        self.front_hair()
+        self.glasses()
         return self.rgb.clamp_(0, 1).mul_(2).sub_(1)
 
 
@@ -637,8 +648,8 @@ def _store(path, array):
     except OSError as error:
         if partial and os.path.exists(partial):
             os.remove(partial)
-        raise RoiganError(f"Cannot keep synthfaces in {path.parent} ({error.strerror or error}): free {array.nbytes >> 20} "
-                          "MiB there or set ROIGAN_CACHE to a writable folder.") from error
+        raise RoiganError(f"Cannot keep synthfaces in {path.parent} ({error.strerror or error}): free "
+                          f"{array.nbytes / 2**20:.0f} MiB there or set ROIGAN_CACHE to a writable folder.") from error
 
 
 def _pictures(factors, size):
@@ -649,8 +660,8 @@ def load(split="train", size=64, limit=None):
     """The synthfaces portraits of a split as an ImageSet: train 10,000, valid 1,000, test 1,000, from disjoint seeds.
 
     Rendered once and kept as uint8 in $ROIGAN_CACHE (default ~/.cache/roigan) under a name that carries a hash of this
-    file; if the folder is full or not writable, a warning says so and the pictures stay in memory. `limit` takes the first
-    images only. RoiganError for an unknown split or a limit below 1.
+    file; if the folder is full or not writable, a warning says so and the pictures stay in memory. `limit` takes the
+    first images only. RoiganError for an unknown split or a limit below 1.
     """
     from roigan_lib.data import ImageSet
     if split not in _SPLITS:
@@ -665,7 +676,7 @@ def load(split="train", size=64, limit=None):
         try:
             images = torch.from_numpy(np.array(np.load(path, mmap_mode="r")[:n]))
             break
-        except (OSError, ValueError):                                             # not there, or damaged: draw it again
+        except (OSError, ValueError, EOFError):                                   # not there, or damaged: draw it again
             continue
     if images is None:
         images = _pictures(factors, size)

@@ -1,7 +1,7 @@
 """FactorNet: a small network that reads the factors of a synthfaces portrait back from its pixels.
 
-It stands where other work uses an Inception or VGG network trained on photographs: its features feed a Fréchet distance,
-its maps a light perceptual loss, and its readings tell what a slider of the generator really changes.
+It stands where other work uses an Inception or VGG network trained on photographs: its features feed a Fréchet
+distance, its maps a light perceptual loss, and its readings tell what a slider of the generator really changes.
 """
 import json
 import time
@@ -75,7 +75,7 @@ class FactorNet(nn.Module):
 
 @torch.no_grad()
 def measure(net, images, factors, batch=100):
-    """How well `net` reads: {continuous name: R²} and {categorical name: accuracy} on images (n, 3, H, W) in [-1, 1]."""
+    """How well `net` reads images (n, 3, H, W) in [-1, 1]: {continuous name: R²}, {categorical name: accuracy}."""
     outs = [net(images[i:i + batch]) for i in range(0, len(images), batch)]
     read, true = torch.cat([o["continuous"] for o in outs]), factors[:, _COLUMNS]
     r2 = 1 - (read - true).square().sum(0) / (true - true.mean(0)).square().sum(0).clamp_min(1e-8)
@@ -87,8 +87,9 @@ def measure(net, images, factors, batch=100):
 def train_factor_net(steps=2000, seed=0, batch=64, lr=4e-3, minutes=None, train=None, test=None, net=None, log=print):
     """Fit a FactorNet to synthfaces: squared error of the standardised factors plus cross-entropy of the categories.
 
-    `train` and `test` are ImageSets with factors, by default those splits at 64x64. With `minutes` the run ends in time:
-    the learning rate falls along whichever is further, steps or clock. Half of each batch is mirrored, factors included.
+    `train` and `test` are ImageSets with factors, by default those splits at 64x64. With `minutes` the run ends in
+    time: the learning rate falls along whichever is further, steps or clock. Half of each batch is mirrored, factors
+    included.
     `net` goes on from a trained one instead of a fresh one (steps and seconds are those of this run). Returns (net in
     eval mode, metadata as stored beside the weights).
     """

@@ -9,7 +9,7 @@ from .layers import SLOPE, GatedConv, MaskWindows, UpsampleBlock, conv, linear
 
 ENCODER = (128, 64, 32, 16, 8, 8, 8)       # widths from the 2×2 bottleneck outwards
 DECODER = (100, 64, 64, 64, 32, 16)        # widths from 8×8 outwards
-TABLE_FROM = 32                            # below this side a plain convolution beats the table
+TABLE_FROM = 16                            # below this side a plain convolution beats the table
 
 
 def scaled(channels: int, width: float) -> int:

@@ -1,0 +1,181 @@
+"""One evaluation path for every method: the same images, the same masks, the same rows."""
+import hashlib
+import importlib.metadata
+import inspect
+import time
+
+import numpy as np
+import torch
+
+from roigan_lib.errors import RoiganError
+
+from . import features as nets
+from .frechet import frechet_distance, small_n_note
+from .inpainting import METRICS, diversity
+from .kernel import kernel_distance
+from .table import Table
+
+# Table 4.2 of the thesis: FID between 1,000 completed images and 1,000 of CelebA's test images, by mask family. The
+# scale is that of 768-dimensional features (2048 would give tens), which the thesis does not say.
+THESIS_TABLE_4_2 = {
+    "RoI-GAN": {"elliptic": 0.323, "rectangular": 0.074, "mixed": 0.106},
+    "FMM (Telea)": {"elliptic": 0.539, "rectangular": 0.111, "mixed": 0.197},
+    "GLCIC": {"elliptic": 0.485, "rectangular": 0.638, "mixed": 0.618},
+}
+
+
+def versions():
+    """Versions of the libraries that a value depends on, None for one that is not installed."""
+    found = {}
+    for name in ("torch", "torchvision", "numpy", "pytorch-fid", "opencv-python-headless", "roigan"):
+        try:
+            found[name.replace("-python-headless", "").replace("-", "_")] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name.replace("-python-headless", "").replace("-", "_")] = None
+    return found
+
+
+def mask_hash(masks):
+    """12 hex digits of the masks' shape and bits: two scores with the same digits were taken on the same holes."""
+    digest = hashlib.sha256(repr(tuple(masks.shape)).encode())
+    digest.update(np.packbits((masks > 0.5).cpu().numpy()).tobytes())
+    return digest.hexdigest()[:12]
+
+
+def complete(name, method, images, masks, seed=0, batch=64, progress=None):
+    """Completed images (n, 3, H, W) of a method: an object with .inpaint, or a callable (images, masks).
+
+    A method whose signature has `seed` gets seed + the index of the batch's first image, so that batches differ.
+    Raises RoiganError, naming the method, if it returns another shape, NaN or values far outside [-1, 1].
+    """
+    call = getattr(method, "inpaint", method)
+    if not callable(call):
+        raise RoiganError(f"Method {name!r} has no .inpaint and cannot be called: give a model or a function.")
+    seeded, done, begin = _takes_seed(call), [], time.perf_counter()
+    for start in range(0, len(images), batch):
+        part, holes = images[start:start + batch], masks[start:start + batch]
+        with torch.no_grad():
+            out = call(part, holes, **({"seed": seed + start} if seeded else {}))
+        if not isinstance(out, torch.Tensor) or out.shape != part.shape:
+            got = tuple(out.shape) if hasattr(out, "shape") else type(out).__name__
+            raise RoiganError(f"Method {name!r} returned {got} instead of a tensor of shape {tuple(part.shape)}.")
+        if not torch.isfinite(out).all():
+            raise RoiganError(f"Method {name!r} returned NaN or infinity: its weights or its training are broken.")
+        if out.abs().max() > 1.5:
+            top = float(out.abs().max())
+            raise RoiganError(f"Method {name!r} returned values up to {top:.3g}: it must return images in [-1, 1].")
+        done.append(out.to(images))
+        if progress:
+            count = min(start + batch, len(images))
+            progress(f"{name}: {count}/{len(images)} images, {count / (time.perf_counter() - begin):.0f}/s")
+    return torch.cat(done)
+
+
+def _takes_seed(call):
+    try:
+        return "seed" in inspect.signature(call).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+def _inputs(images, masks, seed, mask_law):
+    pixels = images[:] if not isinstance(images, torch.Tensor) else images
+    if not isinstance(pixels, torch.Tensor) or pixels.ndim != 4 or pixels.shape[1] != 3 or len(pixels) < 4:
+        raise RoiganError("compare takes at least 4 images (n, 3, H, W) in [-1, 1], or an image set.")
+    from roigan_lib.masks import check_pair, sample_masks
+    if isinstance(masks, str):
+        masks = [masks]
+    if isinstance(masks, torch.Tensor):
+        masks = {mask_law or "given": masks}
+    elif not isinstance(masks, dict):
+        masks = {law: sample_masks(law, len(pixels), tuple(pixels.shape[2:]), seed=seed) for law in masks}
+    checked = {}
+    for law, holes in masks.items():
+        if len(holes) == 1:
+            holes = holes.expand(len(pixels), -1, -1, -1)
+        if len(holes) != len(pixels):
+            raise RoiganError(f"{len(pixels)} images but {len(holes)} {law} masks: give one each, or one for all.")
+        pixels, checked[law] = check_pair(pixels, holes)
+    return pixels, checked
+
+
+def compare(methods, images, masks, dims=None, seed=0, reference=None, data=None, split=None, mask_law=None,
+            config=None, batch=64, diversity_images=64, diversity_seeds=4, progress=False):
+    """Score inpainting methods on the same images and masks; returns a `Table` of rows.
+
+    methods    {name: model with .inpaint, or callable (images, masks) -> completed}; a `seed` argument is used if there
+    images     (n, 3, H, W) in [-1, 1], or an image set (whose name and split then go into the rows)
+    masks      (n, 1, H, W) or one mask for all; or {family: masks}; or a family's name, or a list of them (from `seed`)
+    dims       of Inception features for fid… and kid…: 64, 192, 768, 2048 or a tuple; None = without Inception
+    reference  real images that the Fréchet and kernel distances refer to; default the very images that were masked,
+               which scores lower than other images of the same set would, and is what the thesis seems to have done
+    data, split, mask_law, config   words for the rows, where the arguments themselves do not tell
+    batch      images a method is given at once
+    progress   True prints rates and times; or a function that takes a line
+
+    One row per method, mask family and metric: fid768_n1000 and kid768_n1000 (spread: sd over subsets),
+    frechet_factors_n1000 (if the factor network's weights are there), those of `inpainting.METRICS` (spread: sd over
+    images, where there is one score per image) and diversity, between `diversity_seeds` completions of the first
+    `diversity_images` images. RoiganError: bad images or masks, a method's bad output (naming it), or Inception
+    weights that dims asks for and that are missing.
+    """
+    say = progress if callable(progress) else print if progress else None
+    if not isinstance(methods, dict) or not methods:
+        raise RoiganError('compare takes its methods as a dictionary, {"telea": telea, …}, with at least one entry.')
+    data = data or getattr(images, "name", None)
+    split = split or getattr(images, "split", None)
+    pixels, masks = _inputs(images, masks, seed, mask_law)
+    real = pixels if reference is None else reference[:]
+    extractors = _extractors(dims, say)
+    real_features = {name: extract(real, "real images") for name, (extract, _) in extractors.items()}
+    shared = {"dataset": data, "split": split, "seed": seed, "reference": "same" if reference is None else "other",
+              "versions": versions(), "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    table = Table()
+    for law, holes in masks.items():
+        for name, method in methods.items():
+            done = complete(name, method, pixels, holes, seed, batch, say)
+            row = {"method": name, "n_real": len(real), "n_fake": len(pixels), "mask_law": law,
+                   "mask_hash": mask_hash(holes),
+                   "checkpoint": getattr(method, "checkpoint_hash", None),
+                   "config": config or getattr(method, "config_hash", None), **shared}
+            scores = []
+            for key, (extract, network) in extractors.items():
+                scores += _distances(key, real_features[key], extract(done, f"{name}, {law}"), network)
+            for key, metric in METRICS.items():
+                value = metric(done, pixels, holes)
+                each = isinstance(value, torch.Tensor)
+                scores.append((key, float(value.mean() if each else value), float(value.std()) if each else None, {}))
+            few = slice(0, diversity_images)
+            again = [done[few]] + [complete(name, method, pixels[few], holes[few], seed + 1_000_003 * k, batch)
+                                   for k in range(1, diversity_seeds)]
+            scores.append(("diversity", diversity(again, holes[few]), None, {"n_real": None, "n_fake": len(again[0])}))
+            table += [{"metric": key, "value": value, "spread": spread, **row, **more}
+                      for key, value, spread, more in scores]
+    return table
+
+
+def _extractors(dims, say):
+    found = {}
+    for d in () if dims is None else (dims,) if isinstance(dims, int) else dims:
+        def inception(images, label, d=d):
+            begin = time.perf_counter()
+            out = nets.inception_features(images, d)
+            if say:
+                took = time.perf_counter() - begin
+                say(f"Inception {d} of {label}: {len(images)} images in {took:.0f} s")
+            return out
+        found[d] = (inception, nets.inception_hash())
+    net = nets.factor_net()
+    if net is not None:
+        found["factors"] = (lambda images, label: nets.factor_features(images, net=net),
+                            getattr(net, "checkpoint_hash", None))
+    return found
+
+
+def _distances(key, real, fake, network):
+    n, more = len(fake), {"weights": network, "note": small_n_note(min(len(real), len(fake)), real.shape[1])}
+    if key == "factors":
+        return [(f"frechet_factors_n{n}", frechet_distance(real, fake), None, more)]
+    mean, sd = kernel_distance(real, fake)
+    return [(f"fid{key}_n{n}", frechet_distance(real, fake), None, more),
+            (f"kid{key}_n{n}", mean, sd, {"weights": network})]

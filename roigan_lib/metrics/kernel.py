@@ -1,0 +1,36 @@
+"""Kernel Inception distance: unbiased at any number of images (Bińkowski et al. 2018, "Demystifying MMD GANs")."""
+import torch
+
+from roigan_lib.errors import RoiganError
+
+
+def polynomial_mmd2(x, y):
+    """Unbiased squared MMD of x (n, d) and y (m, d) under the kernel (x·y / d + 1)³. A float; may fall below 0."""
+    n, m, d = len(x), len(y), x.shape[1]
+    within_x, within_y, across = ((a @ b.T / d + 1) ** 3 for a, b in ((x, x), (y, y), (x, y)))
+    value = ((within_x.sum() - within_x.trace()) / (n * (n - 1)) + (within_y.sum() - within_y.trace()) / (m * (m - 1))
+             - 2 * across.mean())
+    return float(value)
+
+
+def kernel_distance(real, fake, subsets=50, size=None, seed=0):
+    """KID of features real (n, d) and fake (m, d): (mean, sd) over `subsets` random subsets, 0 = one distribution.
+
+    size: images in a subset (the paper's 1,000, but half of the smaller set at most, so that subsets differ).
+    Raises RoiganError for fewer than 4 images, unequal dims or features that are not finite.
+    """
+    real, fake = (torch.as_tensor(t).to(torch.float64) for t in (real, fake))
+    if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1] or min(len(real), len(fake)) < 4:
+        raise RoiganError(f"KID takes features (n, dims) of equal dims and at least 4 images a side, "
+                          f"not {tuple(real.shape)} and {tuple(fake.shape)}.")
+    if not (torch.isfinite(real).all() and torch.isfinite(fake).all()):
+        raise RoiganError("The features for KID hold NaN or infinity: the weight file has no values for these "
+                          f"{real.shape[1]} dims, or the images were not finite; use 64, 192 or 768 dims.")
+    size = min(size or 1000, min(len(real), len(fake)) // 2)
+    generator = torch.Generator().manual_seed(seed)
+    scores = []
+    for _ in range(subsets):
+        picks = [torch.randperm(len(t), generator=generator)[:size].to(t.device) for t in (real, fake)]
+        scores.append(polynomial_mmd2(real[picks[0]], fake[picks[1]]))
+    scores = torch.tensor(scores, dtype=torch.float64)
+    return float(scores.mean()), float(scores.std()) if subsets > 1 else 0.0
