@@ -1,0 +1,214 @@
+"""Building blocks against literal transcriptions of their equations, and the table of (3.8) against the dense path."""
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from roigan_lib.config import load_config
+from roigan_lib.masks import FAMILIES, sample_masks
+from roigan_lib.models.generator import pyramid_fill
+from roigan_lib.models.layers import SLOPE, Denormalization, Equalized, GatedConv, MaskWindows, UpsampleBlock, conv, linear
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def numbers(tensor):
+    return tensor.detach().numpy().astype(np.float64)
+
+
+def leaky(x):
+    return np.where(x > 0, x, SLOPE * x)
+
+
+def convolve(x, kernel, bias, stride=1, padding=0):
+    """(1.5) by loops: x (c_in, H, W), kernel (c_out, c_in, k, k) -> (c_out, ., .)."""
+    x = np.pad(x, ((0, 0), (padding, padding), (padding, padding)))
+    k = kernel.shape[-1]
+    h, w = (x.shape[1] - k) // stride + 1, (x.shape[2] - k) // stride + 1
+    out = np.zeros((len(kernel), h, w))
+    for o in range(len(kernel)):
+        for i in range(h):
+            for j in range(w):
+                out[o, i, j] = (kernel[o] * x[:, i * stride:i * stride + k, j * stride:j * stride + k]).sum() + bias[o]
+    return out
+
+
+def normalize(x):
+    """(x - E x) / sqrt(D x + eps), each channel over its pixels."""
+    mean, var = x.mean((1, 2), keepdims=True), x.var((1, 2), keepdims=True)
+    return (x - mean) / np.sqrt(var + 1e-5)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("equalized", [False, True])
+def test_gated_convolution_is_2_11(norm, equalized):
+    layer = GatedConv(3, 4, norm, equalized)
+    kernel, bias = numbers(layer.both.weight), numbers(layer.both.bias) + np.linspace(-1, 1, 8)
+    layer.both.bias.data += torch.linspace(-1, 1, 8)
+    x = torch.randn(2, 3, 8, 8)
+    for image, got in zip(numbers(x), numbers(layer(x))):
+        feature, gate = convolve(image, kernel[:4], bias[:4], 2, 1), convolve(image, kernel[4:], bias[4:], 2, 1)
+        want = leaky(feature) / (1 + np.exp(-gate))
+        want = normalize(want) if norm else want * layer.gain
+        assert got.shape == (4, 4, 4)
+        np.testing.assert_allclose(got, want, atol=2e-5)
+
+
+def literal_denormalization(layer, x, mask, z, inside):
+    """(3.8) line by line for one image: x (c, H, W), mask (H', W'), z (z_dim,) or None."""
+    c, h, w = x.shape
+    roi = mask if inside else 1 - mask
+    rows, columns = np.arange(h + 4) * mask.shape[0] // (h + 4), np.arange(w + 4) * mask.shape[1] // (w + 4)
+    roi = roi[rows][:, columns][None]                               # nearest, larger by what two convolutions cut off
+    star = leaky(convolve(roi, numbers(layer.inner.weight), numbers(layer.inner.bias)))
+    if z is not None:
+        affine = numbers(layer.affine.weight) @ z + numbers(layer.affine.bias)
+        z1, z2 = affine[:layer.hidden] + layer.one, affine[layer.hidden:]
+        star = star * z1[:, None, None] + z2[:, None, None]
+    kernel, bias = numbers(layer.outer.weight), numbers(layer.outer.bias)
+    gamma, beta = leaky(convolve(star, kernel[:c], bias[:c])), leaky(convolve(star, kernel[c:], bias[c:]))
+    return (gamma + layer.one) * normalize(x) + beta
+
+
+@pytest.mark.parametrize("z_dim", [0, 5])
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("recipe", ["improved", "thesis"])
+def test_denormalization_is_3_8(z_dim, inside, recipe):
+    cfg = load_config("smoke", recipe=recipe)
+    layer = Denormalization(3, 4, z_dim, cfg.unit_gain, cfg.equalized)
+    assert layer.one == (recipe == "improved")                      # the printed equation has no added one
+    masks = sample_masks("elliptic", 2, 16, seed=3)
+    for side in (8, 12):                                            # a mask larger than the map, by a whole factor or not
+        x, z = torch.randn(2, 3, side, side) * 3 + 1, torch.randn(2, z_dim) if z_dim else None
+        got = numbers(layer(x, masks, z, None, inside))
+        for i in range(2):
+            want = literal_denormalization(layer, numbers(x[i]), numbers(masks[i, 0]),
+                                           numbers(z[i]) if z_dim else None, inside)
+            np.testing.assert_allclose(got[i], want, atol=3e-5)
+
+
+def both_paths(layer, x, masks, z, inside):
+    """Output and gradients (x, z, every parameter) of the dense and of the table path, for one upstream gradient."""
+    upstream = torch.randn(x.shape, generator=torch.Generator().manual_seed(9))
+    results = []
+    for windows in (None, MaskWindows(masks, x.shape[-1])):
+        x_, z_ = x.clone().requires_grad_(), None if z is None else z.clone().requires_grad_()
+        out = layer(x_, masks, z_, windows, inside)
+        layer.zero_grad()
+        (out * upstream).sum().backward()
+        grads = {"x": x_.grad} | ({} if z is None else {"z": z_.grad})
+        grads |= {name: p.grad.clone() for name, p in layer.named_parameters()}
+        results.append((out.detach(), grads))
+    return results
+
+
+@pytest.mark.parametrize("side", [16, 32, 64])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_table_equals_dense(family, side):
+    masks = sample_masks(family, 2, 64, seed=side)                  # 64 -> side + 4: every size meets the interpolation
+    for inside in (True, False):
+        for z_dim in (0, 6):
+            for unit_gain, equalized in ((True, False), (False, True)):
+                layer = Denormalization(4, 8, z_dim, unit_gain, equalized)
+                x = (torch.randn(2, 4, side, side) * 2 + 0.5).contiguous(memory_format=torch.channels_last)
+                z = torch.randn(2, z_dim) if z_dim else None
+                (dense, dense_grads), (table, table_grads) = both_paths(layer, x, masks, z, inside)
+                assert (dense - table).abs().max() <= 1e-5 * dense.abs().max().clamp_min(1)
+                assert dense_grads.keys() == table_grads.keys()
+                for name, want in dense_grads.items():
+                    error = (table_grads[name] - want).norm() / want.norm()
+                    assert error < 1e-4, (name, inside, z_dim, float(error))
+
+
+def test_table_path_is_differentiable_exactly():
+    """The hand-written backward pass against finite differences, in double precision."""
+    from roigan_lib.models.layers import _Lookup
+    x = torch.randn(2, 3, 4, 5, dtype=torch.double, requires_grad=True)
+    table = torch.randn(6, 6, dtype=torch.double, requires_grad=True)
+    index = torch.randint(0, 6, (2, 4, 5))
+    want = x * table[index][..., :3].permute(0, 3, 1, 2) + table[index][..., 3:].permute(0, 3, 1, 2)
+    got = _Lookup.apply(x, table, index)
+    assert torch.allclose(got, want)
+    upstream = torch.randn_like(want)
+    for a, b in zip(torch.autograd.grad(want, (x, table), upstream), torch.autograd.grad(got, (x, table), upstream)):
+        assert torch.allclose(a, b, rtol=1e-5, atol=1e-6)           # the table's gradient is summed in float32
+
+
+def test_mask_windows_of_a_mask_made_by_hand():
+    masks = torch.zeros(3, 1, 8, 8)                                 # maps of 4 look at masks of 8: no interpolation
+    masks[0, 0, 3, 3] = masks[2, 0, 3, 3] = 1                       # 16 positions, 16 windows; image 1 has one window
+    windows = MaskWindows(masks, 4)
+    assert windows.index.shape == (3, 4, 4) and windows.patches.shape == (17, 1, 5, 5)
+    assert len(windows.pair_patch) == len(windows.pair_image) == 16 + 1 + 16
+    for n in range(3):
+        for i in range(4):
+            for j in range(4):
+                row = windows.index[n, i, j]
+                assert windows.pair_image[row] == n
+                assert torch.equal(windows.patches[windows.pair_patch[row], 0], masks[n, 0, i:i + 5, j:j + 5])
+
+
+@pytest.mark.parametrize("side", [16, 32, 64])
+def test_mask_windows_of_random_masks(side):
+    masks = torch.cat([sample_masks(family, 2, 64, seed=1) for family in FAMILIES])
+    windows = MaskWindows(masks, side)
+    big = F.interpolate(masks, (side + 4, side + 4), mode="nearest")
+    want = F.unfold(big, 5).permute(0, 2, 1).reshape(len(masks), side, side, 25)
+    assert torch.equal(windows.patches[windows.pair_patch[windows.index]].flatten(3), want)
+    images = torch.arange(len(masks)).view(-1, 1, 1).expand_as(windows.index)
+    assert torch.equal(windows.pair_image[windows.index], images)
+    assert len(windows.pair_patch) < 0.5 * windows.index.numel()    # what the table is for
+
+
+def test_equalized_rate_is_3_20():
+    for layer, x, plain in ((conv(8, 32, 3, equalized=True), torch.randn(2, 8, 6, 6), F.conv2d),
+                            (linear(64, 96, equalized=True), torch.randn(2, 64), F.linear)):
+        assert isinstance(layer, Equalized)
+        weight = layer.layer.weight
+        constant = math.sqrt(2 / (weight.numel() / weight.shape[0]))
+        assert abs(weight.std() - 1) < 0.05 and abs(weight.mean()) < 0.05 and not layer.bias.any()
+        assert torch.equal(layer.weight, weight * constant)
+        assert torch.allclose(layer(x), plain(x, weight * constant, layer.bias), atol=1e-6)
+        (gradient,) = torch.autograd.grad(layer(x).sum(), weight)
+        (scaled,) = torch.autograd.grad(plain(x, weight * constant, layer.bias).sum(), weight)
+        assert torch.allclose(gradient, scaled, atol=1e-5)
+
+
+def test_upsample_block_doubles_and_keeps_z_out_of_the_right_branch():
+    cfg = load_config("smoke").model()
+    block = UpsampleBlock(6, 4, 8, 5, cfg)
+    masks, x, z = sample_masks("elliptic", 2, 32), torch.randn(2, 6, 8, 8), torch.randn(2, 5)
+    assert block(x, masks, z).shape == (2, 4, 16, 16)
+    assert torch.allclose(block(x, masks, z), block(x, masks, z, MaskWindows(masks, 16)), atol=1e-4)
+    assert block.norm_right.affine is None and block.norm_left.affine is not None is not block.norm_last.affine
+
+
+@pytest.mark.parametrize("size", [32, 64, 256])
+def test_pyramid_fill_keeps_the_outside_and_survives_one_known_pixel(size):
+    images = torch.rand(4, 3, size, size) * 2 - 1
+    masks = torch.cat([sample_masks(family, 1, size, seed=2) for family in FAMILIES])
+    fill = pyramid_fill(images, masks)
+    outside = (masks == 0).expand_as(images)
+    assert torch.equal(fill[outside], images[outside])
+    assert fill.isfinite().all() and fill.abs().max() <= 1 + 1e-5   # an average of known pixels
+    changed = torch.where(outside, images, torch.rand_like(images))
+    assert torch.equal(pyramid_fill(changed, masks), fill)          # what lies under the mask never enters
+    one = torch.ones(1, 1, size, size)
+    one[..., 5, 7] = 0
+    fill = pyramid_fill(images[:1], one)
+    assert fill.isfinite().all() and torch.equal(fill[..., 5, 7], images[:1, :, 5, 7])
+    assert torch.allclose(fill, images[:1, :, 5:6, 7:8].expand_as(fill), atol=1e-3)
+
+
+def test_pyramid_fill_of_a_constant_is_that_constant():
+    images = torch.full((4, 3, 64, 64), 0.4)
+    masks = torch.cat([sample_masks(family, 1, 64, seed=4) for family in FAMILIES])
+    assert torch.allclose(pyramid_fill(images, masks), images, atol=1e-5)
