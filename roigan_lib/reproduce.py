@@ -250,6 +250,38 @@ def reproduce(profile="laptop", dataset="synthfaces", out=None, notebooks=None, 
     return index
 
 
+def store(out, series=None):
+    """Put the executed notebooks of `out` in place of the repository's, with their outputs and nothing of this machine.
+
+    Papermill's marks, injected cells, timings, widget states without a kernel and paths of the checkout go.
+    RoiganError for a notebook that was not run to its end. Returns the paths written.
+    """
+    written = []
+    for source in list_notebooks(series):
+        executed = Path(out) / source.name
+        if not is_complete(executed):
+            raise RoiganError(f"{source.stem} has not been run to its end in {out}: run `make reproduce` first.")
+        content = read_notebook(executed)
+        content["metadata"] = {k: v for k, v in content["metadata"].items() if k in ("kernelspec", "language_info")}
+        content["cells"] = [c for c in content["cells"] if "injected-parameters" not in c["metadata"].get("tags", ())]
+        count = 0
+        for cell in content["cells"]:
+            cell["metadata"] = {k: v for k, v in cell["metadata"].items() if k == "tags" and v}
+            if cell["cell_type"] == "code":
+                count += 1
+                cell["execution_count"] = count
+                for output in cell["outputs"]:
+                    if "execution_count" in output:
+                        output["execution_count"] = count
+                    output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+        text = json.dumps(content, indent=1, ensure_ascii=False).replace(f"{ROOT}/", "")
+        part = source.with_suffix(".part")
+        part.write_text(text + "\n", encoding="utf-8")
+        os.replace(part, source)
+        written.append(source)
+    return written
+
+
 # --- the command line -------------------------------------------------------------------------------------------------
 
 def add_arguments(parser):
@@ -259,6 +291,8 @@ def add_arguments(parser):
     parser.add_argument("--out", help="folder for the result (default: build/<profile>-<dataset>)")
     parser.add_argument("--notebooks", help="folder of notebooks (default: the repository's)")
     parser.add_argument("--only", nargs="+", metavar="NN", help="run only notebooks whose names begin so, e.g. 03 08")
+    parser.add_argument("--store", action="store_true",
+                        help="afterwards put the executed notebooks in place of the repository's (for maintainers)")
     parser.add_argument("--force", action="store_true", help="run again what is done")
     parser.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE",
                         help="set a parameter in the notebooks that have it, e.g. -p seed=1")
@@ -286,5 +320,7 @@ def run(args):
     except KeyboardInterrupt:
         print("stopped: the same command goes on from here", file=sys.stderr)
         return 130
+    if args.store:
+        print(f"{len(store(Path(index).parent, args.notebooks))} notebooks stored with their outputs")
     print(f"open {index}")
     return 0
