@@ -193,20 +193,20 @@ _CLOTH = _rgb("3a3a42", "2f4565", "3f6f78", "5d7550", "c09a45", "b5573f", "8a456
 
 # One row a hair style. The hairline: its height, its drop at the temples, where that starts, the parting's x and notch,
 # the fall of the hair left and right of it, its rough edge, the thickness of the cap. The hair behind the head: extra
-# half width, top, bottom, squareness, lumps. Then how curly the strands are, and whether there is a bun.
+# half width, top, base, squareness, lumps. Then how curly the strands are, and whether there is a bun.
 _STYLE = {
-    #               line   drop  start part   notch left  right rough  cap    side  top    bottom square lump   curl bun
-    "bald":         (-2,    0,    0.6,  0,     0,    0,    0,    0,     -0.6,  -0.9, -0.9,  -0.6,  2,     0,     0,   0),
-    "cropped":      (-0.56, 0.52, 0.66, 0,     0,    0,    0,    0.01,  0.035, -0.9, -0.9,  -0.6,  2,     0,     0.3, 0),
-    "side parting": (-0.56, 0.5,  0.74, -0.24, 0.16, 0.1,  0.35, 0,     0.08,  -0.9, -0.9,  -0.6,  2,     0,     0,   0),
-    "swept back":   (-0.62, 0.52, 0.7,  0.05,  0.02, 0.2,  0.2,  0.012, 0.12,  0.01, -0.9,  0.25,  3,     0,     0,   0),
-    "long":         (-0.62, 1.05, 0.74, 0.02,  0.1,  0.7,  0.7,  0,     0.075, 0.1,  -0.9,  1.6,   4,     0,     0,   0),
-    "wavy":         (-0.58, 0.95, 0.74, 0.2,   0.1,  0.75, 0.5,  0.012, 0.095, 0.19, -0.9,  0.98,  3,     0.028, 0.5, 0),
-    "curly":        (-0.52, 0.48, 0.72, 0,     0,    0.1,  0.1,  0.022, 0.14,  0.25, -1.05, 0.4,   2.1,   0.035, 1,   0),
-    "fringe":       (-0.3,  0.9,  0.8,  0,     0,    0.1,  0.1,  0.014, 0.08,  0.09, -0.9,  0.66,  4.5,   0,     0,   0),
-    "bun":          (-0.6,  0.42, 0.7,  0,     0.02, 0.3,  0.3,  0,     0.045, -0.9, -0.9,  -0.6,  2,     0,     0,   1),
+    #                line   drop  start part   notch left  right rough  cap    side  top    base  square lump   curl bun
+    "bald":         (-2,    0,    0.6,  0,     0,    0,    0,    0,     -0.6,  -0.9, -0.9,  -0.6, 2,     0,     0,   0),
+    "cropped":      (-0.56, 0.52, 0.66, 0,     0,    0,    0,    0.01,  0.035, -0.9, -0.9,  -0.6, 2,     0,     0.3, 0),
+    "side parting": (-0.56, 0.5,  0.74, -0.24, 0.16, 0.1,  0.35, 0,     0.08,  -0.9, -0.9,  -0.6, 2,     0,     0,   0),
+    "swept back":   (-0.62, 0.52, 0.7,  0.05,  0.02, 0.2,  0.2,  0.012, 0.12,  0.01, -0.9,  0.25, 3,     0,     0,   0),
+    "long":         (-0.62, 1.05, 0.74, 0.02,  0.1,  0.7,  0.7,  0,     0.075, 0.1,  -0.9,  1.6,  4,     0,     0,   0),
+    "wavy":         (-0.58, 0.95, 0.74, 0.2,   0.1,  0.75, 0.5,  0.012, 0.095, 0.19, -0.9,  0.98, 3,     0.028, 0.5, 0),
+    "curly":        (-0.52, 0.48, 0.72, 0,     0,    0.1,  0.1,  0.022, 0.14,  0.25, -1.05, 0.4,  2.1,   0.035, 1,   0),
+    "fringe":       (-0.3,  0.9,  0.8,  0,     0,    0.1,  0.1,  0.014, 0.08,  0.09, -0.9,  0.66, 4.5,   0,     0,   0),
+    "bun":          (-0.6,  0.42, 0.7,  0,     0.02, 0.3,  0.3,  0,     0.045, -0.9, -0.9,  -0.6, 2,     0,     0,   1),
 }
-_STYLE_COLUMNS = ("line drop start part notch left right rough cap side top bottom square lump curl bun").split()
+_STYLE_COLUMNS = ("line drop start part notch left right rough cap side top base square lump curl bun").split()
 
 
 def _smooth(t):
@@ -335,7 +335,7 @@ class _Portrait:
         s, vol = self.style, self.f["hair_volume"]
         w = self.window(-1, 1, -1, 1)
         rx = (self.wide + s["side"] + (0.05 + 0.10 * s["curl"]) * vol).clamp_min(0.02)
-        top, bottom = s["top"] - 0.05 * vol, s["bottom"] + 0.08 * vol
+        top, bottom = s["top"] - 0.05 * vol, s["base"] + 0.08 * vol
         centre = -0.15
         dy = self.hy - centre
         ry = torch.where(dy > 0, bottom - centre, centre - top).clamp_min(0.02)
