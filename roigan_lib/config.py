@@ -4,6 +4,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import math
 import os
 from dataclasses import asdict, dataclass, fields, replace
 
@@ -142,6 +143,7 @@ def load_config(profile: str = "laptop", **overrides) -> Config:
         if name not in known:
             raise RoiganError(f"There is no parameter {name!r}; {_suggest(name, known)}`python -m roigan_lib train "
                               f"--help` lists them all.")
+    overrides = {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in overrides.items()}
     values = dict(PROFILES[profile])
     recipe = overrides.get("recipe", values.get("recipe", "improved"))
     if recipe not in RECIPES:
@@ -155,6 +157,13 @@ def load_config(profile: str = "laptop", **overrides) -> Config:
 
 
 def _check(cfg: Config) -> None:
+    for f in fields(cfg):
+        value, kinds = getattr(cfg, f.name), {"int": int, "float": (int, float), "bool": bool}.get(f.type, object)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and f.type in ("int", "float")):
+            what = {"int": "a whole number", "float": "a number", "bool": "True or False"}[f.type]
+            raise RoiganError(f"{f.name} is {value!r}; it has to be {what}.")
+        if f.type in ("int", "float") and (not math.isfinite(value) or value < 0):
+            raise RoiganError(f"{f.name} is {value!r}; it has to be a finite number that is not negative.")
     if cfg.size not in (32, 64, 128, 256):
         raise RoiganError(f"size is {cfg.size}; the networks take 32, 64, 128 or 256 pixels.")
     for name in ("width", "encoder_width", "steps", "batch", "lr_g", "lr_d", "log_every", "grid_every",
