@@ -1,0 +1,245 @@
+"""Every loss against its equation in plain loops, or against torch.distributions."""
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from roigan_lib import losses as L
+from roigan_lib.errors import RoiganError
+from roigan_lib.masks import sample_masks
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def pair():
+    return torch.rand(3, 3, 10, 10) * 2 - 1, torch.rand(3, 3, 10, 10) * 2 - 1, sample_masks("elliptic", 3, 10, seed=1)
+
+
+def test_complete_is_3_9(pair):
+    real, raw, masks = pair
+    done = L.complete(raw, real, masks)
+    for n, c, i, j in np.ndindex(*real.shape):
+        assert done[n, c, i, j] == (raw if masks[n, 0, i, j] else real)[n, c, i, j]
+
+
+def test_hinge_is_1_17():
+    real, fake = torch.randn(4, 26) * 2, torch.randn(4, 26) * 2
+    want = np.mean([max(0, 1 - v) for v in real.flatten().tolist()]) + np.mean(
+        [max(0, 1 + v) for v in fake.flatten().tolist()])
+    assert L.hinge_discriminator(real, fake).item() == pytest.approx(want, rel=1e-5)
+    assert L.hinge_generator(fake).item() == pytest.approx(-np.mean(fake.tolist()), abs=1e-6)
+    assert L.hinge_discriminator(torch.full((2, 3), 1.5), torch.full((2, 3), -1.0)) == 0
+
+
+class LinearCritic(nn.Module):
+    """26 scores, each linear in the image, so that the gradient of their mean is known: the mean of the weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(26, 3, 10, 10) * 0.3)
+
+    def forward(self, images, masks):
+        return torch.einsum("nchw,schw->ns", images, self.weight), []
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_gradient_penalty_is_3_10(pair, inside):
+    real, raw, masks = pair
+    critic, alpha = LinearCritic(), torch.rand(3, 1, 1, 1)
+    loss = L.gradient_penalty(critic, real, L.complete(raw, real, masks), masks, alpha, inside)
+    gradient = critic.weight.detach().mean(0).numpy()
+    total = 0.0
+    for n in range(3):
+        square = 0.0
+        for c, i, j in np.ndindex(3, 10, 10):
+            if bool(masks[n, 0, i, j]) == inside:
+                square += float(gradient[c, i, j]) ** 2
+        total += (math.sqrt(square) - 1) ** 2
+    assert loss.item() == pytest.approx(total / 3, rel=1e-4)
+    loss.backward()                                                 # it trains D: a gradient of a gradient
+    moved = critic.weight.grad.abs().sum((0, 1)) > 0
+    some, every = masks[:, 0].amax(0) > 0, masks[:, 0].amin(0) > 0
+    assert torch.equal(moved, some if inside else ~every)
+
+
+def test_gradient_penalty_is_taken_between_real_and_completed(pair):
+    real, raw, masks = pair
+    done, alpha, seen = L.complete(raw, real, masks), torch.tensor([0.0, 0.25, 1.0]).view(3, 1, 1, 1), []
+
+    def critic(images, masks):
+        seen.append(images.detach().clone())
+        return (images ** 2).flatten(1), []
+
+    L.gradient_penalty(critic, real, done, masks, alpha)
+    assert torch.allclose(seen[0][0], done[0]) and torch.allclose(seen[0][2], real[2])
+    assert torch.allclose(seen[0][1], 0.25 * real[1] + 0.75 * done[1])
+
+
+def test_feature_matching_is_3_11():
+    real = [torch.randn(2, 3, 4, 4, requires_grad=True), torch.randn(2, 5, 2, 2)]
+    fake = [torch.randn_like(maps).requires_grad_() for maps in real]
+    want = sum(np.mean([abs(a - b) for a, b in zip(r.flatten().tolist(), f.flatten().tolist())])
+               for r, f in zip(real, fake))
+    loss = L.feature_matching(real, fake)
+    assert loss.item() == pytest.approx(want, rel=1e-5)
+    loss.backward()
+    assert real[0].grad is None and fake[0].grad is not None        # the real side is a target
+
+
+def test_perceptual_is_3_12():
+    net = lambda images: [images * 2, images.mean(1)]
+    real, fake = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
+    terms = [np.abs(a.numpy() - b.numpy()).mean() for a, b in zip(net(real), net(fake))]
+    sizes = [np.abs(a.numpy()).mean() for a in net(real)]
+    assert L.perceptual(net, net(real), fake, relative=False).item() == pytest.approx(sum(terms), rel=1e-5)
+    relative = L.perceptual(net, net(real), fake)
+    assert relative.item() == pytest.approx(sum(t / s for t, s in zip(terms, sizes)), rel=1e-5)
+    louder = lambda images: [maps * 100 for maps in net(images)]
+    assert L.perceptual(louder, louder(real), fake).item() == pytest.approx(relative.item(), rel=1e-4)
+    assert L.perceptual(net, net(real), real) == 0
+
+
+def test_zero_concentrator_is_3_13():
+    scores = torch.randn(4, 26)
+    want = np.mean([np.mean([v ** 2 for v in row]) for row in scores.tolist()])
+    assert L.zero_concentrator(scores).item() == pytest.approx(want, rel=1e-5)
+
+
+def test_info_continuous_is_a_normal_likelihood():
+    codes, mean, logvar = torch.rand(6, 4) * 2 - 1, torch.randn(6, 4), torch.randn(6, 4)
+    want = -torch.distributions.Normal(mean, (logvar / 2).exp()).log_prob(codes).mean()
+    assert torch.allclose(L.info_continuous(codes, mean, logvar), want, atol=1e-5)
+    sure = torch.full_like(logvar, -4.0)
+    assert L.info_continuous(codes, codes, sure) < L.info_continuous(codes, codes, logvar.clamp_min(-2))
+
+
+def test_info_discrete_is_3_16():
+    indices, logits = torch.randint(0, 4, (6, 3)), torch.randn(6, 3, 4)
+    want = -torch.distributions.Categorical(logits=logits).log_prob(indices).mean()
+    assert torch.allclose(L.info_discrete(indices.float(), logits), want, atol=1e-6)
+    assert L.info_discrete(torch.zeros(6, 0), torch.zeros(6, 0, 4)) == 0
+
+
+def test_kl_is_1_6():
+    mean, logvar = torch.randn(5, 8), torch.randn(5, 8)
+    want = torch.distributions.kl_divergence(torch.distributions.Normal(mean, (logvar / 2).exp()),
+                                             torch.distributions.Normal(0.0, 1.0)).mean()
+    assert torch.allclose(L.kl_style(mean, logvar), want, atol=1e-5)
+    assert L.kl_style(torch.zeros(2, 3), torch.zeros(2, 3)) == 0
+
+
+def test_total_variation_is_2_10(pair):
+    _, images, masks = pair
+    total, pairs = 0.0, 0
+    for n, i, j in np.ndindex(3, 10, 10):
+        for di, dj in ((0, 1), (1, 0)):
+            if i + di < 10 and j + dj < 10 and (masks[n, 0, i, j] or masks[n, 0, i + di, j + dj]):
+                total += sum(abs(float(images[n, c, i, j] - images[n, c, i + di, j + dj])) for c in range(3))
+                pairs += 1
+    assert L.total_variation(images, masks).item() == pytest.approx(total / (3 * pairs), rel=1e-4)
+    assert L.total_variation(torch.full_like(images, 0.3), masks) == 0
+
+
+def test_masked_l1(pair):
+    a, b, masks = pair
+    differences = [abs(float(a[n, c, i, j] - b[n, c, i, j])) for n, c, i, j in np.ndindex(*a.shape) if masks[n, 0, i, j]]
+    assert L.masked_l1(a, b, masks).item() == pytest.approx(np.mean(differences), rel=1e-4)
+    assert L.masked_l1(a, b, torch.zeros_like(masks)) == 0
+
+
+def quantiles(n, columns=1):
+    """Codes that are exactly U(-1, 1) by rank, each column in an order of its own."""
+    line = (torch.arange(n) + 0.5) / n * 2 - 1
+    return torch.stack([line[torch.randperm(n)] for _ in range(columns)], 1)
+
+
+def test_match_uniform_is_zero_for_uniform_codes_and_grows_as_they_collapse():
+    exact = quantiles(64)
+    assert L.match_uniform(exact).item() == pytest.approx(0, abs=1e-10)
+    grows = [L.match_uniform(exact * share).item() for share in (1.0, 0.7, 0.3, 0.0)]
+    assert grows == sorted(grows) and grows[1] > 0.01
+    assert grows[-1] == pytest.approx(1 / 3, rel=0.01)              # E u²: all mass moved from 0 to U(-1, 1)
+    n, k = 50, 200
+    codes, memory = torch.randn(n, 1), torch.randn(k, 1)
+    everyone = codes.flatten().tolist() + memory.flatten().tolist()
+    ranks = [sum(other < c for other in everyone) for c in everyone[:n]]
+    want = np.mean([(c - ((rank + 0.5) / (n + k) * 2 - 1)) ** 2 for c, rank in zip(everyone, ranks)])
+    assert L.match_uniform(codes, memory).item() == pytest.approx(want, rel=1e-3)
+
+
+def test_match_uniform_punishes_codes_that_repeat_each_other():
+    torch.manual_seed(1)
+    apart, line = quantiles(256, 2), quantiles(256)
+    twins = torch.cat([line, line], 1)
+    assert L.match_uniform(twins) > 10 * L.match_uniform(apart)
+    assert L.match_uniform(twins).item() == pytest.approx(0.1 * 0.5, rel=0.02)      # correlation 1 in half the entries
+
+
+def test_match_uniform_sends_gradient_to_the_codes_only():
+    codes, memory = (torch.rand(8, 3) - 0.5).requires_grad_(), (torch.rand(50, 3) * 2 - 1).requires_grad_()
+    (to_codes,) = torch.autograd.grad(L.match_uniform(codes, memory.detach()), codes)
+    assert to_codes.isfinite().all() and to_codes.abs().sum() > 0
+    one = torch.full((16, 1), 0.9, requires_grad=True)              # all at one point: most are pulled down
+    (gradient,) = torch.autograd.grad(L.match_uniform(one, quantiles(64)), one)
+    assert (gradient > 0).float().mean() > 0.7
+    assert L.match_uniform(torch.zeros(1, 2)).isfinite()
+
+
+def test_a_descent_on_match_uniform_ends_uniform():
+    codes = (torch.randn(200, 2) * 0.1 + 0.5).requires_grad_()
+    optimizer = torch.optim.Adam([codes], lr=0.05)
+    for _ in range(60):
+        optimizer.zero_grad()
+        L.match_uniform(codes).backward()
+        optimizer.step()
+    assert abs(codes.mean()) < 0.03 and codes.std(0).sub(1 / math.sqrt(3)).abs().max() < 0.03
+
+
+def test_match_categories():
+    even, one = torch.eye(4).repeat(3, 1)[:, None], torch.eye(4)[[1] * 12][:, None]
+    assert L.match_categories(even).item() == pytest.approx(0, abs=1e-5)
+    assert L.match_categories(one).item() == pytest.approx(math.log(4), rel=1e-3)
+    probabilities = torch.randn(20, 3, 4).softmax(-1)
+    want = math.log(4) - torch.distributions.Categorical(probs=probabilities.mean(0)).entropy().mean()
+    assert torch.allclose(L.match_categories(probabilities), want, atol=1e-5)
+    assert L.match_categories(torch.zeros(5, 0, 4)) == 0
+
+
+def test_perceptual_net_is_frozen_and_passes_gradients():
+    net = L.PerceptualNet("factors")
+    images = (torch.rand(2, 3, 32, 32) * 2 - 1).requires_grad_()
+    maps = net(images)
+    assert len(maps) >= 3 and not any(p.requires_grad for p in net.parameters()) and not net.training
+    (gradient,) = torch.autograd.grad(sum(m.abs().mean() for m in maps), images)
+    assert gradient.isfinite().all() and gradient.abs().sum() > 0
+
+
+def test_perceptual_weights_from_a_file(tmp_path, monkeypatch):
+    """vgg11_bn from a local .pth and .npz, whichever way its keys are written; and files that do not fit."""
+    vgg = pytest.importorskip("torchvision.models.vgg")
+    from types import SimpleNamespace
+    layers = lambda weights=None: SimpleNamespace(features=vgg.make_layers(vgg.cfgs["A"], batch_norm=True))
+    monkeypatch.setattr("torchvision.models.vgg11_bn", layers)      # without its classifier of half a gigabyte
+    shapes = {"features." + k: v.shape for k, v in layers().features.state_dict().items()}
+    state = {k: torch.rand(v) * 0.05 for k, v in shapes.items() if k.startswith("features.")
+             and int(k.split(".")[1]) <= L.PerceptualNet.TAPS["vgg11_bn"][-1]}
+    torch.save(state, tmp_path / "vgg.pth")
+    np.savez(tmp_path / "vgg.npz", **{k.removeprefix("features."): v.numpy() for k, v in state.items()})
+    images = torch.rand(1, 3, 32, 32) * 2 - 1
+    first, second = (L.PerceptualNet("vgg11_bn", tmp_path / name)(images) for name in ("vgg.pth", "vgg.npz"))
+    assert len(first) == 3 and all(torch.equal(a, b) for a, b in zip(first, second))
+    assert [m.shape[1] for m in first] == [64, 128, 256]
+    state.pop("features.4.weight")
+    torch.save(state, tmp_path / "less.pth")
+    for name, words in (("less.pth", "does not hold vgg11_bn"), ("none.pth", "no weight file")):
+        with pytest.raises(RoiganError, match=words):
+            L.PerceptualNet("vgg11_bn", tmp_path / name)
