@@ -73,7 +73,7 @@ class Config(ModelConfig):
     flip: bool = True              # mirror half of the images
     adversarial: float = 0.3       # weight of the hinge term (1.17) for the generator
     matching: float = 1.0          # feature matching (3.11)
-    perceptual: float = 1.5        # perceptual loss (3.12)
+    perceptual: float = 0.5        # perceptual loss (3.12); thesis 5, there without the relative scale
     perceptual_net: str = "factors"  # factors (ships with the kit) | vgg16 | vgg11_bn | none
     perceptual_weights: str | None = None  # local file with the VGG weights, where nothing can be downloaded
     l1_hole: float = 2.0           # L1 inside the hole, only where the codes were read from the image (path A)
@@ -81,10 +81,11 @@ class Config(ModelConfig):
     variation: float = 0.1         # total variation across the region (2.10); thesis 0.5
     kl: float = 0.05               # VAE loss (1.6) on the global style; thesis 0.5
     info: float = 0.5              # info loss (3.17): codes drawn from the prior must be read back
-    prior: float = 2.0             # codes read from images must follow the prior (improved recipe)
+    prior: float = 1.0             # codes read from images must follow the prior (improved recipe)
     code_noise: float = 0.15       # noise on codes read from images, so that a slider moves smoothly
     path_b: float = 0.5            # share of the batch whose codes come from the prior
-    paired_b: float = 0.25         # paired losses on path B, as a share: keeps random codes plausible, yet audible
+    coarse: float = 2.0            # L1 of 8×8 averages on path B: random codes keep the shade, not the details
+    warmup: float = 0.1            # adversarial terms grow from 0 over this share: first the codes, then sharpness
     penalty: float = 0.0           # gradient penalty (3.10); thesis 5, spectral norm makes it unnecessary
     zero: float = 1e-4             # zero concentrator (3.13)
     precision: str = "fp32"        # fp32 | bf16
@@ -113,7 +114,7 @@ class Config(ModelConfig):
 _NOT_HASHED = ("root", "perceptual_weights", "stop_after_minutes", "log_every", "grid_every", "checkpoint_every")
 THESIS_TRAINING = dict(lr_g=3e-4, lr_d=1e-4, beta2=0.999, decay=0.0, adversarial=1.0, matching=1.0, perceptual=5.0,
                        perceptual_net="vgg16", l1_hole=0.0, l1_outside=0.0, variation=0.5, kl=0.5, info=0.5,
-                       prior=0.0, code_noise=0.0, path_b=1.0, paired_b=0.0, penalty=5.0, zero=1e-4)
+                       prior=0.0, code_noise=0.0, path_b=1.0, coarse=0.0, warmup=0.0, penalty=5.0, zero=1e-4)
 _SMALL = dict(n_noise=32, n_discrete=3, n_categories=4)
 PROFILES = {
     "smoke": dict(_SMALL, width=0.125, encoder_width=0.5, steps=12, batch=4, log_every=2, grid_every=6,
@@ -170,7 +171,7 @@ def _check(cfg: Config) -> None:
                  "checkpoint_every", "n_continuous", "n_categories"):
         if getattr(cfg, name) <= 0:
             raise RoiganError(f"{name} is {getattr(cfg, name)}; it has to be greater than 0.")
-    for name in ("path_b", "paired_b", "decay", "ema"):
+    for name in ("path_b", "warmup", "decay", "ema"):
         if not 0 <= getattr(cfg, name) <= 1:
             raise RoiganError(f"{name} is {getattr(cfg, name)}; it has to lie between 0 and 1.")
     if cfg.precision not in ("fp32", "bf16"):

@@ -96,22 +96,25 @@ def masked_l1(a, b, weights):
     return ((a - b).abs() * weights).sum() / (3 * weights.sum()).clamp_min(1)
 
 
-def match_uniform(codes, memory=None):
+def coarse_l1(a, b, masks, cell=8):
+    """L1 between region averages over cells of `cell` pixels: the overall colour and shade, no detail."""
+    weight = F.avg_pool2d(masks, cell)
+    return ((F.avg_pool2d((a - b) * masks, cell)).abs().sum() / (3 * weight.sum()).clamp_min(1e-3))
+
+
+def match_uniform(codes):
     """How far codes (n, L_c) are from independent U(−1, 1): squared 1-D Wasserstein distance + correlation.
 
-    In one dimension sorting solves the transport: each code is pulled to the quantile of its rank. Ranks are taken
-    among the codes and `memory` (k, L_c), codes of recent steps, since a batch is too small to judge a distribution.
-    The aggregated posterior follows the prior, as in Wasserstein autoencoders (Tolstikhin et al. 2018), so no single
-    code is pushed towards saying nothing.
+    In one dimension sorting solves the transport: each code is pulled to the quantile of its rank in the batch. The
+    aggregated posterior follows the prior, as in Wasserstein autoencoders (Tolstikhin et al. 2018), so no single code
+    is pushed towards saying nothing.
     """
-    everyone = codes if memory is None else torch.cat([codes, memory])
-    n = len(everyone)
-    ranks = everyone.detach().argsort(0).argsort(0)[:len(codes)]
-    distance = ((codes - ((ranks + 0.5) / n * 2 - 1)) ** 2).mean()
-    centred = everyone - everyone.mean(0)
-    covariance = centred.T @ centred / len(codes) * 3               # U(−1, 1) has variance 1/3; memory has no gradient
-    off = (covariance - torch.diag(torch.diagonal(covariance))) * (len(codes) / n)
-    return distance + 0.1 * n / len(codes) * (off ** 2).mean()
+    n = len(codes)
+    quantiles = (codes.detach().argsort(0).argsort(0) + 0.5) / n * 2 - 1
+    distance = ((codes - quantiles) ** 2).mean()
+    centred = codes - codes.mean(0)
+    covariance = centred.T @ centred / n * 3                        # U(−1, 1) has variance 1/3
+    return distance + 0.05 * ((covariance - torch.diag(torch.diagonal(covariance))) ** 2).mean()
 
 
 def match_categories(probabilities):

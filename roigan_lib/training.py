@@ -24,8 +24,6 @@ from .errors import RoiganError
 from .masks import sample_masks
 from .models import Discriminator, Generator, Reader, RoIGAN, _state_hash, pyramid_fill, sample_codes, save_model
 
-QUEUE = 256     # codes remembered for the prior match: a batch alone is too few to judge a distribution
-
 
 @dataclass
 class Run:
@@ -81,7 +79,6 @@ class Trainer:
         self.perceptual = None
         if cfg.perceptual > 0 and cfg.perceptual_net != "none":
             self.perceptual = L.PerceptualNet(cfg.perceptual_net, cfg.perceptual_weights).to(self.device)
-        self.queue = torch.zeros(0, cfg.n_continuous, device=self.device)
         self.step_count, self.seconds = 0, 0.0
         self._order = (-1, None)
 
@@ -154,7 +151,9 @@ class Trainer:
         for p in self.d_params:
             p.requires_grad_(True)
         terms["prior"] = prior_loss
-        weights = dict(adversarial=cfg.adversarial, matching=cfg.matching, perceptual=cfg.perceptual,
+        ramp = min(1.0, (self.step_count + 1) / max(1, cfg.warmup * cfg.steps))
+        weights = dict(adversarial=ramp * cfg.adversarial, matching=ramp * cfg.matching, perceptual=cfg.perceptual,
+                       coarse=cfg.coarse,
                        l1_hole=cfg.l1_hole, l1_outside=cfg.l1_outside, variation=cfg.variation, kl=cfg.kl,
                        info_c=cfg.info, info_d=cfg.info, prior=cfg.prior)
         g_loss = sum(weights[k] * v for k, v in terms.items() if weights[k] != 0 and torch.is_tensor(v))
@@ -178,8 +177,7 @@ class Trainer:
         if self.reader is None:
             return torch.cat([c0, hot.flatten(1)], 1), 0.0
         mean, _, logits = self.reader(x, m, pyramid_fill(x, m))
-        loss = L.match_uniform(mean, self.queue) + 0.5 * L.match_categories(logits.softmax(-1))
-        self.queue = torch.cat([mean.detach(), self.queue])[:QUEUE]
+        loss = L.match_uniform(mean) + 0.5 * L.match_categories(logits.softmax(-1))
         if a.stop == 0:
             return torch.cat([c0, hot.flatten(1)], 1), loss
         soft = ((logits[a] + gumbel[a]) / 0.7).softmax(-1)
@@ -190,30 +188,25 @@ class Trainer:
         logs["code_sd"] = mean.std(0).mean().item()
         return torch.cat([c0, hot.flatten(1)], 1), loss
 
-    def _paired(self, a, b):
-        """Parts of the batch that are compared with their originals, and with which share of the weight."""
-        if a.stop == 0:
-            return [(slice(None), 1.0)]
-        return [(a, 1.0)] + ([(b, self.cfg.paired_b)] if self.cfg.paired_b and self.cfg.path_b else [])
-
     def _generator_terms(self, x, m, f, raw, done, codes, real_maps, a, b):
-        """Every term of the generator's loss (3.18), unweighted. Paired terms see path A where there is one."""
+        """Every term of the generator's loss (3.18), unweighted. Paired terms see path A where there is one; path B is only held to the overall colour."""
         cfg, n_c = self.cfg, self.cfg.n_continuous
         scores, maps = self.discriminator(done, m)
-        terms = dict(adversarial=L.hinge_generator(scores), matching=0.0, perceptual=0.0, l1_hole=0.0)
-        vgg = self.perceptual
-        with torch.no_grad():
-            target = vgg(x) if vgg is not None else []
-        seen = vgg(done) if vgg is not None else []
-        for part, share in self._paired(a, b):
-            cut = lambda maps: [y[part] for y in maps]
-            terms["matching"] += share * L.feature_matching(cut(real_maps), cut(maps))
-            terms["l1_hole"] += share * L.masked_l1(raw[part], x[part], m[part])
-            terms["perceptual"] += share * L.perceptual(lambda _: cut(seen), cut(target), None, cfg.recipe != "thesis")
-        if vgg is not None and cfg.recipe == "thesis":              # (3.12) has both; outside the hole they agree
-            terms["perceptual"] += L.perceptual(vgg, target, raw, False)
-        terms |= dict(l1_outside=L.masked_l1(raw, x, 1 - m),
+        paired = a if a.stop else slice(None)
+        terms = dict(adversarial=L.hinge_generator(scores),
+                     matching=L.feature_matching([y[paired] for y in real_maps], [y[paired] for y in maps]),
+                     l1_hole=L.masked_l1(raw[paired], x[paired], m[paired]),
+                     l1_outside=L.masked_l1(raw, x, 1 - m),
                      variation=L.total_variation(done, m), kl=L.kl_style(f["mean"].float(), f["logvar"].float()))
+        if self.perceptual is not None:
+            with torch.no_grad():
+                target = self.perceptual(x[paired])
+            literal = cfg.recipe == "thesis"
+            terms["perceptual"] = L.perceptual(self.perceptual, target, done[paired], not literal)
+            if literal:                                             # (3.12) has both; outside the hole they agree
+                terms["perceptual"] = terms["perceptual"] + L.perceptual(self.perceptual, target, raw, False)
+        if cfg.coarse > 0 and a.stop and cfg.path_b > 0:
+            terms["coarse"] = L.coarse_l1(raw[b], x[b], m[b], max(1, cfg.size // 8))
         if cfg.info > 0:
             if self.reader is not None:
                 mean, logvar, logits = self.reader(done[b], m[b], f["fill"][b])
@@ -227,7 +220,7 @@ class Trainer:
     def save(self, path: Path) -> None:
         """Write everything a run needs to go on, to a temporary file that then takes the old one's place."""
         state = {"format": "roigan-train-1", "config": asdict(self.cfg), "step": self.step_count,
-                 "seconds": self.seconds, "queue": self.queue, "generator": self.generator.state_dict(),
+                 "seconds": self.seconds, "generator": self.generator.state_dict(),
                  "discriminator": self.discriminator.state_dict(), "ema": self.ema.state_dict(),
                  "reader": self.reader.state_dict() if self.reader else {},
                  "opt_g": self.opt_g.state_dict(), "opt_d": self.opt_d.state_dict(),
@@ -264,7 +257,7 @@ class Trainer:
             self.reader.load_state_dict(state["reader"])
         self.opt_g.load_state_dict(state["opt_g"])
         self.opt_d.load_state_dict(state["opt_d"])
-        self.queue, self.step_count, self.seconds = state["queue"], state["step"], state["seconds"]
+        self.step_count, self.seconds = state["step"], state["seconds"]
 
     def model(self) -> RoIGAN:
         """The averaged generator, ready to inpaint."""
