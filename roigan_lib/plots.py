@@ -55,7 +55,7 @@ def png(fig, colours=None):
 
 
 def save(fig, path, colours=None):
-    """Write the figure as an optimised PNG in one step, its folder made. Returns the path; RoiganError on a full disk."""
+    """Write the figure as an optimised PNG in one step, its folder made. Returns the path; RoiganError if it cannot."""
     if Path(path).suffix.lower() != ".png":
         raise RoiganError(f"Figures are saved as PNG: name it {Path(path).with_suffix('.png')}, not {path}.")
     return write_atomically(path, png(fig, colours))
@@ -92,7 +92,7 @@ def sheet(images, ncols=8, titles=None, rows=None, scale=None, gap=2, captions=N
     cell_w, cell_h = width * scale, height * scale
     line = 15                                                                        # pixels for one line of text
     top, above = (line if titles is not None else 0), (line if captions is not None else 0)
-    left = 8 + round(5.6 * max(len(str(word)) for word in rows)) if rows is not None else 0
+    left = 10 + round(6.4 * max(len(str(word)) for word in rows)) if rows is not None else 0
     total_w = left + ncols * (cell_w + gap) - gap
     total_h = top + nrows * (cell_h + above + gap) - gap
     canvas = np.full((total_h, total_w, 3), 255, np.uint8)
@@ -123,7 +123,7 @@ def comparison_sheet(images, masks, completed, n=8, **options):
     """One row an image: original, masked, and each of completed = {method: (m, 3, H, W)}; the first n images."""
     for name, result in completed.items():
         if result.shape != images.shape:
-            raise RoiganError(f"Method {name!r} has {tuple(result.shape)} for images {tuple(images.shape)}: draw the same.")
+            raise RoiganError(f"Method {name!r} has {tuple(result.shape)} for images {tuple(images.shape)}: give one each.")
     columns = {"original": images, "masked": masked(images, masks), **completed}
     stack = torch.stack([column[:n].cpu() for column in columns.values()], 1)        # (n, columns, 3, H, W)
     return sheet(stack.flatten(0, 1), ncols=len(columns), titles=list(columns), **options)
@@ -166,7 +166,7 @@ def curves(rows, keys, x="step", smooth=0.9, ncols=3):
         axes = fig.add_subplot(nrows, ncols, i + 1)
         for key, colour in zip(panel, PALETTE * 3):
             points = np.array([(row[x], row[key]) for row in rows
-                               if isinstance(row.get(key), (int, float)) and isinstance(row.get(x), (int, float))], float)
+                               if all(isinstance(row.get(k), (int, float)) for k in (x, key))], float).reshape(-1, 2)
             axes.plot(*points.T, color=colour, alpha=0.25 if smooth else 1, linewidth=0.8)
             if smooth:
                 axes.plot(points[:, 0], _running_mean(points[:, 1], smooth), color=colour, linewidth=1.4, label=key)
@@ -211,8 +211,9 @@ def bars(table, metrics=None, ncols=3):
             own = [rows.get((method, law), {}) for law in laws]
             height = [np.nan if row.get("value") is None else row["value"] for row in own]
             whisker = [row.get("spread") or 0 for row in own] if name.startswith("kid") else None
-            axes.bar(np.arange(len(laws)) + (k - (len(methods) - 1) / 2) * 0.8 / len(methods), height, 0.76 / len(methods),
-                     yerr=whisker, color=colour, label=method, error_kw={"linewidth": 0.8})
+            step = 0.8 / len(methods)
+            axes.bar(np.arange(len(laws)) + (k - (len(methods) - 1) / 2) * step, height, 0.95 * step, yerr=whisker,
+                     color=colour, label=method, error_kw={"linewidth": 0.8})
         if name.startswith("border_ratio"):
             axes.axhline(1, color="#000000", linewidth=0.8, linestyle=":")
         axes.set_xticks(range(len(laws)), laws, fontsize=_FONT)

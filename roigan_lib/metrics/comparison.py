@@ -27,11 +27,13 @@ THESIS_TABLE_4_2 = {
 def versions():
     """Versions of the libraries that a value depends on, None for one that is not installed."""
     found = {}
-    for name in ("torch", "torchvision", "numpy", "pytorch-fid", "opencv-python-headless", "roigan"):
+    for name in ("torch", "torchvision", "numpy", "pytorch-fid", "opencv-python", "opencv-python-headless",
+                 "roigan-lib"):
+        key = name.replace("-python-headless", "").replace("-python", "").replace("-", "_")
         try:
-            found[name.replace("-python-headless", "").replace("-", "_")] = importlib.metadata.version(name)
+            found[key] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name.replace("-python-headless", "").replace("-", "_")] = None
+            found.setdefault(key)
     return found
 
 
@@ -91,11 +93,10 @@ def _inputs(images, masks, seed, mask_law):
         masks = {law: sample_masks(law, len(pixels), tuple(pixels.shape[2:]), seed=seed) for law in masks}
     checked = {}
     for law, holes in masks.items():
-        if len(holes) == 1:
-            holes = holes.expand(len(pixels), -1, -1, -1)
-        if len(holes) != len(pixels):
-            raise RoiganError(f"{len(pixels)} images but {len(holes)} {law} masks: give one each, or one for all.")
-        pixels, checked[law] = check_pair(pixels, holes)
+        try:
+            pixels, checked[law] = check_pair(pixels, holes)
+        except RoiganError as error:
+            raise RoiganError(f"compare, mask family {law!r}: {error}") from error
     return pixels, checked
 
 
@@ -137,7 +138,7 @@ def compare(methods, images, masks, dims=None, seed=0, reference=None, data=None
             row = {"method": name, "n_real": len(real), "n_fake": len(pixels), "mask_law": law,
                    "mask_hash": mask_hash(holes),
                    "checkpoint": getattr(method, "checkpoint_hash", None),
-                   "config": config or getattr(method, "config_hash", None), **shared}
+                   "config": config or (getattr(method, "card", None) or {}).get("config_hash"), **shared}
             scores = []
             for key, (extract, network) in extractors.items():
                 scores += _distances(key, real_features[key], extract(done, f"{name}, {law}"), network)

@@ -1,0 +1,366 @@
+"""Metrics against closed forms, plain loops and the reference libraries; the comparison table against its promises."""
+import errno
+import json
+import math
+import os
+import urllib.error
+
+import numpy as np
+import pytest
+import torch
+
+from roigan_lib import metrics
+from roigan_lib.baselines import telea
+from roigan_lib.errors import RoiganError
+from roigan_lib.masks import sample_masks
+from roigan_lib.metrics import features as nets
+from roigan_lib.metrics import table as tables
+from roigan_lib.metrics.frechet import small_n_note
+
+needs_inception = pytest.mark.skipif(not metrics.inception_available(),
+                                     reason=f"no FID Inception weights at {nets.inception_path()}")
+
+
+@pytest.fixture
+def pair():
+    """12 smooth random images (n, 3, 32, 32), and elliptic holes."""
+    images = torch.nn.functional.interpolate(torch.rand(12, 3, 6, 6) * 2 - 1, (32, 32), mode="bicubic").clamp(-1, 1)
+    return images, sample_masks("elliptic", 12, 32, seed=1)
+
+
+# ---- Fréchet distance, eq. (4.1)
+
+def test_frechet_of_axis_aligned_gaussians_is_the_closed_form():
+    a, b = torch.tensor([1.0, 4, 9]), torch.tensor([4.0, 1, 0])
+    mean = torch.tensor([0.5, -2, 1])
+    expected = float(mean.square().sum() + (a.sqrt() - b.sqrt()).square().sum())
+    assert metrics.frechet_from_moments(torch.zeros(3), a.diag(), mean, b.diag()) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("n, dims", [(200, 8), (500, 64), (1000, 1)])
+def test_frechet_is_scipys_matrix_root(n, dims):
+    linalg = pytest.importorskip("scipy.linalg")
+    x = torch.randn(n, dims, dtype=torch.float64) @ torch.randn(dims, dims, dtype=torch.float64)
+    y = torch.randn(n, dims, dtype=torch.float64) * 1.3 + 0.2
+    s1, s2 = (np.atleast_2d(np.cov(t.numpy(), rowvar=False)) for t in (x, y))
+    root = np.atleast_2d(linalg.sqrtm(s1 @ s2)).real
+    expected = ((x.mean(0) - y.mean(0)) ** 2).sum().item() + np.trace(s1 + s2 - 2 * root)
+    assert metrics.frechet_distance(x, y) == pytest.approx(expected, rel=1e-9)
+    assert metrics.frechet_distance(y, x) == pytest.approx(expected, rel=1e-9)
+
+
+def test_frechet_with_fewer_images_than_dims():
+    x = torch.randn(20, 100)
+    assert metrics.frechet_distance(x, x) == pytest.approx(0, abs=1e-9)
+    assert metrics.frechet_distance(x, x + 3) == pytest.approx(900, rel=1e-6)
+    y = torch.randn(30, 100)
+    # the trace of (S1 S2)^½ is the nuclear norm of X Yᵀ, here taken from the data matrices themselves
+    xc, yc = ((t - t.mean(0)).double() / math.sqrt(len(t) - 1) for t in (x, y))
+    nuclear = torch.linalg.svdvals(xc @ yc.T).sum()
+    expected = (x.mean(0) - y.mean(0)).square().sum() + xc.square().sum() + yc.square().sum() - 2 * nuclear
+    assert metrics.frechet_distance(x, y) == pytest.approx(float(expected), rel=1e-6)
+    assert "singular" in small_n_note(20, 100) and "2,048" in small_n_note(1000, 768)
+    assert small_n_note(5000, 768) is None
+
+
+def test_bad_features_are_one_sentence():
+    x = torch.randn(10, 4)
+    broken = x.clone()
+    broken[3, 1] = float("nan")
+    for call in (metrics.frechet_distance, metrics.kernel_distance):
+        with pytest.raises(RoiganError, match="NaN"):
+            call(x, broken)
+        with pytest.raises(RoiganError, match="dims"):
+            call(x, x[:, :3])
+        with pytest.raises(RoiganError, match="at least"):
+            call(x, x[:1])
+
+
+# ---- KID
+
+def test_mmd_is_the_double_loop():
+    x, y = torch.randn(6, 5, dtype=torch.float64), torch.randn(7, 5, dtype=torch.float64) + 1
+
+    def k(a, b):
+        return (float(a @ b) / 5 + 1) ** 3
+
+    xx = sum(k(x[i], x[j]) for i in range(6) for j in range(6) if i != j) / 30
+    yy = sum(k(y[i], y[j]) for i in range(7) for j in range(7) if i != j) / 42
+    xy = sum(k(a, b) for a in x for b in y) / 42
+    assert metrics.polynomial_mmd2(x, y) == pytest.approx(xx + yy - 2 * xy, rel=1e-10)
+
+
+def test_kid_is_unbiased_and_repeatable():
+    gen = torch.Generator().manual_seed(5)
+    draws = [metrics.polynomial_mmd2(torch.randn(40, 8, generator=gen), torch.randn(40, 8, generator=gen))
+             for _ in range(200)]
+    assert abs(np.mean(draws)) < 4 * np.std(draws) / math.sqrt(200) and min(draws) < 0
+    x, y = torch.randn(100, 8), torch.randn(100, 8) + 0.5
+    assert metrics.kernel_distance(x, y) == metrics.kernel_distance(x, y) != metrics.kernel_distance(x, y, seed=1)
+    mean, sd = metrics.kernel_distance(x, y)
+    assert mean > 3 * sd / math.sqrt(50) > 0
+
+
+# ---- scores of completed images
+
+def test_l1_hole_is_the_plain_loop(pair):
+    images, masks = pair
+    other = images.flip(0)
+    sums, count, each = 0.0, 0, []
+    for i in range(len(images)):
+        inside = masks[i, 0] > 0.5
+        errors = (images[i][:, inside] - other[i][:, inside]).abs().flatten() / 2
+        sums, count = sums + float(errors.sum()), count + len(errors)
+        each.append(float(errors.mean()))
+    assert metrics.l1_hole(other, images, masks) == pytest.approx(sums / count, rel=1e-5)
+    assert metrics.l1_hole(other, images, masks, each=True).tolist() == pytest.approx(each, rel=1e-5)
+    black, white = torch.full_like(images, -1), torch.full_like(images, 1)
+    assert metrics.l1_hole(black, white, masks) == 1
+
+
+def test_l1_ignores_what_is_outside(pair):
+    images, masks = pair
+    raw = torch.where(masks > 0.5, images, -images)
+    assert metrics.l1_hole(raw, images, masks) == 0
+    assert metrics.outside_change(raw, images, masks) == pytest.approx(
+        float((2 * images * (1 - masks)).abs().max()), rel=1e-6)
+    assert metrics.outside_change(telea(images, masks), images, masks) == 0
+
+
+def test_psnr_and_ssim_are_those_of_scikit_image(pair):
+    reference = pytest.importorskip("skimage.metrics")
+    images = pair[0]
+    noisy = (images + 0.2 * torch.randn_like(images)).clamp(-1, 1)
+    ours = metrics.psnr(noisy, images), metrics.ssim(noisy, images)
+    for i in range(3):
+        a, b = images[i].double().numpy(), noisy[i].double().numpy()
+        assert float(ours[0][i]) == pytest.approx(reference.peak_signal_noise_ratio(a, b, data_range=2), abs=1e-4)
+        theirs = reference.structural_similarity(a, b, data_range=2, channel_axis=0, gaussian_weights=True, sigma=1.5,
+                                                 use_sample_covariance=False)
+        assert float(ours[1][i]) == pytest.approx(theirs, abs=1e-6)
+    assert metrics.psnr(images, images).tolist() == [100.0] * 12
+    assert torch.allclose(metrics.ssim(images, images), torch.ones(12))
+
+
+def test_border_ratio_is_the_plain_loop(pair):
+    images, masks = pair
+    done = torch.where(masks > 0.5, images + 0.5, images)
+
+    def jump(x):
+        total = 0.0
+        for i in range(len(x)):
+            for r in range(32):
+                for c in range(32):
+                    for r2, c2 in ((r + 1, c), (r, c + 1)):
+                        if r2 < 32 and c2 < 32 and masks[i, 0, r, c] != masks[i, 0, r2, c2]:
+                            total += float((x[i, :, r, c] - x[i, :, r2, c2]).abs().sum())
+        return total
+
+    images, masks, done = images[:2], masks[:2], done[:2]
+    assert metrics.border_ratio(done, images, masks) == pytest.approx(jump(done) / jump(images), rel=1e-5)
+    assert metrics.border_ratio(done, images, masks) > 1.5 and metrics.border_ratio(images, images, masks) == 1
+    flat = torch.zeros_like(images)
+    assert metrics.border_ratio(flat, flat, masks) == 1 and metrics.border_ratio(done, flat, masks) == math.inf
+
+
+def test_diversity_is_the_mean_over_pairs(pair):
+    images, masks = pair
+    shifted = torch.stack([images, images + 0.2, images + 0.6])
+    assert metrics.diversity(shifted, masks) == pytest.approx((0.1 + 0.3 + 0.2) / 3, abs=1e-5)
+    assert metrics.diversity(torch.stack([images, images]), masks) == 0
+
+
+# ---- features
+
+def test_eight_bits_are_the_nearest():
+    values = torch.arange(256) / 127.5 - 1
+    assert torch.equal(metrics.to_uint8(values), torch.arange(256).byte())
+    assert metrics.to_uint8(torch.tensor([-1.2, 1.7])).tolist() == [0, 255]
+
+
+def test_missing_inception_weights_are_one_sentence(monkeypatch, tmp_path):
+    pytest.importorskip("pytorch_fid")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+
+    def offline(url, path, hash_prefix, progress):
+        assert hash_prefix == "6726825d" and url.endswith(nets.INCEPTION_FILE)
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    assert not metrics.inception_available() and not metrics.inception_available(download=True)
+    with pytest.raises(RoiganError, match=r"no network.*put pt_inception.*dims=None"):
+        metrics.inception_features(torch.zeros(2, 3, 32, 32), dims=192)
+    with pytest.raises(RoiganError, match="64, 192, 768, 2048"):
+        metrics.inception_features(torch.zeros(2, 3, 32, 32), dims=500)
+
+
+@pytest.mark.filterwarnings("ignore:.*official weight file")
+@needs_inception
+def test_our_faster_inception_is_pytorch_fids():
+    from pytorch_fid.inception import InceptionV3
+    images = torch.rand(3, 3, 64, 64) * 2 - 1
+    net = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[192]]).eval()
+    with torch.no_grad():
+        theirs = net(metrics.to_uint8(images).float() / 255)[0].mean((2, 3))
+    ours = metrics.inception_features(images, dims=192, batch=2)
+    assert ours.shape == (3, 192) and torch.allclose(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+# ---- the table
+
+class Coloured:
+    """A stand-in for a model: fills the hole with one random colour for each image and seed."""
+    checkpoint_hash = "abc123def456"
+    card = {"config_hash": "0123456789ab"}
+
+    def inpaint(self, images, masks, codes=None, seed=0):
+        gen = torch.Generator().manual_seed(seed)
+        fill = torch.rand(len(images), 3, 1, 1, generator=gen) * 2 - 1
+        return torch.where(masks > 0.5, fill.expand_as(images), images)
+
+
+@pytest.fixture
+def no_factors(monkeypatch):
+    monkeypatch.setattr(nets, "factor_net", lambda: None)
+
+
+def test_compare_rows(pair, no_factors):
+    images, masks = pair
+    table = metrics.compare({"colour": Coloured(), "telea": telea, "itself": lambda x, m: x}, images,
+                            {"elliptic": masks, "one": masks[:1]}, data="noise", split="test", batch=5)
+    pivot = table.pivot()
+    assert list(pivot) == ["colour", "telea", "itself"]
+    assert set(pivot["telea"]) == {(m, law) for law in ("elliptic", "one")
+                                   for m in ("l1_hole", "psnr", "ssim", "border_ratio", "outside_change", "diversity")}
+    assert pivot["telea"]["l1_hole", "elliptic"] == metrics.l1_hole(telea(images, masks), images, masks)
+    assert pivot["telea"]["diversity", "elliptic"] == 0 < pivot["colour"]["diversity", "elliptic"]
+    assert pivot["itself"]["border_ratio", "one"] == 1 and pivot["itself"]["l1_hole", "one"] == 0
+    for name in pivot:
+        assert pivot[name]["outside_change", "elliptic"] == 0
+    row = table.select(method="colour", metric="psnr", mask_law="elliptic")[0]
+    assert (row["n_real"], row["n_fake"], row["dataset"], row["split"], row["seed"]) == (12, 12, "noise", "test", 0)
+    assert (row["checkpoint"], row["config"]) == ("abc123def456", "0123456789ab") and row["spread"] > 0
+    assert len(row["mask_hash"]) == 12 and row["mask_hash"] == metrics.mask_hash(masks)
+    assert row["versions"]["torch"] == torch.__version__.split("+")[0] and row["time"].endswith("Z")
+    json.dumps(table, allow_nan=False)
+    assert table.value("psnr", "colour", "elliptic") == row["value"]
+    with pytest.raises(RoiganError, match="no 'fid'"):
+        table.value("fid", "colour", "elliptic")
+
+
+def test_batches_of_a_seeded_method_differ_and_repeat(pair):
+    images, masks = (t[:1].expand(8, -1, -1, -1) for t in pair)
+    done = metrics.complete("colour", Coloured(), images, masks, seed=3, batch=2)
+    assert not torch.equal(done[0], done[2]) and not torch.equal(done[0], done[1])
+    assert torch.equal(done, metrics.complete("colour", Coloured(), images, masks, seed=3, batch=2))
+
+
+def test_real_features_are_taken_once(pair, no_factors, monkeypatch):
+    seen = []
+
+    def features(images, dims):
+        seen.append(len(images))
+        return metrics.to_uint8(images).float().flatten(1)[:, :dims]
+
+    monkeypatch.setattr(nets, "inception_features", features)
+    monkeypatch.setattr(nets, "inception_hash", lambda: "6726825d0000")
+    images, masks = pair
+    lines = []
+    table = metrics.compare({"a": telea, "b": Coloured()}, images, {"x": masks, "y": masks.flip(0)}, dims=64,
+                            reference=images[:10], progress=lines.append)
+    assert seen == [10] + 4 * [12] and any("a: 12/12 images" in line for line in lines)
+    row = table.select(metric="fid64_n12", method="a", mask_law="x")[0]
+    expected = metrics.frechet_distance(features(images[:10], 64), features(telea(images, masks), 64))
+    assert row["value"] == pytest.approx(expected, rel=1e-9)
+    assert row["n_real"] == 10 and row["weights"] == "6726825d0000" and "singular" in row["note"]
+    assert table.select(metric="kid64_n12", method="a")[0]["spread"] > 0 and row["reference"] == "other"
+
+
+@pytest.mark.filterwarnings("ignore:.*official weight file")
+def test_compare_with_the_networks_at_hand(pair):
+    images = torch.nn.functional.interpolate(pair[0], (64, 64))
+    masks = sample_masks("elliptic", 12, 64, seed=2)
+    dims = 64 if metrics.inception_available() else None
+    table = metrics.compare({"telea": telea, "itself": lambda x, m: x}, images, masks, dims=dims)
+    names = {row["metric"] for row in table}
+    assert ("fid64_n12" in names) == ("kid64_n12" in names) == (dims is not None)
+    assert ("frechet_factors_n12" in names) == (nets.factor_net() is not None)
+    for name in names:
+        if name.startswith(("fid", "frechet")):
+            itself, other = (table.value(name, m, "given") for m in ("itself", "telea"))
+            assert itself == pytest.approx(0, abs=1e-6) and other > itself
+
+
+def test_a_method_that_misbehaves_is_named(pair, no_factors):
+    images, masks = pair
+    wrong = {"shape": lambda x, m: x[:, :1], "nan": lambda x, m: x * float("nan"), "bytes": lambda x, m: x * 127 + 128,
+             "nothing": lambda x, m: None, "list": [1, 2]}
+    for name, method in wrong.items():
+        with pytest.raises(RoiganError, match=f"Method '{name}'"):
+            metrics.compare({name: method}, images, masks)
+    with pytest.raises(RoiganError, match="dictionary"):
+        metrics.compare({}, images, masks)
+    with pytest.raises(RoiganError, match="images"):
+        metrics.compare({"telea": telea}, images[0], masks)
+    with pytest.raises(RoiganError, match="'given'"):
+        metrics.compare({"telea": telea}, images, masks[:5])
+    with pytest.raises(RoiganError, match="elliptic"):
+        metrics.compare({"telea": telea}, images, "eliptic")
+
+
+def row(metric, method, law, value, **more):
+    return {"metric": metric, "method": method, "mask_law": law, "value": value, "spread": None, "dataset": "d",
+            "split": "test", "seed": 0, "n_fake": 10, **more}
+
+
+def test_best_values_and_how_the_table_reads():
+    table = metrics.Table([row("fid768_n10", "a", "e", 0.3), row("fid768_n10", "b", "e", 0.4),
+                           row("psnr", "a", "e", 20.0), row("psnr", "b", "e", 21.0),
+                           row("border_ratio", "a", "e", 1.2), row("border_ratio", "b", "e", 0.7),
+                           row("outside_change", "a", "e", 0.0), row("outside_change", "b", "e", 0.0),
+                           row("kid768_n10", "<b>", "r", 0.01, spread=0.002),
+                           row("fid768_n10", "b", "r", float("nan"))])
+    assert table.best() == {("fid768_n10", "e"): ["a"], ("psnr", "e"): ["b"], ("border_ratio", "e"): ["a"]}
+    lines = table.to_markdown().splitlines()
+    assert lines[0] == "| metric | e: a | e: b | e: <b> | r: a | r: b | r: <b> |"
+    assert "| fid768_n10 ↓ | **0.300** | 0.400 | – | – | – | – |" in lines
+    assert "0.010 ± 0.002" in table.to_markdown() and len({line.count("|") for line in lines}) == 1
+    page = table._repr_html_()
+    assert "<b>0.300</b>" in page and "<b>0.400</b>" not in page and "&lt;b&gt;" in page
+    assert metrics.Table().to_markdown() and metrics.Table()._repr_html_()
+
+
+def test_rows_are_merged_by_key(tmp_path):
+    path = tmp_path / "new" / "rows.jsonl"
+    first = metrics.Table([row("psnr", "a", "e", 1.0), row("psnr", "b", "e", 2.0)])
+    first.save(path)
+    metrics.write_rows(path, [row("psnr", "a", "e", 3.0), row("psnr", "a", "e", 9.0, seed=1),
+                              row("ssim", "a", "e", float("inf"))])
+    back = metrics.load_rows(path)
+    assert [r["value"] for r in back] == [3.0, 2.0, 9.0, None] and isinstance(back, metrics.Table)
+    assert [p.name for p in path.parent.iterdir()] == ["rows.jsonl"]
+
+
+def test_files_that_cannot_be_read_or_written(tmp_path, monkeypatch):
+    with pytest.raises(RoiganError, match="Cannot read"):
+        metrics.load_rows(tmp_path / "none.jsonl")
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"metric": 1}\n{"metr')
+    with pytest.raises(RoiganError, match="Line 2"):
+        metrics.load_rows(path)
+    path.write_text(json.dumps(row("psnr", "a", "e", 1.0)) + "\n")
+    before = path.read_bytes()
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tables.os, "replace", full)
+    with pytest.raises(RoiganError, match="No space left"):
+        metrics.write_rows(path, [row("psnr", "a", "e", 2.0)])
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["rows.jsonl"]
+
+
+def test_the_thesis_table():
+    assert {k: min(v, key=v.get) for k, v in metrics.THESIS_TABLE_4_2.items()}["RoI-GAN"] == "rectangular"
+    for law in ("elliptic", "rectangular", "mixed"):
+        assert min(metrics.THESIS_TABLE_4_2, key=lambda m: metrics.THESIS_TABLE_4_2[m][law]) == "RoI-GAN"
