@@ -62,7 +62,7 @@ class Config(ModelConfig):
     root: str | None = None        # folder or zip of images, for data sets made of files (else ROIGAN_DATA)
     crop: str | None = None        # how a photograph becomes a square: see roigan_lib.data.folder
     mask_family: str = "elliptic"  # the thesis trains on ellipses only and tests on all three families
-    steps: int = 3200              # generator updates
+    steps: int = 2600              # generator updates
     batch: int = 16                # larger batches do not learn faster per second on two cores
     lr_g: float = 4e-4             # generator and Q; thesis 3e-4
     lr_d: float = 4e-4             # discriminator; thesis 1e-4
@@ -71,9 +71,9 @@ class Config(ModelConfig):
     decay: float = 0.3             # the learning rate falls linearly to 2 % over this last share of the run
     ema: float = 0.999             # average of the generator's weights, the one that is shipped
     flip: bool = True              # mirror half of the images
-    adversarial: float = 0.3       # weight of the hinge term (1.17) for the generator
+    adversarial: float = 0.1       # weight of the hinge term (1.17) for the generator; more gave speckles early on
     matching: float = 1.0          # feature matching (3.11)
-    perceptual: float = 0.5        # perceptual loss (3.12); thesis 5, there without the relative scale
+    perceptual: float = 0.3        # perceptual loss (3.12); thesis 5, there without the relative scale
     perceptual_net: str = "factors"  # factors (ships with the kit) | vgg16 | vgg11_bn | none
     perceptual_weights: str | None = None  # local file with the VGG weights, where nothing can be downloaded
     l1_hole: float = 2.0           # L1 inside the hole, only where the codes were read from the image (path A)
@@ -84,8 +84,9 @@ class Config(ModelConfig):
     prior: float = 1.0             # codes read from images must follow the prior (improved recipe)
     code_noise: float = 0.15       # noise on codes read from images, so that a slider moves smoothly
     path_b: float = 0.5            # share of the batch whose codes come from the prior
-    coarse: float = 2.0            # L1 of 8×8 averages on path B: random codes keep the shade, not the details
-    warmup: float = 0.1            # adversarial terms grow from 0 over this share: first the codes, then sharpness
+    l1_prior: float = 0.5          # L1 in the hole on path B, light: random codes stay plausible and can be heard
+    gumbel: float = 0.5            # noise on category choices read from images (straight-through Gumbel softmax)
+    warmup: float = 0.15           # adversarial terms grow from 0 over this share: first the codes, then sharpness
     penalty: float = 0.0           # gradient penalty (3.10); thesis 5, spectral norm makes it unnecessary
     zero: float = 1e-4             # zero concentrator (3.13)
     precision: str = "fp32"        # fp32 | bf16
@@ -114,7 +115,7 @@ class Config(ModelConfig):
 _NOT_HASHED = ("root", "perceptual_weights", "stop_after_minutes", "log_every", "grid_every", "checkpoint_every")
 THESIS_TRAINING = dict(lr_g=3e-4, lr_d=1e-4, beta2=0.999, decay=0.0, adversarial=1.0, matching=1.0, perceptual=5.0,
                        perceptual_net="vgg16", l1_hole=0.0, l1_outside=0.0, variation=0.5, kl=0.5, info=0.5,
-                       prior=0.0, code_noise=0.0, path_b=1.0, coarse=0.0, warmup=0.0, penalty=5.0, zero=1e-4)
+                       prior=0.0, code_noise=0.0, path_b=1.0, l1_prior=0.0, warmup=0.0, penalty=5.0, zero=1e-4)
 _SMALL = dict(n_noise=32, n_discrete=3, n_categories=4)
 PROFILES = {
     "smoke": dict(_SMALL, width=0.125, encoder_width=0.5, steps=12, batch=4, log_every=2, grid_every=6,

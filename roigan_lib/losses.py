@@ -96,12 +96,6 @@ def masked_l1(a, b, weights):
     return ((a - b).abs() * weights).sum() / (3 * weights.sum()).clamp_min(1)
 
 
-def coarse_l1(a, b, masks, cell=8):
-    """L1 between region averages over cells of `cell` pixels: the overall colour and shade, no detail."""
-    weight = F.avg_pool2d(masks, cell)
-    return ((F.avg_pool2d((a - b) * masks, cell)).abs().sum() / (3 * weight.sum()).clamp_min(1e-3))
-
-
 def match_uniform(codes):
     """How far codes (n, L_c) are from independent U(−1, 1): squared 1-D Wasserstein distance + correlation.
 

@@ -153,8 +153,7 @@ class Trainer:
         terms["prior"] = prior_loss
         ramp = min(1.0, (self.step_count + 1) / max(1, cfg.warmup * cfg.steps))
         weights = dict(adversarial=ramp * cfg.adversarial, matching=ramp * cfg.matching, perceptual=cfg.perceptual,
-                       coarse=cfg.coarse,
-                       l1_hole=cfg.l1_hole, l1_outside=cfg.l1_outside, variation=cfg.variation, kl=cfg.kl,
+                       l1_prior=cfg.l1_prior, l1_hole=cfg.l1_hole, l1_outside=cfg.l1_outside, variation=cfg.variation, kl=cfg.kl,
                        info_c=cfg.info, info_d=cfg.info, prior=cfg.prior)
         g_loss = sum(weights[k] * v for k, v in terms.items() if weights[k] != 0 and torch.is_tensor(v))
         self.opt_g.zero_grad(set_to_none=True)
@@ -180,7 +179,7 @@ class Trainer:
         loss = L.match_uniform(mean) + 0.5 * L.match_categories(logits.softmax(-1))
         if a.stop == 0:
             return torch.cat([c0, hot.flatten(1)], 1), loss
-        soft = ((logits[a] + gumbel[a]) / 0.7).softmax(-1)
+        soft = (logits[a] + cfg.gumbel * gumbel[a]).softmax(-1)
         picked = F.one_hot(soft.argmax(-1), cfg.n_categories).float()
         straight = picked + soft - soft.detach()
         c0 = torch.cat([mean[a] + jitter[a], c0[a.stop:]])
@@ -189,7 +188,7 @@ class Trainer:
         return torch.cat([c0, hot.flatten(1)], 1), loss
 
     def _generator_terms(self, x, m, f, raw, done, codes, real_maps, a, b):
-        """Every term of the generator's loss (3.18), unweighted. Paired terms see path A where there is one; path B is only held to the overall colour."""
+        """Every term of the generator's loss (3.18), unweighted. Paired terms see path A where there is one; path B a light L1 only."""
         cfg, n_c = self.cfg, self.cfg.n_continuous
         scores, maps = self.discriminator(done, m)
         paired = a if a.stop else slice(None)
@@ -205,8 +204,8 @@ class Trainer:
             terms["perceptual"] = L.perceptual(self.perceptual, target, done[paired], not literal)
             if literal:                                             # (3.12) has both; outside the hole they agree
                 terms["perceptual"] = terms["perceptual"] + L.perceptual(self.perceptual, target, raw, False)
-        if cfg.coarse > 0 and a.stop and cfg.path_b > 0:
-            terms["coarse"] = L.coarse_l1(raw[b], x[b], m[b], max(1, cfg.size // 8))
+        if a.stop and cfg.path_b > 0:
+            terms["l1_prior"] = L.masked_l1(raw[b], x[b], m[b])
         if cfg.info > 0:
             if self.reader is not None:
                 mean, logvar, logits = self.reader(done[b], m[b], f["fill"][b])

@@ -24,7 +24,9 @@ class CodeHead(nn.Module):
 
     def forward(self, y):
         shape = (len(y), self.cfg.n_discrete, self.cfg.n_categories)
-        logits = self.logits(y).view(shape) if self.logits is not None else y.new_zeros(shape)
+        # The factor makes the first, untrained choice of a category already depend on the image: a code that begins as
+        # noise is ignored before it can mean anything.
+        logits = (4 * self.logits(y)).view(shape) if self.logits is not None else y.new_zeros(shape)
         return self.mean(y), self.logvar(y).clamp(-6, 3), logits
 
 
