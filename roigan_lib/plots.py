@@ -123,7 +123,8 @@ def comparison_sheet(images, masks, completed, n=8, **options):
     """One row an image: original, masked, and each of completed = {method: (m, 3, H, W)}; the first n images."""
     for name, result in completed.items():
         if result.shape != images.shape:
-            raise RoiganError(f"Method {name!r} has {tuple(result.shape)} for images {tuple(images.shape)}: give one each.")
+            raise RoiganError(f"Method {name!r} has {tuple(result.shape)} for images {tuple(images.shape)}: "
+                              f"give one completed image for each.")
     columns = {"original": images, "masked": masked(images, masks), **completed}
     stack = torch.stack([column[:n].cpu() for column in columns.values()], 1)        # (n, columns, 3, H, W)
     return sheet(stack.flatten(0, 1), ncols=len(columns), titles=list(columns), **options)
