@@ -16,7 +16,8 @@ from .generator import Generator, pyramid_fill
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 
-__all__ = ["Discriminator", "Generator", "Reader", "RoIGAN", "best_model", "load_model", "pyramid_fill", "save_model", "shipped"]
+__all__ = ["Discriminator", "Generator", "Reader", "RoIGAN", "best_model", "load_model", "pyramid_fill", "save_model",
+           "shipped"]
 
 
 class RoIGAN:
@@ -80,7 +81,7 @@ class RoIGAN:
         Arguments and errors as in `generate`.
         """
         images, masks = _masks.check_pair(images, masks)
-        return torch.where(masks > 0.5, self.generate(images, masks, codes, seed), images.cpu())
+        return torch.where(masks.cpu() > 0.5, self.generate(images, masks, codes, seed), images.cpu())
 
     def _features(self, x, m, cache):
         """Encoder maps and mask windows do not depend on the sliders: a slider move reuses the last ones."""
@@ -92,7 +93,11 @@ class RoIGAN:
         return self._last[1]
 
     def _check_codes(self, codes, n):
-        codes = torch.as_tensor(codes, dtype=torch.float32)
+        try:
+            codes = torch.as_tensor(codes, dtype=torch.float32)
+        except (TypeError, ValueError):
+            raise RoiganError("codes have to be numbers, as a tensor, an array or a list of rows of equal "
+                              "length.") from None
         if codes.ndim == 1:
             codes = codes[None]
         if codes.ndim != 2 or codes.shape[1] != self.config.n_codes or len(codes) not in (1, n):
@@ -127,15 +132,26 @@ def shipped() -> list[str]:
 
 
 def save_model(state, cfg, path, card=None) -> Path:
-    """Write generator weights as float16 safetensors, with the architecture and a card in the header."""
+    """Write generator weights as float16 safetensors, with the architecture and a card in the header.
+
+    Raises RoiganError where the file cannot be written; an earlier one stays.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
     path = Path(path)
     header = {"format": "roigan-1", "config": json.dumps(dataclasses.asdict(cfg)), "card": json.dumps(card or {})}
     tensors = {k: v.detach().cpu().half().contiguous() for k, v in state.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    save_file(tensors, temporary, metadata=header)
-    temporary.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, temporary, metadata=header)
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        if path.parent.is_dir():
+            temporary.unlink(missing_ok=True)
+        why = "no space is left on the disk" if "No space" in str(error) else str(error)
+        raise RoiganError(f"The model {path} could not be written: {why}; free some space or choose another "
+                          f"folder.") from None
     return path
 
 
@@ -204,6 +220,6 @@ def _read_checkpoint(path):
                           f"plain weights.") from None
     if isinstance(data, dict) and {"model", "epoch"} <= data.keys():
         raise RoiganError(f"{path.name} has the layout of the author's release, which this version does not load.")
-    if not isinstance(data, dict) or data.get("format") != "roigan-train-1":
+    if not isinstance(data, dict) or data.get("format") != "roigan-train-1" or not {"ema", "step"} <= data.keys():
         raise RoiganError(f"{path.name} is not a training checkpoint of this kit.")
     return data["ema"], data["config"], {"steps": data["step"]}
