@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from roigan_lib.config import load_config
 from roigan_lib.masks import FAMILIES, sample_masks
 from roigan_lib.models.generator import pyramid_fill
-from roigan_lib.models.layers import SLOPE, Denormalization, Equalized, GatedConv, MaskWindows, UpsampleBlock, conv, linear
+from roigan_lib.models.layers import (SLOPE, Denormalization, Equalized, GatedConv, MaskWindows, UpsampleBlock, conv,
+                                      linear)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -86,7 +87,7 @@ def test_denormalization_is_3_8(z_dim, inside, recipe):
     layer = Denormalization(3, 4, z_dim, cfg.unit_gain, cfg.equalized)
     assert layer.one == (recipe == "improved")                      # the printed equation has no added one
     masks = sample_masks("elliptic", 2, 16, seed=3)
-    for side in (8, 12):                                            # a mask larger than the map, by a whole factor or not
+    for side in (8, 12):                                            # a mask larger than the map
         x, z = torch.randn(2, 3, side, side) * 3 + 1, torch.randn(2, z_dim) if z_dim else None
         got = numbers(layer(x, masks, z, None, inside))
         for i in range(2):

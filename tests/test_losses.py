@@ -151,7 +151,7 @@ def test_total_variation_is_2_10(pair):
 
 def test_masked_l1(pair):
     a, b, masks = pair
-    differences = [abs(float(a[n, c, i, j] - b[n, c, i, j])) for n, c, i, j in np.ndindex(*a.shape) if masks[n, 0, i, j]]
+    differences = [abs(float(a[k] - b[k])) for k in np.ndindex(*a.shape) if masks[k[0], 0, k[2], k[3]]]
     assert L.masked_l1(a, b, masks).item() == pytest.approx(np.mean(differences), rel=1e-4)
     assert L.masked_l1(a, b, torch.zeros_like(masks)) == 0
 
@@ -168,12 +168,10 @@ def test_match_uniform_is_zero_for_uniform_codes_and_grows_as_they_collapse():
     grows = [L.match_uniform(exact * share).item() for share in (1.0, 0.7, 0.3, 0.0)]
     assert grows == sorted(grows) and grows[1] > 0.01
     assert grows[-1] == pytest.approx(1 / 3, rel=0.01)              # E u²: all mass moved from 0 to U(-1, 1)
-    n, k = 50, 200
-    codes, memory = torch.randn(n, 1), torch.randn(k, 1)
-    everyone = codes.flatten().tolist() + memory.flatten().tolist()
-    ranks = [sum(other < c for other in everyone) for c in everyone[:n]]
-    want = np.mean([(c - ((rank + 0.5) / (n + k) * 2 - 1)) ** 2 for c, rank in zip(everyone, ranks)])
-    assert L.match_uniform(codes, memory).item() == pytest.approx(want, rel=1e-3)
+    codes = torch.randn(50, 1)
+    line = codes.flatten().tolist()
+    want = np.mean([(c - ((sum(other < c for other in line) + 0.5) / 50 * 2 - 1)) ** 2 for c in line])
+    assert L.match_uniform(codes).item() == pytest.approx(want, rel=1e-3)
 
 
 def test_match_uniform_punishes_codes_that_repeat_each_other():
@@ -181,16 +179,13 @@ def test_match_uniform_punishes_codes_that_repeat_each_other():
     apart, line = quantiles(256, 2), quantiles(256)
     twins = torch.cat([line, line], 1)
     assert L.match_uniform(twins) > 10 * L.match_uniform(apart)
-    assert L.match_uniform(twins).item() == pytest.approx(0.1 * 0.5, rel=0.02)      # correlation 1 in half the entries
+    assert L.match_uniform(-twins) == L.match_uniform(twins)
 
 
-def test_match_uniform_sends_gradient_to_the_codes_only():
-    codes, memory = (torch.rand(8, 3) - 0.5).requires_grad_(), (torch.rand(50, 3) * 2 - 1).requires_grad_()
-    (to_codes,) = torch.autograd.grad(L.match_uniform(codes, memory.detach()), codes)
-    assert to_codes.isfinite().all() and to_codes.abs().sum() > 0
-    one = torch.full((16, 1), 0.9, requires_grad=True)              # all at one point: most are pulled down
-    (gradient,) = torch.autograd.grad(L.match_uniform(one, quantiles(64)), one)
-    assert (gradient > 0).float().mean() > 0.7
+def test_match_uniform_pulls_collapsed_codes_apart():
+    codes = torch.full((16, 2), 0.9, requires_grad=True)
+    (gradient,) = torch.autograd.grad(L.match_uniform(codes), codes)
+    assert gradient.isfinite().all() and (gradient > 0).float().mean() > 0.7        # nearly all lie too high
     assert L.match_uniform(torch.zeros(1, 2)).isfinite()
 
 
