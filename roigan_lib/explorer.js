@@ -1,13 +1,20 @@
-// The explorer's view. The model (Python) holds the state; this file draws it and turns gestures into one request at a time.
+// The explorer's view. The model (Python) holds the state; this file draws it and turns gestures into requests.
 
 const ICONS = {
-  brush: '<path d="M13.2 2.2a1.6 1.6 0 0 0-2.3 0L5.6 7.6l2.8 2.8 5.4-5.4a1.6 1.6 0 0 0 0-2.3z"/><path d="M4.8 8.6c-1.7 0-2.6 1.2-2.6 2.7 0 1-.5 1.5-1.2 1.8.9.9 5.7 1.5 6.5-1.7z"/>',
-  erase: '<path d="M9.3 2.3 2.2 9.4a1.5 1.5 0 0 0 0 2.1l2.2 2.2h3.3l6.2-6.2a1.5 1.5 0 0 0 0-2.1l-3.1-3.1a1.5 1.5 0 0 0-1.5 0z" fill="none" stroke="currentColor" stroke-width="1.5"/><path d="m5.5 6 4.7 4.7-3 3H4.6L2.3 11.3a1.2 1.2 0 0 1 0-1.7z"/>',
+  brush: '<path d="M13.2 2.2a1.6 1.6 0 0 0-2.3 0L5.6 7.6l2.8 2.8 5.4-5.4a1.6 1.6 0 0 0-.6-2.8z"/>' +
+    '<path d="M4.8 8.6c-1.7 0-2.6 1.2-2.6 2.7 0 1-.5 1.5-1.2 1.8.9.9 5.7 1.5 6.5-1.7z"/>',
+  erase: '<path d="m6 13.2-3.6-3.6 7-7 4.2 4.2-6.4 6.4zM2.4 9.6l3.5-3.5 4.2 4.2" fill="none" ' +
+    'stroke="currentColor" stroke-width="1.5" stroke-linejoin="round"/>',
   rectangle: '<rect x="2" y="3.5" width="12" height="9" rx="1" fill="none" stroke="currentColor" stroke-width="1.6"/>',
+  undo: '<path d="M6.5 2.5 3 6l3.5 3.5M3.4 6h6.1a3.5 3.5 0 0 1 0 7H6" fill="none" ' +
+    'stroke="currentColor" stroke-width="1.5"/>',
+  redo: '<path d="M9.5 2.5 13 6 9.5 9.5M12.6 6H6.5a3.5 3.5 0 0 0 0 7H10" fill="none" ' +
+    'stroke="currentColor" stroke-width="1.5"/>',
   ellipse: '<ellipse cx="8" cy="8" rx="6.2" ry="4.7" fill="none" stroke="currentColor" stroke-width="1.6"/>',
 };
 const TOOLS = { brush: "Brush", erase: "Erase", rectangle: "Rectangle", ellipse: "Ellipse" };
-const HINT = "Paint on the picture. With the keyboard: arrows move the brush, Space puts it down and lifts it, Escape gives up, Ctrl+Z undoes.";
+const HINT = "Paint on the picture. With the keyboard: arrows move the brush, Space puts it down and lifts it, " +
+  "Escape gives up, Ctrl+Z undoes.";
 const PATIENCE = 5000; // milliseconds without an answer before the status line says so
 
 function h(tag, attributes = {}, ...children) {
@@ -27,8 +34,10 @@ function icon(name) {
   return span;
 }
 
-const bytesOf = (value) =>
-  value && value.byteLength ? new Uint8Array(value.buffer ?? value, value.byteOffset ?? 0, value.byteLength) : new Uint8Array();
+function bytesOf(value) {
+  if (!value?.byteLength) return new Uint8Array();
+  return new Uint8Array(value.buffer ?? value, value.byteOffset ?? 0, value.byteLength);
+}
 
 // A pixel belongs to a stroke when its centre does; every shape is exact at the model's resolution.
 function dab(mask, size, from, to, radius, value) {
@@ -43,7 +52,8 @@ function dab(mask, size, from, to, radius, value) {
 }
 
 function shape(mask, size, tool, a, b) {
-  const cx = (a.x + b.x) / 2, cy = (a.y + b.y) / 2, rx = Math.abs(a.x - b.x) / 2 || 1e-9, ry = Math.abs(a.y - b.y) / 2 || 1e-9;
+  const cx = (a.x + b.x) / 2, rx = Math.abs(a.x - b.x) / 2 || 1e-9;
+  const cy = (a.y + b.y) / 2, ry = Math.abs(a.y - b.y) / 2 || 1e-9;
   for (let y = 0; y < size; y++) {
     for (let x = 0; x < size; x++) {
       const u = Math.abs(x + 0.5 - cx) / rx, v = Math.abs(y + 0.5 - cy) / ry;
@@ -103,7 +113,8 @@ function render({ model, el }) {
   function showStatus(late = false) {
     const lost = late === true && busy();
     status.dataset.state = model.get("failed") ? "failed" : busy() ? "busy" : "ready";
-    text.textContent = lost ? "waiting for the kernel; if none is running, run this notebook first" : model.get("status");
+    const patience = "waiting for the kernel; if none is running, run this notebook first";
+    text.textContent = lost ? patience : model.get("status");
   }
 
   // --- parts ------------------------------------------------------------------------------------------------------
@@ -111,20 +122,23 @@ function render({ model, el }) {
     h("canvas", { width: size, height: size, "data-testid": testid, role: "img", "aria-label": label });
   const base = square("roi-completed", "completed picture at the model's resolution");
   base.className = "roi-base";
-  const original = square("roi-original", "original picture"), masked = square("roi-masked", "what the model is shown");
+  const original = square("roi-original", "original picture");
+  const masked = square("roi-masked", "what the model is shown");
   const canvas = h("canvas", {
-    class: "roi-canvas", "data-testid": "roi-canvas", tabindex: 0, role: "application", "aria-describedby": `roi-hint-${uid}`,
-    "aria-label": "Picture: paint the region to redraw",
+    class: "roi-canvas", "data-testid": "roi-canvas", tabindex: 0, role: "application",
+    "aria-label": "Picture: paint the region to redraw", "aria-describedby": `roi-hint-${uid}`,
   });
   const stage = h("div", { class: "roi-stage" }, base, canvas);
-  const text = h("span"), status = h("div", { class: "roi-status", role: "status", "aria-live": "polite" }, h("i"), text);
-  text.dataset.testid = "roi-status";
+  const text = h("span", { "data-testid": "roi-status" });
+  const status = h("div", { class: "roi-status", role: "status", "aria-live": "polite" }, h("i"), text);
 
   const button = (label, testid, title, action) =>
-    h("button", { type: "button", class: "roi-button", "data-testid": testid, title, onclick: action }, label);
+    h("button",
+      { type: "button", class: "roi-button", "data-testid": testid, title, "aria-label": title, onclick: action }, label);
   const choice = (group, value, checked, testid, title, body, action) =>
     h("label", { title, "data-testid": testid },
-      h("input", { type: "radio", name: `${group}-${uid}`, value, checked, "aria-label": title, onchange: action }), body);
+      h("input", { type: "radio", name: `${group}-${uid}`, value, checked, "aria-label": title, onchange: action }),
+      body);
 
   const tools = h("div", { class: "roi-segment", role: "radiogroup", "aria-label": "Tool" },
     ...Object.entries(TOOLS).map(([name, label]) =>
@@ -133,13 +147,14 @@ function render({ model, el }) {
     type: "range", min: 1, max: Math.round(size / 3), step: 1, value: 2 * radius, "data-testid": "brush-size",
     "aria-label": "Brush size in pixels", oninput: () => { radius = width.value / 2; track(width, 1); draw(); },
   });
-  const undoButton = button("Undo", "roi-undo", "Undo the last stroke (Ctrl+Z)", undo);
-  const redoButton = button("Redo", "roi-redo", "Redo (Ctrl+Shift+Z)", redo);
-  const clearButton = button("Clear", "roi-clear", "Remove the whole region", () => commit(new Uint8Array(size * size)));
+  const undoButton = button(icon("undo"), "roi-undo", "Undo the last stroke (Ctrl+Z)", undo);
+  const redoButton = button(icon("redo"), "roi-redo", "Redo (Ctrl+Shift+Z)", redo);
+  const clearButton = button("Clear", "roi-clear", "Remove the whole region",
+    () => commit(new Uint8Array(size * size)));
   const views = h("div", { class: "roi-segment roi-words", role: "radiogroup", "aria-label": "Show" },
     ...["original", "completed"].map((name) =>
-      choice("show", name, name === showing, `show-${name}`, `Show the ${name} picture`, h("span", {}, name[0].toUpperCase() + name.slice(1)),
-        () => { showing = name; draw(); })));
+      choice("show", name, name === showing, `show-${name}`, `Show the ${name} picture`,
+        h("span", {}, name[0].toUpperCase() + name.slice(1)), () => { showing = name; draw(); })));
   const edge = h("input", { type: "checkbox", checked: true, "data-testid": "show-outline", onchange: draw });
   const toolbar = h("div", { class: "roi-toolbar" }, tools,
     h("label", { class: "roi-size" }, h("span", {}, "Size"), width),
@@ -147,9 +162,10 @@ function render({ model, el }) {
 
   const thumbs = h("div", { class: "roi-thumbs", role: "radiogroup", "aria-label": "Image" });
   for (let i = 0; i < model.get("n_images"); i++) {
-    thumbs.append(choice("image", i, i === model.get("index"), `image-${i}`, `Image ${i + 1}`, h("canvas", { width: 64, height: 64 }),
-      () => request({ index: i })));
+    thumbs.append(choice("image", i, i === model.get("index"), `image-${i}`, `Image ${i + 1}`,
+      h("canvas", { width: 64, height: 64 }), () => request({ index: i })));
   }
+  thumbs.style.gridTemplateColumns = `repeat(${Math.min(12, model.get("n_images"))}, minmax(0, 44px))`;
   createImageBitmap(new Blob([bytesOf(model.get("thumbs"))], { type: "image/png" })).then((sprite) => {
     thumbs.querySelectorAll("canvas").forEach((node, i) =>
       node.getContext("2d").drawImage(sprite, i * sprite.height, 0, sprite.height, sprite.height, 0, 0, 64, 64));
@@ -160,8 +176,8 @@ function render({ model, el }) {
   const sendCodes = () => { paintCodes(); request({ code_values: codes() }); };
   const sliderRows = Array.from({ length: nContinuous }, (_, i) => {
     const slider = h("input", {
-      type: "range", min: -1, max: 1, step: 0.01, value: 0, "data-testid": `code-${i + 1}`, "aria-label": `Code c${i + 1}`,
-      title: "Double-click for 0", oninput: sendCodes, ondblclick: () => { slider.value = 0; sendCodes(); },
+      type: "range", min: -1, max: 1, step: 0.01, value: 0,
+      "data-testid": `code-${i + 1}`, "aria-label": `Code c${i + 1}`, title: "Double-click for 0", oninput: sendCodes, ondblclick: () => { slider.value = 0; sendCodes(); },
     });
     sliders.push(slider);
     outputs.push(h("output", { "aria-hidden": "true" }));
@@ -169,7 +185,8 @@ function render({ model, el }) {
   });
   const selectRows = Array.from({ length: nDiscrete }, (_, i) => {
     const options = Array.from({ length: model.get("n_categories") }, (_, k) => h("option", { value: k }, String(k)));
-    selects.push(h("select", { "data-testid": `disc-${i + 1}`, "aria-label": `Discrete code d${i + 1}`, onchange: sendCodes }, ...options));
+    const names = { "data-testid": `disc-${i + 1}`, "aria-label": `Discrete code d${i + 1}` };
+    selects.push(h("select", { ...names, onchange: sendCodes }, ...options));
     return h("label", { class: "roi-disc" }, h("span", {}, `d${i + 1}`), selects[i]);
   });
   const seed = h("input", {
@@ -185,16 +202,19 @@ function render({ model, el }) {
     [...sliders, ...selects].forEach((node) => { node.value = 0; });
     sendCodes();
   });
-  const sheet = button("Update sheet", "roi-sheet", "Redraw the contact sheet below with what is shown here", () => model.send("sheet"));
+  const sheet = button("Update sheet", "roi-sheet", "Redraw the contact sheet below with what is shown here",
+    () => model.send("sheet"));
 
   const figure = (node, caption) => h("figure", {}, node, h("figcaption", {}, caption));
-  const root = h("div", { class: "roi-explorer", "data-testid": "roi-explorer", "data-lm-suppress-shortcuts": "true", onkeydown: shortcut },
+  const quiet = { "data-lm-suppress-shortcuts": "true" }; // JupyterLab keeps its shortcuts to itself in here
+  const root = h("div", { class: "roi-explorer", "data-testid": "roi-explorer", ...quiet, onkeydown: shortcut },
     h("div", { class: "roi-left" }, toolbar, stage,
-      h("div", { class: "roi-below" }, views, h("label", { class: "roi-check" }, edge, h("span", {}, "Outline"))), status),
+      h("div", { class: "roi-below" }, views, h("label", { class: "roi-check" }, edge, h("span", {}, "Outline"))),
+      status),
     h("div", { class: "roi-right" }, thumbs,
       h("div", { class: "roi-inputs" }, figure(original, "Original"), figure(masked, "What the model sees"),
-        h("dl", {}, h("dt", {}, "Model"), h("dd", {}, model.get("title")), h("dt", {}, "Pixels"), h("dd", {}, `${size} × ${size}`),
-          h("dt", {}, "Seed"), h("dd", {}, seed))),
+        h("dl", {}, h("dt", {}, "Model"), h("dd", {}, model.get("title")),
+          h("dt", {}, "Pixels"), h("dd", {}, `${size} × ${size}`), h("dt", {}, "Seed"), h("dd", {}, seed))),
       h("div", { class: "roi-codes" }, ...sliderRows), h("div", { class: "roi-discs" }, ...selectRows),
       h("div", { class: "roi-group" }, random, reset, sheet)),
     h("p", { id: `roi-hint-${uid}`, class: "roi-hint" }, HINT));
@@ -221,15 +241,18 @@ function render({ model, el }) {
   function paint() {
     const wide = Math.round(canvas.clientWidth * devicePixelRatio) || model.get("size_px"), scale = wide / size;
     if (canvas.width !== wide) canvas.width = canvas.height = wide;
-    const context = canvas.getContext("2d"), accent = getComputedStyle(root).getPropertyValue("--roi-accent").trim() || "#1976d2";
+    const context = canvas.getContext("2d");
+    const accent = getComputedStyle(root).getPropertyValue("--roi-accent").trim() || "#1976d2";
     context.imageSmoothingQuality = "high";
     context.drawImage(showing === "original" ? original : base, 0, 0, wide, wide);
     if (stroke) {
       context.fillStyle = accent;
       context.globalAlpha = 0.5;
+      const tint = new Path2D(); // one path: overlapping squares must not add up
       for (let i = 0; i < mask.length; i++) {
-        if (mask[i]) context.fillRect((i % size) * scale, Math.floor(i / size) * scale, scale + 0.5, scale + 0.5);
+        if (mask[i]) tint.rect((i % size) * scale, Math.floor(i / size) * scale, scale + 0.5, scale + 0.5);
       }
+      context.fill(tint);
       context.globalAlpha = 1;
     }
     const rings = edge.checked || stroke ? [outline(mask, size, scale)] : [];
@@ -238,8 +261,9 @@ function render({ model, el }) {
       if (tool === "brush" || tool === "erase") ring.arc(cursor.x * scale, cursor.y * scale, radius * scale, 0, 7);
       else {
         const arm = 7 * devicePixelRatio;
-        ring.moveTo(cursor.x * scale - arm, cursor.y * scale); ring.lineTo(cursor.x * scale + arm, cursor.y * scale);
-        ring.moveTo(cursor.x * scale, cursor.y * scale - arm); ring.lineTo(cursor.x * scale, cursor.y * scale + arm);
+        const x = cursor.x * scale, y = cursor.y * scale;
+        ring.moveTo(x - arm, y); ring.lineTo(x + arm, y);
+        ring.moveTo(x, y - arm); ring.lineTo(x, y + arm);
       }
       rings.push(ring);
     }
@@ -272,7 +296,11 @@ function render({ model, el }) {
   }
 
   // --- painting ---------------------------------------------------------------------------------------------------
-  function send() { request({ mask_bytes: new DataView(Uint8Array.from(mask).buffer) }); refreshControls(); refreshPictures(); }
+  function send() {
+    request({ mask_bytes: new DataView(Uint8Array.from(mask).buffer) });
+    refreshControls();
+    refreshPictures();
+  }
   function commit(next) {
     if (next.every((v, i) => v === mask[i])) return draw();
     past = [...past.slice(-49), mask];

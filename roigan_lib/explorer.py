@@ -48,7 +48,8 @@ def _take(images, size, limit):
         if isinstance(images, (list, tuple)):
             if any(getattr(image, "shape", None) != getattr(images[0], "shape", None) for image in images):
                 raise RoiganError("The images differ in shape: pass them all at the model's size.")
-            images = torch.stack([torch.as_tensor(image) for image in images]) if images else torch.empty(0, 3, size, size)
+            images = [torch.as_tensor(image) for image in images]
+            images = torch.stack(images) if images else torch.empty(0, 3, size, size)
     if not isinstance(images, torch.Tensor):
         raise RoiganError(f"explore() takes a tensor (n, 3, H, W) or an image set, not {type(images).__name__}.")
     if images.ndim != 4 or images.shape[1] != 3:
@@ -56,7 +57,8 @@ def _take(images, size, limit):
     if not len(images):
         raise RoiganError("There is no image to explore: pass at least one.")
     if tuple(images.shape[2:]) != (size, size):
-        raise RoiganError(f"Images are {images.shape[3]}x{images.shape[2]} but the model works at {size}x{size}: resize them.")
+        raise RoiganError(f"Images are {images.shape[3]}x{images.shape[2]} but the model works at {size}x{size}: "
+                          "resize them.")
     if not images.is_floating_point() or not bool(((images >= -1.001) & (images <= 1.001)).all()):
         raise RoiganError("Image values must be floats in [-1, 1]: scale bytes by `x / 127.5 - 1`.")
     return images.detach().float().cpu()
@@ -85,20 +87,24 @@ class Explorer(anywidget.AnyWidget):
     code_values = tl.List(tl.Float()).tag(sync=True, echo_update=False)
     index, seed = tl.Int(0).tag(sync=True), tl.Int(0).tag(sync=True)
     failed = tl.Bool(False).tag(sync=True)
-    tick, answered = tl.Int(0).tag(sync=True, echo_update=False), tl.Int(0).tag(sync=True)  # the browser's request, our answer
+    tick = tl.Int(0).tag(sync=True, echo_update=False)  # the number of the browser's request
+    answered = tl.Int(0).tag(sync=True)  # the last request that has its picture
 
     def __init__(self, gan, images, mask=None, size_px=384, limit=12, seed=0):
         missing = [name for name in NEEDS if not hasattr(gan, name)]
         if missing:
-            raise RoiganError(f"explore() needs a model such as load_model() returns; this one lacks {', '.join(missing)}.")
+            raise RoiganError("explore() needs a model such as load_model() returns; "
+                              f"this one lacks {', '.join(missing)}.")
         self._ready, self._shown, self._handle = False, None, None
         self.gan, self.images = gan, _take(images, gan.size, limit)
         thumb = min(gan.size, 64)
         strip = [Image.fromarray(p).resize((thumb, thumb), Image.LANCZOS) for p in _uint8(self.images)]
-        super().__init__(size=gan.size, size_px=size_px, n_images=len(self.images), seed=seed, n_continuous=gan.n_continuous,
-                         n_discrete=gan.n_discrete, n_categories=gan.n_categories, title=str(getattr(gan, "name", "model")),
-                         code_values=[0.0] * (gan.n_continuous + gan.n_discrete),
-                         thumbs=_png(Image.fromarray(np.concatenate([np.asarray(p) for p in strip], axis=1))))
+        super().__init__(
+            size=gan.size, size_px=size_px, n_images=len(self.images), seed=seed,
+            title=str(getattr(gan, "name", "model")),
+            n_continuous=gan.n_continuous, n_discrete=gan.n_discrete, n_categories=gan.n_categories,
+            code_values=[0.0] * (gan.n_continuous + gan.n_discrete),
+            thumbs=_png(Image.fromarray(np.concatenate([np.asarray(p) for p in strip], axis=1))))
         self.set_mask(_middle(gan.size) if mask is None else mask)
         self.on_msg(self._message)
         self._ready = True
@@ -122,7 +128,7 @@ class Explorer(anywidget.AnyWidget):
 
     @property
     def completed(self):
-        """The picture on the screen, (1, 3, H, W) in [-1, 1]: the model's completion, or the original if there is none."""
+        """The picture shown, (1, 3, H, W) in [-1, 1]: the model's completion, or the original if there is none."""
         return self._completed
 
     def set_mask(self, mask):
@@ -173,7 +179,8 @@ class Explorer(anywidget.AnyWidget):
                 self.status = f"mask {pixels:,} px, rendered in {1000 * (time.perf_counter() - start):.0f} ms"
             except Exception as error:  # a traceback from a comm message would go to a log that nobody reads
                 self.failed = True
-                self.status = str(error) if isinstance(error, RoiganError) else f"the model failed: {type(error).__name__}: {error}"
+                known = isinstance(error, RoiganError)
+                self.status = str(error) if known else f"the model failed: {type(error).__name__}: {error}"
         self.original_rgb, self.completed_rgb = _uint8(self.original).tobytes(), _uint8(self._completed).tobytes()
 
     @torch.no_grad()
@@ -193,7 +200,8 @@ class Explorer(anywidget.AnyWidget):
         page = Image.new("RGB", (width, height), "white")
         draw, font = ImageDraw.Draw(page), ImageFont.load_default(13)
         masked = self.original * (1 - self.mask)
-        for i, (name, image) in enumerate([("original", self.original), ("masked", masked), ("completed", self.completed)]):
+        pictures = {"original": self.original, "masked": masked, "completed": self.completed}
+        for i, (name, image) in enumerate(pictures.items()):
             x = label + i * (big + gap)
             page.paste(Image.fromarray(_uint8(image)[0]).resize((big, big), Image.BICUBIC), (x, head))
             draw.text((x, 4), name, fill="#444", font=font)
@@ -206,7 +214,8 @@ class Explorer(anywidget.AnyWidget):
             codes = self.codes.repeat(rows * STEPS, 1)
             for row in range(rows):
                 codes[row * STEPS:(row + 1) * STEPS, row] = torch.linspace(-1, 1, STEPS)
-            strip = _uint8(self._inpaint(self.original.repeat(rows * STEPS, 1, 1, 1), self.mask.repeat(rows * STEPS, 1, 1, 1), codes))
+            # One at a time: in a batch each picture would get noise of its own, and only the code may differ.
+            strip = _uint8(torch.cat([self._inpaint(self.original, self.mask, code[None]) for code in codes]))
         else:
             strip = _uint8(self.original).repeat(rows * STEPS, axis=0)
         for k, picture in enumerate(strip):
@@ -239,9 +248,9 @@ class Explorer(anywidget.AnyWidget):
 def explore(gan, images, *, mask=None, size_px=384, limit=12, seed=0):
     """Explore a model by hand: paint the region on the picture, move its codes, see the completion at once.
 
-    gan: any model with `.inpaint(images, masks, codes=, seed=)`, `.size`, `.n_continuous`, `.n_discrete`, `.n_categories`.
+    gan: any model with `inpaint(images, masks, codes=, seed=)`, `size`, `n_continuous`, `n_discrete`, `n_categories`.
     images: (n, 3, H, W) floats in [-1, 1] at the model's size, or an image set; the first `limit` are offered.
-    mask: the region to begin with, (H, W) of zeros and ones, 1 = redraw; default: an ellipse over the middle of the face.
+    mask: the region to begin with, (H, W) of zeros and ones, 1 = redraw; default: an ellipse over the face.
     size_px: width of the large picture on the screen, in pixels. seed: the noise to begin with.
     Returns an `Explorer`; displayed, it also leaves a contact sheet (PNG) for readers without a kernel.
     Raises RoiganError for pictures of another shape, size or value range, and for objects that are no such model.

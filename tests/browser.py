@@ -21,8 +21,8 @@ import urllib.request
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+         "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"]
 NOTEBOOK = ".jp-NotebookPanel:not(.lm-mod-hidden)"
 
 
@@ -92,7 +92,8 @@ class Lab:
         path, shots, top = Path(path), [], 0
         outer = self.page.locator(f"{NOTEBOOK} .jp-WindowedPanel-outer").first
         while len(shots) < most:
-            height, whole = outer.evaluate("(node, top) => { node.scrollTop = top; return [node.clientHeight, node.scrollHeight]; }", top)
+            height, whole = outer.evaluate(
+                "(node, top) => { node.scrollTop = top; return [node.clientHeight, node.scrollHeight]; }", top)
             self.page.wait_for_timeout(600)
             shots.append(path.with_name(f"{path.stem}-{len(shots) + 1}{path.suffix or '.png'}"))
             outer.screenshot(path=str(shots[-1]))
@@ -121,7 +122,8 @@ def lab(root, width=1280, height=1000, dark=False):
         folders = {name: Path(home, name.lower()) for name in (
             "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_WORKSPACES_DIR",
             "JUPYTERLAB_SETTINGS_DIR", "IPYTHONDIR")}
-        settings = {"docmanager-extension/plugin": {"autosave": False}, "notebook-extension/tracker": {"windowingMode": "none"},
+        settings = {"docmanager-extension/plugin": {"autosave": False},
+                    "notebook-extension/tracker": {"windowingMode": "none", "scrollPastLastCell": False},
                     "apputils-extension/themes": {"theme": "JupyterLab Dark" if dark else "JupyterLab Light"},
                     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False}}
         for name, values in settings.items():
@@ -145,7 +147,8 @@ def lab(root, width=1280, height=1000, dark=False):
         _wait(f"{url}/api/status?token={token}", server, log)
         play = stack.enter_context(sync_playwright())
         browser = play.chromium.launch_persistent_context(
-            str(Path(home, "profile")), executable_path=chromium(), headless=True, args=FLAGS, viewport={"width": width, "height": height})
+            str(Path(home, "profile")), executable_path=chromium(), headless=True, args=FLAGS,
+            viewport={"width": width, "height": height})
         stack.callback(browser.close)
         yield Lab(browser.new_page(), url, token)
 

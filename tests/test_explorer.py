@@ -1,0 +1,204 @@
+"""The explorer without a browser: messages as the browser sends them, the pictures that go back, and bad input."""
+import base64
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+anywidget = pytest.importorskip("anywidget")
+
+from roigan_lib.errors import RoiganError  # noqa: E402
+from roigan_lib.explorer import Explorer, explore  # noqa: E402
+
+SIZE = 16
+
+
+class Stub:
+    """Fills the region with a colour made of codes and seed; counts its calls; refuses a full mask like the model."""
+
+    name, size, n_continuous, n_discrete, n_categories = "stub", SIZE, 10, 2, 4
+
+    def __init__(self):
+        self.calls = []
+
+    def inpaint(self, images, masks, codes=None, seed=0):
+        self.calls.append((masks.sum().item(), codes.tolist(), seed))
+        assert images.shape == (len(codes), 3, SIZE, SIZE) and masks.shape == (len(codes), 1, SIZE, SIZE)
+        if bool(masks.all()):
+            raise RoiganError("The mask covers the whole picture: leave some of it.")
+        colour = (codes[:, :3, None, None] + codes[:, -1:, None, None] + seed) / 16
+        return torch.where(masks.bool(), colour.expand_as(images), images)
+
+
+@pytest.fixture
+def images():
+    return torch.rand(3, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+@pytest.fixture
+def widget(images):
+    return explore(Stub(), images)
+
+
+def send(widget, **values):
+    """What arrives when the browser saves: binary values as a memoryview, all values in one message, a new tick."""
+    values = {k: memoryview(v) if isinstance(v, bytes) else v for k, v in values.items()}
+    widget.set_state({**values, "tick": widget.tick + 1})
+
+
+def as_bytes(image):
+    return ((image + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+
+
+def screen(widget, name="completed_rgb"):
+    return np.frombuffer(getattr(widget, name), np.uint8).reshape(SIZE, SIZE, 3)
+
+
+def test_begins_with_something_to_see(widget):
+    assert isinstance(widget, Explorer)
+    assert 0 < widget.mask.sum() < SIZE * SIZE / 2 and widget.mask.shape == (1, 1, SIZE, SIZE)
+    assert widget.codes.tolist() == [[0.0] * 12]
+    assert widget.status.startswith(f"mask {int(widget.mask.sum())} px, rendered in")
+    assert (screen(widget) != screen(widget, "original_rgb")).any()
+
+
+def test_stroke_redraws_the_region_and_nothing_else(widget, images):
+    mask = np.zeros((SIZE, SIZE), np.uint8)
+    mask[2:5, 3:9] = 1
+    calls = len(widget.gan.calls)
+    send(widget, mask_bytes=mask.tobytes(), code_values=[0.5] * 10 + [1.0, 2.0], seed=3)
+    assert len(widget.gan.calls) == calls + 1  # one message, one rendering
+    assert widget.gan.calls[-1] == (18, [[0.5] * 10 + [1.0, 2.0]], 3)
+    assert torch.equal(widget.mask[0, 0], torch.from_numpy(mask).float())
+    assert widget.answered == widget.tick == 1 and widget.status.startswith("mask 18 px, rendered in")
+    outside = widget.mask.expand_as(images[:1]) == 0
+    assert torch.equal(widget.completed[outside], images[:1][outside])
+    hole = mask.astype(bool)
+    assert np.array_equal(screen(widget)[~hole], screen(widget, "original_rgb")[~hole])
+    assert (screen(widget)[hole] == round(((0.5 + 2 + 3) / 16 + 1) * 127.5)).all()
+
+
+def test_bytes_on_the_screen_are_the_picture(widget, images):
+    expected = as_bytes(images[0])
+    assert np.array_equal(screen(widget, "original_rgb"), expected)
+    strip = Image.open(io.BytesIO(widget.thumbs))
+    assert strip.size == (3 * SIZE, SIZE) and np.array_equal(np.asarray(strip)[:, :SIZE], expected)
+
+
+def test_every_request_is_answered_but_only_changes_are_rendered(widget):
+    calls = len(widget.gan.calls)
+    send(widget)
+    assert widget.answered == 1 and len(widget.gan.calls) == calls
+    send(widget, code_values=[1.0] + [0.0] * 11)
+    assert widget.answered == 2 and len(widget.gan.calls) == calls + 1
+
+
+def test_answer_goes_back_as_one_message(widget, monkeypatch):
+    sent = []
+    monkeypatch.setattr(widget, "send_state", lambda key=None: key and sent.append(set(key)))  # no keys, no message
+    send(widget, mask_bytes=bytes([1] * 8 + [0] * (SIZE * SIZE - 8)))
+    assert len(sent) == 1 and {"completed_rgb", "status", "answered"} <= sent[0]
+
+
+def test_another_image(widget, images):
+    send(widget, index=2)
+    assert torch.equal(widget.original, images[2:3])
+    assert np.array_equal(screen(widget, "original_rgb"), as_bytes(images[2]))
+    with pytest.raises(RoiganError, match="no image 3"):
+        widget.index = 3
+
+
+def test_empty_and_full_masks_give_a_sentence(widget, images):
+    send(widget, mask_bytes=bytes(SIZE * SIZE))
+    assert "nothing painted" in widget.status and not widget.failed
+    assert torch.equal(widget.completed, images[:1]) and widget.completed_rgb == widget.original_rgb
+    send(widget, mask_bytes=bytes([1]) * SIZE * SIZE)
+    assert widget.failed and "whole picture" in widget.status and torch.equal(widget.completed, images[:1])
+    assert Image.open(io.BytesIO(widget.sheet())).width > 500  # the sheet survives it too
+    widget.set_mask(torch.eye(SIZE))
+    assert not widget.failed and "rendered" in widget.status
+
+
+def test_a_model_that_breaks_says_so_in_the_status(widget):
+    def broken(*args, **kwargs):
+        raise RuntimeError("out of memory")
+    widget.gan.inpaint = broken
+    widget.set_codes([0.1] * 10 + [0, 0])
+    assert widget.failed and widget.status == "the model failed: RuntimeError: out of memory"
+
+
+def test_display_leaves_a_contact_sheet(widget, monkeypatch, tmp_path):
+    import IPython.display
+    shown = []
+    monkeypatch.setattr(IPython.display, "display", lambda data, **options: shown.append(data))
+    widget._ipython_display_()
+    assert "application/vnd.jupyter.widget-view+json" in shown[0] and "kernel" in shown[0]["text/plain"]
+    png = shown[1]["image/png"]
+    sheet = Image.open(io.BytesIO(png if isinstance(png, bytes) else base64.b64decode(png)))
+    assert sheet.format == "PNG" and sheet.width > 500 and len(set(sheet.getdata())) > 100
+    path = widget.export_sheet(tmp_path / "sheet.png")
+    assert Image.open(path).size == sheet.size
+    with pytest.raises(RoiganError, match="Cannot write"):
+        widget.export_sheet(tmp_path / "no" / "sheet.png")
+
+
+def test_traversal_changes_one_code_at_a_time(widget):
+    widget.set_codes([0.25] * 10 + [1, 3])
+    before = len(widget.gan.calls)
+    widget.sheet(rows=2)
+    rows = torch.tensor([codes[0] for _, codes, _ in widget.gan.calls[before:]])
+    assert rows.shape == (18, 12)
+    assert rows[:9, 0].tolist() == rows[9:, 1].tolist() == torch.linspace(-1, 1, 9).tolist()
+    assert (rows[:9, 1:10] == 0.25).all() and (rows[9:, 0] == 0.25).all()
+    assert (rows[:, 10:] == torch.tensor([1.0, 3.0])).all()
+
+
+def test_a_model_without_codes(images):
+    gan = Stub()
+    gan.n_continuous = gan.n_discrete = 0
+    gan.inpaint = lambda images, masks, codes=None, seed=0: torch.where(masks.bool(), 0.0, images)
+    widget = explore(gan, images)
+    assert widget.codes.shape == (1, 0) and Image.open(io.BytesIO(widget.sheet())).width > 500
+
+
+def test_image_sets_and_single_pictures(images):
+    class Set:
+        def __len__(self):
+            return 1000
+
+        def __getitem__(self, key):
+            assert key.stop <= 12  # only what is shown is read
+            return images[:1].repeat(key.stop - key.start, 1, 1, 1)
+    assert explore(Stub(), Set()).n_images == 12
+    assert explore(Stub(), Set(), limit=5).n_images == 5
+    assert explore(Stub(), images[0]).n_images == 1
+    assert explore(Stub(), [images[0], images[1]]).n_images == 2
+    assert explore(Stub(), images.numpy()).n_images == 3
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda x: x[:, :1], "RGB"), (lambda x: x[0, 0], "shape"), (lambda x: x[:0], "no image"),
+    (lambda x: [], "no image"),
+    (lambda x: x[:, :, :8, :8], "8x8 but the model works at 16x16"), (lambda x: x * 3, r"\[-1, 1\]"),
+    (lambda x: x.byte(), r"\[-1, 1\]"), (lambda x: x / 0, r"\[-1, 1\]"),
+    (lambda x: 7, "not int"), (lambda x: "faces", "not str"),
+    (lambda x: [x[0], x[0, :, :8]], "differ in shape"),
+])
+def test_bad_images(images, make, message):
+    with pytest.raises(RoiganError, match=message) as error:
+        explore(Stub(), make(images))
+    assert "\n" not in str(error.value) and str(error.value).endswith(".")
+
+
+def test_bad_model_mask_and_codes(images, widget):
+    with pytest.raises(RoiganError, match="lacks inpaint"):
+        explore(object(), images)
+    for mask, message in [(torch.ones(8, 8), "shape"), (torch.full((SIZE, SIZE), 0.5), "only 0")]:
+        with pytest.raises(RoiganError, match=message):
+            widget.set_mask(mask)
+    for codes, message in [([0.0] * 5, "5 codes"), ([2.0] + [0.0] * 11, "Continuous"), ([0.0] * 11 + [4], "Discrete"),
+                           ([0.0] * 11 + [0.5], "Discrete")]:
+        with pytest.raises(RoiganError, match=message):
+            widget.set_codes(codes)
