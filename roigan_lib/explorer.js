@@ -134,7 +134,8 @@ function render({ model, el }) {
 
   const button = (label, testid, title, action) =>
     h("button",
-      { type: "button", class: "roi-button", "data-testid": testid, title, "aria-label": title, onclick: action }, label);
+      { type: "button", class: "roi-button", "data-testid": testid, title, "aria-label": title, onclick: action },
+      label);
   const choice = (group, value, checked, testid, title, body, action) =>
     h("label", { title, "data-testid": testid },
       h("input", { type: "radio", name: `${group}-${uid}`, value, checked, "aria-label": title, onchange: action }),
@@ -177,7 +178,8 @@ function render({ model, el }) {
   const sliderRows = Array.from({ length: nContinuous }, (_, i) => {
     const slider = h("input", {
       type: "range", min: -1, max: 1, step: 0.01, value: 0,
-      "data-testid": `code-${i + 1}`, "aria-label": `Code c${i + 1}`, title: "Double-click for 0", oninput: sendCodes, ondblclick: () => { slider.value = 0; sendCodes(); },
+      "data-testid": `code-${i + 1}`, "aria-label": `Code c${i + 1}`, title: "Double-click for 0",
+      oninput: sendCodes, ondblclick: () => { slider.value = 0; sendCodes(); },
     });
     sliders.push(slider);
     outputs.push(h("output", { "aria-hidden": "true" }));

@@ -23,6 +23,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
          "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"]
+PATIENCE = 240  # seconds; a busy machine of two cores takes a minute over what an idle one does in two seconds
 NOTEBOOK = ".jp-NotebookPanel:not(.lm-mod-hidden)"
 
 
@@ -47,25 +48,26 @@ class Lab:
 
     def __init__(self, page, url, token):
         self.page, self.url, self.token, self.errors = page, url, token, []
+        page.set_default_timeout(1000 * PATIENCE)
         page.on("pageerror", lambda error: self.errors.append(f"page error: {error}"))
         page.on("console", lambda message: message.type == "error" and self.errors.append(f"console: {message.text}"))
 
     def open(self, name):
         """Open a notebook of the root folder and wait for its kernel."""
         self.page.goto(f"{self.url}/lab/tree/{name}?token={self.token}&reset", wait_until="domcontentloaded")
-        self.page.wait_for_selector(f"{NOTEBOOK} .jp-Cell", timeout=90_000)
+        self.page.wait_for_selector(f"{NOTEBOOK} .jp-Cell", timeout=1000 * PATIENCE)
         self.wait_idle()
         if self.page.locator("#jp-left-stack").is_visible():
             self.page.keyboard.press("Control+b")
 
-    def wait_idle(self, timeout=90):
+    def wait_idle(self, timeout=PATIENCE):
         idle, accept = self.page.get_by_text("| Idle").first, self.page.locator(".jp-Dialog .jp-mod-accept")
         idle.or_(accept).first.wait_for(timeout=1000 * timeout)
         if accept.is_visible():  # which kernel? asked for a notebook without a kernel's name
             accept.click()
         idle.wait_for(timeout=1000 * timeout)
 
-    def run_all(self, timeout=120):
+    def run_all(self, timeout=PATIENCE):
         """Run all cells from the menu; the first click may come before the kernel listens, so look at the prompt."""
         deadline = time.monotonic() + timeout
         prompts = self.page.locator(f"{NOTEBOOK} .jp-CodeCell .jp-InputPrompt")
@@ -93,7 +95,11 @@ class Lab:
         outer = self.page.locator(f"{NOTEBOOK} .jp-WindowedPanel-outer").first
         while len(shots) < most:
             height, whole = outer.evaluate(
-                "(node, top) => { node.scrollTop = top; return [node.clientHeight, node.scrollHeight]; }", top)
+                """(node, top) => {
+                    node.scrollTop = top;
+                    const last = [...node.querySelectorAll(".jp-Cell")].at(-1);  // below it there is only empty room
+                    const end = last.getBoundingClientRect().bottom - node.getBoundingClientRect().top + node.scrollTop;
+                    return [node.clientHeight, Math.min(node.scrollHeight, end)]; }""", top)
             self.page.wait_for_timeout(600)
             shots.append(path.with_name(f"{path.stem}-{len(shots) + 1}{path.suffix or '.png'}"))
             outer.screenshot(path=str(shots[-1]))
@@ -103,7 +109,7 @@ class Lab:
         return shots
 
 
-def _wait(url, process, log, seconds=60):
+def _wait(url, process, log, seconds=PATIENCE):
     for _ in range(seconds * 5):
         if process.poll() is not None:
             break

@@ -44,7 +44,7 @@ def opened(tmp_path_factory):
     with browser.lab(root) as lab:
         lab.open("explorer.ipynb")
         lab.run_all()
-        lab.page.get_by_test_id("roi-canvas").wait_for(timeout=30_000)
+        lab.page.get_by_test_id("roi-canvas").wait_for()
         yield lab
 
 
@@ -60,7 +60,7 @@ class Screen:
         self.status = page.get_by_test_id("roi-status").inner_text()
 
 
-def until(page, ready, seconds=20):
+def until(page, ready, seconds=120):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         screen = Screen(page)
