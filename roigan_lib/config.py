@@ -35,6 +35,7 @@ class ModelConfig:
     n_categories: int = 10         # values of each drop-down
     residual: bool = True          # output = smooth fill + residual; False: instance norm, then tanh (3.5)
     encoder_norm: bool = False     # instance norm in the encoder (3.5) erases the global colour of the face
+    norm: str = "layer"            # layer | instance: over what (3.8) takes E(x) and D(x); see Denormalization
     unit_gain: bool = True         # (1 + gamma) and (1 + z1) in (3.8): a layer begins as the identity
     equalized: bool = False        # equalized learning rate (3.20)
     spectral: bool = True          # spectral norm in the discriminator; False: instance norm, as in figure 3.6
@@ -48,7 +49,7 @@ class ModelConfig:
 
 RECIPES = {
     "improved": {},
-    "thesis": dict(residual=False, encoder_norm=True, unit_gain=False, equalized=True, spectral=False,
+    "thesis": dict(residual=False, encoder_norm=True, norm="instance", unit_gain=False, equalized=True, spectral=False,
                    own_reader=False),
 }
 
@@ -71,7 +72,7 @@ class Config(ModelConfig):
     decay: float = 0.3             # the learning rate falls linearly to 2 % over this last share of the run
     ema: float = 0.999             # average of the generator's weights, the one that is shipped
     flip: bool = True              # mirror half of the images
-    adversarial: float = 0.1       # weight of the hinge term (1.17) for the generator; more gave speckles early on
+    adversarial: float = 0.2       # weight of the hinge term (1.17) for the generator; thesis 1
     matching: float = 1.0          # feature matching (3.11)
     perceptual: float = 0.3        # perceptual loss (3.12); thesis 5, there without the relative scale
     perceptual_net: str = "factors"  # factors (ships with the kit) | vgg16 | vgg11_bn | none
@@ -175,6 +176,8 @@ def _check(cfg: Config) -> None:
     for name in ("path_b", "warmup", "decay", "ema"):
         if not 0 <= getattr(cfg, name) <= 1:
             raise RoiganError(f"{name} is {getattr(cfg, name)}; it has to lie between 0 and 1.")
+    if cfg.norm not in ("layer", "instance"):
+        raise RoiganError(f"norm is {cfg.norm!r}; choose layer or instance.")
     if cfg.precision not in ("fp32", "bf16"):
         raise RoiganError(f"precision is {cfg.precision!r}; choose fp32 or bf16.")
     if cfg.perceptual_net not in ("factors", "vgg16", "vgg11_bn", "none"):

@@ -122,15 +122,21 @@ class _Lookup(torch.autograd.Function):
 
 
 class Denormalization(nn.Module):
-    """Denormalization layer (3.8): instance-normalize x, then scale and shift it by what the mask and z say.
+    """Denormalization layer (3.8): normalize x, then scale and shift it by what the mask and z say.
+
+    (3.8) does not say over what E(x) and D(x) run. `norm="instance"` takes each channel of each image, as the
+    release does; what a channel's level says is then lost, and networks learn to smuggle it through as a spike
+    somewhere in the picture (Karras et al. 2020), seen here as bright specks on the eyes. `norm="layer"` takes all
+    channels of an image together, which keeps their levels.
 
     x (n, c, H, W), mask (n, 1, H', W') in [0, 1], z (n, z_dim) or None for the layers without style control.
     `windows` (a MaskWindows of the same masks at H) takes the table path, otherwise plain convolutions run; both
     give the same output. `inside=False` sees 1 − RoI.
     """
 
-    def __init__(self, channels, hidden, z_dim, unit_gain, equalized):
+    def __init__(self, channels, hidden, z_dim, unit_gain, equalized, norm="instance"):
         super().__init__()
+        self.norm = norm
         self.channels, self.hidden, self.one = channels, hidden, float(unit_gain)
         self.inner = conv(1, hidden, 3, equalized=equalized)
         self.outer = conv(hidden, 2 * channels, 3, equalized=equalized)  # gamma and beta in one
@@ -153,7 +159,8 @@ class Denormalization(nn.Module):
             z1, z2 = self.style(z)
             roi = roi * z1[:, :, None, None] + z2[:, :, None, None]
         gamma, beta = F.leaky_relu(self.outer(roi), SLOPE).chunk(2, 1)
-        return F.instance_norm(x) * (gamma + self.one) + beta
+        x = F.instance_norm(x) if self.norm == "instance" else F.group_norm(x, 1)
+        return x * (gamma + self.one) + beta
 
     def _table(self, x, z, windows, inside):
         patches = windows.patches if inside else 1 - windows.patches
@@ -169,8 +176,12 @@ class Denormalization(nn.Module):
         gamma, beta = rows.chunk(2, 1)
         # Folding the normalization into the table leaves one multiply-add per pixel.
         flat = x.permute(0, 2, 3, 1).flatten(1, 2).float()  # (n, h * w, c): a reduction over rows vectorizes
-        mean = flat.mean(1)
-        var = ((flat - mean[:, None]) ** 2).mean(1)  # (n, c)
+        mean = flat.mean(1)  # (n, c), or (n, 1) for the layer norm
+        if self.norm == "layer":
+            mean = mean.mean(1, keepdim=True)
+        var = ((flat - mean[:, None]) ** 2).mean(1)
+        if self.norm == "layer":
+            var = var.mean(1, keepdim=True)
         scale = (gamma + self.one) * torch.rsqrt(var + 1e-5)[windows.pair_image]
         shift = beta - scale * mean[windows.pair_image]
         return _Lookup.apply(x, torch.cat([scale, shift], 1).to(x.dtype), windows.index)
@@ -185,7 +196,7 @@ class UpsampleBlock(nn.Module):
 
     def __init__(self, c_in, c_out, hidden, z_dim, cfg):
         super().__init__()
-        make = dict(unit_gain=cfg.unit_gain, equalized=cfg.equalized)
+        make = dict(unit_gain=cfg.unit_gain, equalized=cfg.equalized, norm=cfg.norm)
         self.norm_left = Denormalization(c_in, hidden, z_dim, **make)
         self.norm_right = Denormalization(c_in, hidden, 0, **make)
         self.conv_left = conv(c_in, c_out, 3, 1, 1, equalized=cfg.equalized)
