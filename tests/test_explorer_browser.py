@@ -145,7 +145,7 @@ def test_paint_and_slide(opened):
     assert not opened.errors
 
 
-def test_fast_slider_leaves_no_queue(opened):
+def test_fast_slider_ends_on_its_last_value(opened):
     page = opened.page
     slider = page.get_by_test_id("code-2")
     slider.focus()
