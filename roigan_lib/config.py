@@ -35,7 +35,7 @@ class ModelConfig:
     n_categories: int = 10         # values of each drop-down
     residual: bool = True          # output = smooth fill + residual; False: instance norm, then tanh (3.5)
     encoder_norm: bool = False     # instance norm in the encoder (3.5) erases the global colour of the face
-    norm: str = "layer"            # layer | instance: over what (3.8) takes E(x) and D(x); see Denormalization
+    norm: str = "instance"         # instance | layer: over what (3.8) takes E(x) and D(x); see Denormalization
     unit_gain: bool = True         # (1 + gamma) and (1 + z1) in (3.8): a layer begins as the identity
     equalized: bool = False        # equalized learning rate (3.20)
     spectral: bool = True          # spectral norm in the discriminator; False: instance norm, as in figure 3.6
@@ -49,7 +49,7 @@ class ModelConfig:
 
 RECIPES = {
     "improved": {},
-    "thesis": dict(residual=False, encoder_norm=True, norm="instance", unit_gain=False, equalized=True, spectral=False,
+    "thesis": dict(residual=False, encoder_norm=True, unit_gain=False, equalized=True, spectral=False,
                    own_reader=False),
 }
 
@@ -72,7 +72,7 @@ class Config(ModelConfig):
     decay: float = 0.3             # the learning rate falls linearly to 2 % over this last share of the run
     ema: float = 0.999             # average of the generator's weights, the one that is shipped
     flip: bool = True              # mirror half of the images
-    adversarial: float = 0.2       # weight of the hinge term (1.17) for the generator; thesis 1
+    adversarial: float = 0.1       # weight of the hinge term (1.17) for the generator; thesis 1; 0.3 gave specks
     matching: float = 1.0          # feature matching (3.11)
     perceptual: float = 0.3        # perceptual loss (3.12); thesis 5, there without the relative scale
     perceptual_net: str = "factors"  # factors (ships with the kit) | vgg16 | vgg11_bn | none
@@ -86,6 +86,7 @@ class Config(ModelConfig):
     code_noise: float = 0.15       # noise on codes read from images, so that a slider moves smoothly
     path_b: float = 0.5            # share of the batch whose codes come from the prior
     l1_prior: float = 0.5          # L1 in the hole on path B, light: random codes stay plausible and can be heard
+    l1_border: float = 2.0         # L1 in a band inside the border, both paths: no seams (thesis' limitation 1)
     gumbel: float = 0.5            # noise on category choices read from images (straight-through Gumbel softmax)
     warmup: float = 0.15           # adversarial terms grow from 0 over this share: first the codes, then sharpness
     penalty: float = 0.0           # gradient penalty (3.10); thesis 5, spectral norm makes it unnecessary
@@ -116,7 +117,7 @@ class Config(ModelConfig):
 _NOT_HASHED = ("root", "perceptual_weights", "stop_after_minutes", "log_every", "grid_every", "checkpoint_every")
 THESIS_TRAINING = dict(lr_g=3e-4, lr_d=1e-4, beta2=0.999, decay=0.0, adversarial=1.0, matching=1.0, perceptual=5.0,
                        perceptual_net="vgg16", l1_hole=0.0, l1_outside=0.0, variation=0.5, kl=0.5, info=0.5,
-                       prior=0.0, code_noise=0.0, path_b=1.0, l1_prior=0.0, warmup=0.0, penalty=5.0, zero=1e-4)
+                       prior=0.0, code_noise=0.0, path_b=1.0, l1_prior=0.0, l1_border=0.0, warmup=0.0, penalty=5.0, zero=1e-4)
 _SMALL = dict(n_noise=32, n_discrete=3, n_categories=4)
 PROFILES = {
     "smoke": dict(_SMALL, width=0.125, encoder_width=0.5, steps=12, batch=4, log_every=2, grid_every=6,

@@ -96,6 +96,11 @@ def masked_l1(a, b, weights):
     return ((a - b).abs() * weights).sum() / (3 * weights.sum()).clamp_min(1)
 
 
+def border_band(masks, radius=4):
+    """The part of the region at most `radius` pixels from its border, (n, 1, H, W): there the surroundings decide."""
+    return F.max_pool2d(1 - masks, 2 * radius + 1, 1, radius) * masks
+
+
 def match_uniform(codes):
     """How far codes (n, L_c) are from independent U(−1, 1): squared 1-D Wasserstein distance + correlation.
 

@@ -124,10 +124,8 @@ class _Lookup(torch.autograd.Function):
 class Denormalization(nn.Module):
     """Denormalization layer (3.8): normalize x, then scale and shift it by what the mask and z say.
 
-    (3.8) does not say over what E(x) and D(x) run. `norm="instance"` takes each channel of each image, as the
-    release does; what a channel's level says is then lost, and networks learn to smuggle it through as a spike
-    somewhere in the picture (Karras et al. 2020), seen here as bright specks on the eyes. `norm="layer"` takes all
-    channels of an image together, which keeps their levels.
+    (3.8) does not say over what E(x) and D(x) run: `norm="instance"` takes each channel of each image, as the release
+    does; `norm="layer"` all channels of an image together.
 
     x (n, c, H, W), mask (n, 1, H', W') in [0, 1], z (n, z_dim) or None for the layers without style control.
     `windows` (a MaskWindows of the same masks at H) takes the table path, otherwise plain convolutions run; both
