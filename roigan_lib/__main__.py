@@ -28,10 +28,17 @@ def _boolean(text):
     raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
 
 
+def _crop(text):
+    """A number of pixels where the text is one; anything else goes on to the data set, which knows the names."""
+    return int(text) if text and text.isdecimal() else text
+
+
 def _train(args):
     from .config import Config, load_config
     from .training import train
     given = {f.name: getattr(args, f.name) for f in fields(Config) if f.name != "profile" and hasattr(args, f.name)}
+    if "crop" in given:
+        given["crop"] = _crop(given["crop"])
     run = train(load_config(args.profile, **given), args.out, fresh=args.fresh)
     state = "finished" if run.finished else "stopped, the same command goes on"
     print(f"{state}: {run.folder / 'model.safetensors'} after {run.model.card['steps']} steps")
@@ -39,7 +46,7 @@ def _train(args):
 
 def _inpaint(args):
     import torch
-    from .data.folder import decode
+    from .data.folder import _check_crop, decode
     from .masks import load_mask, sample_masks
     from .models import load_model
     from .plots import to_uint8
@@ -48,22 +55,26 @@ def _inpaint(args):
     path = Path(args.image)
     if not path.is_file():
         raise RoiganError(f"There is no image {path}; give the path of a JPEG or PNG file.")
+    crop = _check_crop(_crop(args.crop))
     try:
-        pixels = decode(path.read_bytes(), crop=args.crop, size=gan.size)
+        pixels = decode(path.read_bytes(), crop=crop, size=gan.size)
     except RoiganError:
         raise
     except Exception:
         raise RoiganError(f"{path.name} cannot be read as an image; it is damaged or of another kind.") from None
-    image = torch.as_tensor(pixels)[None].float() / 127.5 - 1
+    image = torch.tensor(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1         # (1, 3, S, S)
     mask = load_mask(args.mask, gan.size)[None] if args.mask else sample_masks("elliptic", 1, gan.size, seed=args.seed)
     codes = None
     if args.codes:
         try:
             codes = torch.tensor([float(c) for c in args.codes.split(",")])
         except ValueError:
-            raise RoiganError(f"--codes {args.codes!r} is not a list of numbers such as 0.5,-1,0,…") from None
+            raise RoiganError(f"--codes {args.codes!r} is not a list of numbers; write such as 0.5,-1,0,2.") from None
     done = gan.inpaint(image, mask.reshape(1, 1, gan.size, gan.size), codes, args.seed)
-    Image.fromarray(to_uint8(done)[0]).save(args.out)
+    try:
+        Image.fromarray(to_uint8(done)[0]).save(args.out)
+    except (OSError, ValueError) as error:
+        raise RoiganError(f"{args.out} could not be written ({error}); give --out a path such as done.png.") from None
     print(f"{args.out}: {gan.size}×{gan.size} pixels, model {gan.name}, seed {args.seed}")
 
 
@@ -74,7 +85,7 @@ def _compare(args):
     from .metrics import compare
     from .models import load_model
     gan = load_model(args.model)
-    data = open_dataset(args.dataset, args.split, gan.size, args.root, args.crop, args.n)
+    data = open_dataset(args.dataset, args.split, gan.size, args.root, _crop(args.crop), args.n)
     masks = {f: sample_masks(f, len(data), gan.size, seed=args.seed) for f in args.families.split(",")}
     table = compare({"roi-gan": gan, "telea": telea}, data[:], masks, dims=args.dims or None, seed=args.seed,
                     data=data.name, split=args.split, progress=lambda s: print(s, file=sys.stderr))

@@ -9,8 +9,10 @@ import copy
 import errno
 import json
 import os
+import signal
+import threading
 import time
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -153,7 +155,8 @@ class Trainer:
         terms["prior"] = prior_loss
         ramp = min(1.0, (self.step_count + 1) / max(1, cfg.warmup * cfg.steps))
         weights = dict(adversarial=ramp * cfg.adversarial, matching=ramp * cfg.matching, perceptual=cfg.perceptual,
-                       l1_prior=cfg.l1_prior, l1_hole=cfg.l1_hole, l1_outside=cfg.l1_outside, variation=cfg.variation, kl=cfg.kl,
+                       l1_prior=cfg.l1_prior, l1_border=cfg.l1_border, l1_hole=cfg.l1_hole, l1_outside=cfg.l1_outside,
+                       variation=cfg.variation, kl=cfg.kl,
                        info_c=cfg.info, info_d=cfg.info, prior=cfg.prior)
         g_loss = sum(weights[k] * v for k, v in terms.items() if weights[k] != 0 and torch.is_tensor(v))
         self.opt_g.zero_grad(set_to_none=True)
@@ -184,7 +187,7 @@ class Trainer:
         straight = picked + soft - soft.detach()
         c0 = torch.cat([mean[a] + jitter[a], c0[a.stop:]])
         hot = torch.cat([straight, hot[a.stop:]])
-        logs["code_sd"] = mean.std(0).mean().item()
+        logs["code_sd"] = mean.std(0, correction=0).mean().item()
         return torch.cat([c0, hot.flatten(1)], 1), loss
 
     def _generator_terms(self, x, m, f, raw, done, codes, real_maps, a, b):
@@ -206,7 +209,9 @@ class Trainer:
                 terms["perceptual"] = terms["perceptual"] + L.perceptual(self.perceptual, target, raw, False)
         if a.stop and cfg.path_b > 0:
             terms["l1_prior"] = L.masked_l1(raw[b], x[b], m[b])
-        if cfg.info > 0:
+        if cfg.l1_border > 0:
+            terms["l1_border"] = L.masked_l1(raw, x, L.border_band(m, max(1, cfg.size // 16)))
+        if cfg.info > 0 and len(codes[b]):
             if self.reader is not None:
                 mean, logvar, logits = self.reader(done[b], m[b], f["fill"][b])
             else:
@@ -224,13 +229,17 @@ class Trainer:
                  "reader": self.reader.state_dict() if self.reader else {},
                  "opt_g": self.opt_g.state_dict(), "opt_d": self.opt_d.state_dict(),
                  "data": self.data.fingerprint}
+        if not all(p.isfinite().all() for p in self.g_params + self.d_params):
+            raise RoiganError(f"The weights became NaN at step {self.step_count}; the last checkpoint is intact: "
+                              f"continue with a lower lr_g and lr_d, or with precision='fp32'.")
         temporary = path.with_suffix(".tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.save(state, temporary)
             temporary.replace(path)
         except (OSError, RuntimeError) as error:
-            temporary.unlink(missing_ok=True)
+            if path.parent.is_dir():
+                temporary.unlink(missing_ok=True)
             full = getattr(error, "errno", None) == errno.ENOSPC or "PytorchStreamWriter" in str(error)
             why = "no space is left on the disk" if full else str(error)
             raise RoiganError(f"The checkpoint {path} could not be written: {why}; the previous one is intact.") from None
@@ -271,13 +280,33 @@ class Trainer:
                 "torch": torch.__version__}
 
 
+@contextmanager
+def _whole_step():
+    """Ctrl-C waits for the end of the step: one saved between D's update and G's would not continue exactly."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = []
+    previous = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous or signal.SIG_DFL)
+    if pressed:
+        raise KeyboardInterrupt
+
+
 def _finite(value):
     return value == value and abs(value) != float("inf")
 
 
 def fixed_grid(cfg: Config, data, n: int = 8):
-    """The images, masks and codes of every sample grid of a run: (n, 3, S, S), (n, 1, S, S), (n, n_codes)."""
-    images = data[list(range(n))]
+    """The images, masks and codes of every sample grid of a run: (n, 3, S, S), (n, 1, S, S), (n, n_codes).
+
+    Fewer than n where the data set has fewer images.
+    """
+    n = min(n, len(data))
+    images = data[:n]
     masks = sample_masks(cfg.mask_family, n, cfg.size, seed=cfg.seed + 5)
     return images, masks, sample_codes(cfg, n, torch.Generator().manual_seed(cfg.seed + 6))
 
@@ -321,7 +350,8 @@ def train(cfg: Config | None = None, folder=None, data=None, progress=print, fre
     before = trainer.seconds
     try:
         while trainer.step_count < cfg.steps:
-            logs = trainer.step()
+            with _whole_step():
+                logs = trainer.step()
             trainer.seconds = before + time.perf_counter() - began
             for k, v in logs.items():
                 sums[k] = sums.get(k, 0.0) + v
