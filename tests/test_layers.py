@@ -42,9 +42,10 @@ def convolve(x, kernel, bias, stride=1, padding=0):
     return out
 
 
-def normalize(x):
-    """(x - E x) / sqrt(D x + eps), each channel over its pixels."""
-    mean, var = x.mean((1, 2), keepdims=True), x.var((1, 2), keepdims=True)
+def normalize(x, norm="instance"):
+    """(x - E x) / sqrt(D x + eps): each channel over its pixels, or all channels together."""
+    axes = (1, 2) if norm == "instance" else None
+    mean, var = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
     return (x - mean) / np.sqrt(var + 1e-5)
 
 
@@ -76,16 +77,17 @@ def literal_denormalization(layer, x, mask, z, inside):
         star = star * z1[:, None, None] + z2[:, None, None]
     kernel, bias = numbers(layer.outer.weight), numbers(layer.outer.bias)
     gamma, beta = leaky(convolve(star, kernel[:c], bias[:c])), leaky(convolve(star, kernel[c:], bias[c:]))
-    return (gamma + layer.one) * normalize(x) + beta
+    return (gamma + layer.one) * normalize(x, layer.norm) + beta
 
 
 @pytest.mark.parametrize("z_dim", [0, 5])
 @pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("norm", ["instance", "layer"])
 @pytest.mark.parametrize("recipe", ["improved", "thesis"])
-def test_denormalization_is_3_8(z_dim, inside, recipe):
+def test_denormalization_is_3_8(z_dim, inside, norm, recipe):
     cfg = load_config("smoke", recipe=recipe)
-    layer = Denormalization(3, 4, z_dim, cfg.unit_gain, cfg.equalized)
-    assert layer.one == (recipe == "improved")                      # the printed equation has no added one
+    layer = Denormalization(3, 4, z_dim, cfg.unit_gain, cfg.equalized, norm)
+    assert load_config("thesis").norm == "instance" and layer.one == (recipe == "improved")                      # the printed equation has no added one
     masks = sample_masks("elliptic", 2, 16, seed=3)
     for side in (8, 12):                                            # a mask larger than the map
         x, z = torch.randn(2, 3, side, side) * 3 + 1, torch.randn(2, z_dim) if z_dim else None
@@ -117,8 +119,9 @@ def test_table_equals_dense(family, side):
     masks = sample_masks(family, 2, 64, seed=side)                  # 64 -> side + 4: every size meets the interpolation
     for inside in (True, False):
         for z_dim in (0, 6):
-            for unit_gain, equalized in ((True, False), (False, True)):
-                layer = Denormalization(4, 8, z_dim, unit_gain, equalized)
+            for unit_gain, equalized, norm in ((True, False, "instance"), (False, True, "instance"),
+                                               (True, False, "layer")):
+                layer = Denormalization(4, 8, z_dim, unit_gain, equalized, norm)
                 x = (torch.randn(2, 4, side, side) * 2 + 0.5).contiguous(memory_format=torch.channels_last)
                 z = torch.randn(2, z_dim) if z_dim else None
                 (dense, dense_grads), (table, table_grads) = both_paths(layer, x, masks, z, inside)

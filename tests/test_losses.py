@@ -156,6 +156,16 @@ def test_masked_l1(pair):
     assert L.masked_l1(a, b, torch.zeros_like(masks)) == 0
 
 
+def test_border_band_by_loops():
+    masks = sample_masks("mixed", 2, 24, seed=3)
+    masks[0, 0, :6, :6] = 1                                         # the frame of the picture is no border
+    for radius in (1, 3):
+        band = L.border_band(masks, radius)
+        for n, i, j in np.ndindex(2, 24, 24):
+            near = masks[n, 0, max(0, i - radius):i + radius + 1, max(0, j - radius):j + radius + 1]
+            assert band[n, 0, i, j] == float(masks[n, 0, i, j] == 1 and near.min() == 0)
+
+
 def quantiles(n, columns=1):
     """Codes that are exactly U(-1, 1) by rank, each column in an order of its own."""
     line = (torch.arange(n) + 0.5) / n * 2 - 1

@@ -1,0 +1,178 @@
+"""The command line: one line of error and status 2 for bad input, and the whole path from a folder to a table."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from roigan_lib.__main__ import main
+from roigan_lib.masks import sample_masks
+from roigan_lib.models import load_model
+
+
+def picture(path, size=48, mode="RGB"):
+    rng = np.random.default_rng(len(path.name) + size)
+    rows = {"RGB": (size, size, 3), "RGBA": (size, size, 4), "L": (size, size)}
+    if mode == "I;16":
+        Image.fromarray(rng.integers(0, 65536, (size, size), dtype=np.uint16)).save(path)
+    else:
+        Image.fromarray(rng.integers(0, 256, rows[mode], dtype=np.uint8), mode).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder of pictures and a run of four steps on them: home/pictures, home/run."""
+    home = tmp_path_factory.mktemp("cli")
+    for split, n in (("train", 8), ("test", 6)):
+        (home / "pictures" / split).mkdir(parents=True)
+        for i in range(n):
+            picture(home / "pictures" / split / f"{'a' * (i + 1)}.png")
+    assert main(train(home, 4)) == 0
+    return home
+
+
+def train(home, steps, *more):
+    return ["train", "--profile", "smoke", "--dataset", "folder", "--root", str(home / "pictures"), "--size", "32",
+            "--steps", str(steps), "--out", str(home / "run"), "--perceptual-net", "none", *more]
+
+
+def inpaint(home, *more):
+    """Run the command; the completed picture (3, 32, 32) as bytes."""
+    out = home / "done.png"
+    out.unlink(missing_ok=True)
+    assert main(["inpaint", "--model", str(home / "run"), "--out", str(out), *map(str, more)]) == 0
+    return np.asarray(Image.open(out))
+
+
+def refused(capsys, *arguments):
+    """The one line that a refused command writes; its status is 2."""
+    capsys.readouterr()
+    assert main([str(a) for a in arguments]) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: ") and "\n" not in error and error.endswith("."), error
+    return error
+
+
+def test_from_a_shell_without_a_traceback():
+    root = Path(__file__).resolve().parent.parent
+    done = subprocess.run([sys.executable, "-m", "roigan_lib", "train", "--profile", "laptpo"], cwd=root, text=True,
+                          capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: ") and len(done.stderr.strip().splitlines()) == 1
+    assert "did you mean 'laptop'" in done.stderr
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["inpaint"], ["compare"], ["reproduce"], ["bench"]])
+def test_help(capsys, command):
+    with pytest.raises(SystemExit) as leave:
+        main([*command, "--help"])
+    assert leave.value.code == 0 and "usage" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["paint"], ["train", "--stepz", "3"], ["train", "--steps", "many"],
+                                       ["train", "--flip", "perhaps"], []])
+def test_unknown_words_leave_with_2(capsys, arguments):
+    with pytest.raises(SystemExit) as leave:
+        main(arguments)
+    assert leave.value.code == 2 and "Traceback" not in capsys.readouterr().err
+
+
+def test_train_goes_on(home, capsys):
+    assert load_model(home / "run").card["steps"] == 4
+    assert main(train(home, 6)) == 0
+    told = capsys.readouterr().out
+    assert "continuing" in told and "at step 4" in told and "finished" in told and "after 6 steps" in told
+    assert "other output folder" not in told and load_model(home / "run").card["steps"] == 6
+    assert "width=0.25" in refused(capsys, *train(home, 6, "--width", "0.25"))
+    assert main(train(home, 2, "--fresh", "--flip", "false", "--crop", "40")) == 0
+    card = load_model(home / "run").card
+    assert card["steps"] == 2 and card["training"]["flip"] is False and card["training"]["crop"] == 40
+
+
+def test_train_refuses(home, capsys, tmp_path):
+    assert "did you mean 'synthfaces'" in refused(capsys, "train", "--profile", "smoke", "--dataset", "synthface")
+    assert "did you mean 'mixed'" in refused(capsys, *train(home, 9, "--mask-family", "mixd", "--fresh"))
+    assert "32, 64, 128 or 256" in refused(capsys, *train(home, 9, "--size", "50"))
+    assert "no folder" in refused(capsys, *train(home, 9, "--root", str(tmp_path / "absent")))
+    assert "no pictures" in refused(capsys, *train(home, 9, "--root", str(tmp_path)))
+    assert "fewer than one batch" in refused(capsys, *train(home, 9, "--batch", "64"))
+
+
+def test_inpaint_draws_a_mask_or_takes_one(home):
+    image = picture(home / "face.png", 32)
+    done, pixels = inpaint(home, image, "--seed", "3"), np.asarray(Image.open(image))
+    mask = sample_masks("elliptic", 1, 32, seed=3)[0, 0].numpy() > 0
+    assert done.shape == (32, 32, 3) and np.array_equal(done[~mask], pixels[~mask])
+    assert not np.array_equal(done[mask], pixels[mask])
+    own = np.zeros((64, 64), np.uint8)
+    own[20:40, 10:30] = 255                                         # of another size: it is brought to the model's
+    Image.fromarray(own).save(home / "mask.png")
+    done = inpaint(home, image, "--mask", home / "mask.png")
+    changed = (done != pixels).any(2)
+    assert changed.any() and not changed[:10].any() and not changed[20:].any() and not changed[:, 15:].any()
+    codes = ",".join(["0.5"] * 10 + ["1", "2", "3"])
+    assert np.array_equal(inpaint(home, image, "--codes", codes), inpaint(home, image, "--codes", codes))
+    assert not np.array_equal(inpaint(home, image, "--codes", codes), inpaint(home, image, "--codes=-" + codes))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "I;16"])
+def test_inpaint_takes_other_kinds_of_pictures(home, mode):
+    done = inpaint(home, picture(home / "other.png", 40, mode))
+    assert done.shape == (32, 32, 3)
+    if mode != "RGBA":
+        outside = sample_masks("elliptic", 1, 32, seed=0)[0, 0].numpy() == 0
+        assert (np.ptp(done[outside].astype(int), axis=1) == 0).all()               # grey stays grey
+
+
+def test_inpaint_crops(home):
+    wide = home / "wide.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 64, 3), dtype=np.uint8)).save(wide)
+    square, full, pixels = (inpaint(home, wide, "--crop", crop) for crop in ("square", "full", "40"))
+    assert np.array_equal(square, pixels) and not np.array_equal(square, full)
+
+
+def test_inpaint_refuses(home, capsys, tmp_path):
+    image, model = picture(tmp_path / "face.png", 32), ["--model", home / "run", "--out", tmp_path / "out.png"]
+    bad = lambda *more: refused(capsys, "inpaint", *more)
+    assert "no image" in bad(tmp_path / "absent.png", *model)
+    assert "no image" in bad(tmp_path, *model)
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(image.read_bytes()[:600])
+    assert "cannot be read" in bad(cut, *model)
+    cut.write_text("no picture\n")
+    assert "cannot be read" in bad(cut, *model)
+    assert "cannot be read" in bad(image, *model, "--mask", cut)
+    assert "no mask file" in bad(image, *model, "--mask", tmp_path / "absent.png")
+    for value, word in ((0, "empty"), (255, "full")):
+        Image.fromarray(np.full((32, 32), value, np.uint8)).save(tmp_path / "mask.png")
+        assert word in bad(image, *model, "--mask", tmp_path / "mask.png")
+    inverted = np.full((32, 32), 255, np.uint8)
+    inverted[:2] = 0
+    Image.fromarray(inverted).save(tmp_path / "mask.png")
+    assert "inverted" in bad(image, *model, "--mask", tmp_path / "mask.png")
+    assert "crop" in bad(image, *model, "--crop", "round")
+    assert "codes have shape" in bad(image, *model, "--codes", "0.5,1")
+    assert "not a list of numbers" in bad(image, *model, "--codes", "much")
+    assert "category" in bad(image, *model, "--codes", ",".join(["0"] * 12 + ["9"]))
+    assert "no shipped model" in bad(image, "--model", "synthfacez")
+    assert "no checkpoint" in bad(image, "--model", tmp_path / "absent.safetensors")
+    assert not (tmp_path / "out.png").exists()
+    assert "could not be written" in bad(image, *model[:2], "--out", tmp_path / "absent" / "out.png")
+    assert "could not be written" in bad(image, *model[:2], "--out", tmp_path / "out.unknown")
+
+
+def test_compare_prints_a_table(home, capsys):
+    rows = home / "rows.jsonl"
+    given = ["compare", "--model", home / "run", "--dataset", "folder", "--root", home / "pictures", "--n", "6"]
+    assert main([str(a) for a in given + ["--families", "elliptic,mixed", "--rows", rows]]) == 0
+    table = capsys.readouterr().out
+    for word in ("roi-gan", "telea", "elliptic", "mixed"):
+        assert word in table
+    assert rows.read_text().count("\n") == int(table.strip().splitlines()[-1].split()[0]) > 4
+    assert "did you mean 'mixed'" in refused(capsys, *given, "--families", "mixd")
+    assert "limit" in refused(capsys, *given[:-1], "0")
+    assert "no shipped model" in refused(capsys, "compare", "--model", "synthfacez")

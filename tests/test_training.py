@@ -1,0 +1,321 @@
+"""The training loop: exact continuation, interruptions, full disks, NaN, and whether it learns at all."""
+import json
+
+import pytest
+import torch
+
+from roigan_lib import training as T
+from roigan_lib.config import load_config
+from roigan_lib.data import ImageSet
+from roigan_lib.errors import RoiganError
+from roigan_lib.models import load_model
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def data():
+    pixels = torch.randint(0, 256, (14, 3, 32, 32), generator=torch.Generator().manual_seed(4), dtype=torch.uint8)
+    return ImageSet("random", "train", 32, pixels)
+
+
+def tiny(recipe="improved", **changes):
+    fast = dict(size=32, steps=4, batch=4, log_every=1, grid_every=100, checkpoint_every=2)
+    if recipe == "thesis":
+        fast |= dict(perceptual_net="factors")                      # VGG weights would have to be downloaded
+    return load_config("smoke", recipe=recipe, **(fast | changes))
+
+
+def differences(a, b, where=""):
+    """Paths at which two nested states differ in a single bit."""
+    if isinstance(a, torch.Tensor):
+        return [] if a.dtype == b.dtype and torch.equal(a, b) else [where]
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        return [d for k in a for d in differences(a[k], b[k], f"{where}/{k}")]
+    if isinstance(a, (list, tuple)):
+        assert len(a) == len(b), where
+        return [d for i, (x, y) in enumerate(zip(a, b)) for d in differences(x, y, f"{where}/{i}")]
+    return [] if a == b else [where]
+
+
+def state_of(path):
+    state = torch.load(path, weights_only=True)
+    assert all(v.isfinite().all() for v in state["ema"].values())
+    return {k: v for k, v in state.items() if k != "seconds"}
+
+
+@pytest.mark.parametrize("recipe", ["improved", "thesis"])
+def test_two_and_two_steps_are_four_bit_for_bit(recipe, data, tmp_path):
+    cfg = tiny(recipe)
+    whole = T.Trainer(cfg, data)
+    for _ in range(4):
+        whole.step()
+    whole.save(tmp_path / "whole.pt")
+    first = T.Trainer(cfg, data)
+    first.step(), first.step()
+    first.save(tmp_path / "half.pt")
+    torch.manual_seed(99)                                           # nothing may hang on the global generator
+    second = T.Trainer(cfg, data)
+    second.load(tmp_path / "half.pt")
+    assert second.step_count == 2
+    second.step(), second.step()
+    second.save(tmp_path / "joined.pt")
+    whole, half, joined = (state_of(tmp_path / f"{name}.pt") for name in ("whole", "half", "joined"))
+    assert differences(whole, joined) == []
+    assert {"generator", "discriminator", "reader", "ema", "opt_g", "opt_d"} <= whole.keys() and whole["step"] == 4
+    for part in ("generator", "discriminator", "ema", "opt_g", "opt_d") + (("reader",) if recipe == "improved" else ()):
+        assert differences(whole[part], half[part]), part           # the last two steps did something
+    assert len(whole["opt_g"]["state"]) == len(second.g_params) and len(whole["opt_d"]["state"]) == len(second.d_params)
+
+
+def test_train_goes_on_as_if_it_had_never_stopped(data, tmp_path):
+    cfg = tiny()
+    said = []
+    whole = T.train(cfg, tmp_path / "whole", data, progress=None)
+    assert whole.finished and whole.folder == tmp_path / "whole"
+
+    def interrupt(text):
+        said.append(text)
+        if text.startswith("step 2/"):
+            raise KeyboardInterrupt
+    stopped = T.train(cfg, tmp_path / "cut", data, progress=interrupt)
+    assert not stopped.finished and stopped.model.card["steps"] == 2 and "goes on from here" in said[-1]
+    assert state_of(tmp_path / "cut" / "checkpoint.pt")["step"] == 2
+    said.clear()
+    joined = T.train(cfg, tmp_path / "cut", data, progress=said.append)
+    assert "at step 2" in said[0] and joined.finished
+    paths = [run.folder / "checkpoint.pt" for run in (whole, joined)]
+    assert differences(*map(state_of, paths)) == []
+    timing = ("seconds", "images_per_second", "memory_gib")
+    plain = [[{k: v for k, v in row.items() if k not in timing} for row in run.rows] for run in (whole, joined)]
+    assert plain[0] == plain[1] and [row["step"] for row in joined.rows] == [1, 2, 3, 4]
+    again = T.train(cfg, tmp_path / "cut", data, progress=None)     # nothing left to do
+    assert again.finished and len(again.rows) == 4
+    fresh = T.train(tiny(steps=1), tmp_path / "cut", data, progress=None, fresh=True)
+    assert fresh.model.card["steps"] == 1 and [row["step"] for row in fresh.rows] == [1]
+
+
+def test_an_interrupt_within_a_step_saves_whole_steps_only(data, tmp_path, monkeypatch):
+    import signal
+    cfg, inner, calls = tiny(), T.L.total_variation, []
+
+    def slow(*args):
+        calls.append(1)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGINT)                      # Ctrl-C after D was updated and before G
+        return inner(*args)
+    monkeypatch.setattr(T.L, "total_variation", slow)
+    assert not T.train(cfg, tmp_path / "cut", data, progress=None).finished
+    T.train(cfg, tmp_path / "cut", data, progress=None)
+    T.train(cfg, tmp_path / "whole", data, progress=None)
+    assert differences(*(state_of(tmp_path / name / "checkpoint.pt") for name in ("cut", "whole"))) == []
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_rows_files_and_grids(data, tmp_path):
+    cfg, grids = tiny(grid_every=2, log_every=2), []
+    run = T.train(cfg, tmp_path, data, progress=None, grid=lambda *args: grids.append(args))
+    written = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert written == run.rows and [row["step"] for row in written] == [2, 4]
+    wanted = {"step", "seconds", "memory_gib", "images_per_second", "d", "d_real", "d_fake", "g", "adversarial",
+              "matching", "perceptual", "l1_hole", "l1_outside", "variation", "kl", "info_c", "info_d", "prior",
+              "code_sd", "visible_change"}
+    for row in written:
+        assert wanted <= row.keys() and all(T._finite(value) for value in row.values())
+        assert row["memory_gib"] > 0.01 and row["images_per_second"] > 0 and 0 <= row["visible_change"] <= 1
+    assert [grid[0] for grid in grids] == [2, 4]
+    for _, images, masks, done in grids:
+        assert images.shape == done.shape == (8, 3, 32, 32) and masks.shape == (8, 1, 32, 32)
+        assert torch.equal(torch.where(masks > 0, images, done), images)
+    assert torch.equal(grids[0][1], grids[1][1]) and torch.equal(grids[0][2], grids[1][2])      # a fixed sample
+    assert not torch.equal(grids[0][3], grids[1][3])
+    for path in (tmp_path, tmp_path / "checkpoint.pt"):             # what it leaves behind inpaints
+        model = load_model(path)
+        assert model.name == tmp_path.name and model.card["steps"] == 4
+        images, masks = grids[0][1:3]
+        assert (model.inpaint(images, masks) - run.model.inpaint(images, masks)).abs().max() < 0.02
+    card = load_model(tmp_path).card
+    assert card["images_seen"] == 16 and card["data"] == data.fingerprint and card["config_hash"] == cfg.hash()
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_the_average_follows_the_weights(data):
+    trainer = T.Trainer(tiny(ema=0.9), data)
+    want = [p.detach().clone() for p in trainer.generator.parameters()]
+    for step in range(1, 4):
+        trainer.step()
+        decay = min(0.9, (1 + step) / (10 + step))
+        want = [decay * w + (1 - decay) * p.detach() for w, p in zip(want, trainer.generator.parameters())]
+    for w, p in zip(want, trainer.ema.parameters()):
+        assert torch.allclose(w, p, atol=1e-6)
+    assert not any(p.requires_grad for p in trainer.ema.parameters())
+
+
+def test_learning_rate_falls_at_the_end(data):
+    trainer = T.Trainer(tiny(steps=10, decay=0.4), data)
+    rates = []
+    for trainer.step_count in range(11):
+        rates.append(trainer._rate())
+    assert rates[:7] == [1.0] * 7 and rates[-1] == pytest.approx(0.02)
+    assert all(a > b for a, b in zip(rates[6:], rates[7:]))
+
+
+def test_each_network_is_moved_by_its_own_optimizer(data):
+    trainer = T.Trainer(tiny("thesis"), data)
+    ids = lambda parameters: {id(p) for p in parameters}
+    q = ids(trainer.discriminator.q.parameters())
+    assert q <= ids(trainer.g_params) and not q & ids(trainer.d_params)             # 3.6: Q learns with G
+    assert ids(trainer.g_params) - q == ids(trainer.generator.parameters())
+    assert ids(trainer.d_params) == ids(trainer.discriminator.parameters()) - q
+    assert trainer.opt_g.param_groups[0]["lr"] == 3e-4 and trainer.opt_d.param_groups[0]["lr"] == 1e-4
+
+
+def test_every_epoch_sees_every_image_once(data):
+    trainer = T.Trainer(tiny(flip=False, batch=7), data)
+    g = torch.Generator().manual_seed(0)
+    epochs = [torch.cat([trainer._batch(2 * e + i, g) for i in range(2)]).flatten(1).sum(1) for e in range(3)]
+    assert all(torch.equal(epoch.sort().values, data[:].flatten(1).sum(1).sort().values) for epoch in epochs)
+    assert not torch.equal(epochs[0], epochs[1])
+
+
+def test_it_learns_a_trivial_data_set(tmp_path):
+    """A bright disc on black, always the same: in a few steps the hole turns bright, and so does a literal disc."""
+    line = torch.arange(32) - 15.5
+    disc = ((line[:, None] ** 2 + line ** 2) < 14 ** 2).to(torch.uint8) * 255
+    data = ImageSet("disc", "train", 32, disc.expand(4, 3, 32, 32).contiguous())
+    quick = dict(steps=24, log_every=4, checkpoint_every=100, flip=False, lr_g=1e-2, decay=0.0, perceptual_net="none",
+                 matching=0.0)
+    rows = T.train(tiny(adversarial=0.0, **quick), tmp_path, data, progress=None).rows
+    assert rows[-1]["l1_hole"] < 0.7 * rows[0]["l1_hole"]
+    assert rows[-1]["d"] < rows[0]["d"]                             # D learns as well
+    literal = tiny("thesis", penalty=0.0, adversarial=0.0, l1_hole=5.0, l1_outside=5.0, **quick)
+    rows = T.train(literal, tmp_path / "literal", data, progress=None).rows
+    assert rows[-1]["l1_outside"] < 0.7 * rows[0]["l1_outside"]
+
+
+# -- what goes wrong ------------------------------------------------------------------------------------------------
+def one_sentence(error):
+    text = str(error.value)
+    assert "\n" not in text and text.endswith(".")
+    return text
+
+
+def test_nan_stops_with_a_sentence_and_keeps_the_checkpoint(data, tmp_path, monkeypatch):
+    step, seen = T.Trainer.step, {}
+
+    def poisoned(self):
+        if self.step_count == 3:
+            seen["before"] = (tmp_path / "checkpoint.pt").read_bytes()
+            self.generator.to_rgb.bias.data[0] = float("nan")
+        return step(self)
+    monkeypatch.setattr(T.Trainer, "step", poisoned)
+    with pytest.raises(RoiganError, match="NaN at step 4") as error:
+        T.train(tiny(), tmp_path, data, progress=None)
+    assert "lower lr_g" in one_sentence(error)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == seen["before"]
+    assert state_of(tmp_path / "checkpoint.pt")["step"] == 2
+
+
+def test_weights_that_became_nan_in_the_last_update_are_not_saved(data, tmp_path, monkeypatch):
+    step = T.Trainer.step
+
+    def poisoned(self):
+        logs = step(self)
+        if self.step_count == 4:                                    # its loss was finite, its update was not
+            self.generator.to_rgb.bias.data[0] = float("inf")
+        return logs
+    monkeypatch.setattr(T.Trainer, "step", poisoned)
+    with pytest.raises(RoiganError, match="NaN") as error:
+        T.train(tiny(), tmp_path, data, progress=None)
+    assert "intact" in one_sentence(error) and state_of(tmp_path / "checkpoint.pt")["step"] == 2
+
+
+@pytest.mark.parametrize("problem", [OSError(28, "No space left on device"),
+                                     RuntimeError("[enforce fail at inline_container.cc:664] . PytorchStreamWriter "
+                                                  "failed writing file data/7: file write failed")])
+def test_a_full_disk_leaves_the_old_checkpoint(data, tmp_path, monkeypatch, problem):
+    path = tmp_path / "checkpoint.pt"
+    trainer = T.Trainer(tiny(), data)
+    trainer.save(path)
+    before = path.read_bytes()
+
+    def full(state, target, *args, **kwargs):
+        open(target, "wb").write(b"half a checkpoint")
+        raise problem
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(RoiganError, match="no space") as error:
+        trainer.save(path)
+    assert "intact" in one_sentence(error)
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_folder_that_cannot_be(data, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RoiganError, match="could not be written") as error:
+        T.train(tiny(steps=1), tmp_path / "file", data, progress=None)
+    one_sentence(error)
+
+
+def test_checkpoints_that_do_not_fit(data, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    T.Trainer(tiny(), data).save(path)
+    for change, words in ((dict(width=0.25), "width=0.125, this run asks for width=0.25"),
+                          (dict(n_noise=8), "n_noise=32"), (dict(unit_gain=False), "unit_gain=True")):
+        with pytest.raises(RoiganError, match=words) as error:
+            T.train(tiny(**change), tmp_path, data, progress=None)
+        assert "another output folder" in one_sentence(error)
+    T.Trainer(tiny(lr_g=1e-5, steps=9), data).load(path)            # another schedule is no other architecture
+    good = path.read_bytes()
+    path.write_bytes(good[:len(good) // 2])
+    with pytest.raises(RoiganError, match="damaged") as error:
+        T.train(tiny(), tmp_path, data, progress=None)
+    one_sentence(error)
+    torch.save({"weights": torch.zeros(2)}, path)
+    with pytest.raises(RoiganError, match="not a training checkpoint"):
+        T.train(tiny(), tmp_path, data, progress=None)
+
+
+def test_too_few_images(data):
+    with pytest.raises(RoiganError, match="14 images, fewer than one batch of 15") as error:
+        T.Trainer(tiny(batch=15), data)
+    one_sentence(error)
+
+
+def test_fewer_images_than_the_sample_grid_shows(data, tmp_path):
+    few, grids = ImageSet("few", "train", 32, data.uint8[:5]), []
+    run = T.train(tiny(steps=1), tmp_path, few, progress=None, grid=lambda *args: grids.append(args))
+    assert run.finished and len(grids[0][1]) == len(grids[0][2]) == len(grids[0][3]) == 5
+
+
+@pytest.mark.parametrize("change", [dict(path_b=0.0), dict(path_b=1.0), dict(batch=1), dict(n_discrete=0),
+                                    dict(info=0.0), dict(penalty=1.0), dict(n_continuous=1), dict(precision="bf16"),
+                                    dict(recipe="thesis", info=0.0, penalty=0.0), dict(recipe="thesis", n_discrete=0)])
+def test_corners_of_the_configuration_take_a_step(data, change):
+    logs = T.Trainer(tiny(**change), data).step()
+    assert all(T._finite(value) for value in logs.values()), logs
+
+
+def test_unknown_names_come_back_as_sentences(data):
+    for change, words in ((dict(mask_family="eliptic"), "did you mean 'elliptic'"),
+                          (dict(dataset="synthface"), "did you mean 'synthfaces'")):
+        with pytest.raises(RoiganError, match=words):
+            T.Trainer(tiny(**change), data if "mask_family" in change else None).step()
+
+
+def test_stop_after_minutes_saves_and_can_be_continued(data, tmp_path):
+    run = T.train(tiny(stop_after_minutes=1e-6, checkpoint_every=100), tmp_path, data, progress=None)
+    assert not run.finished and run.model.card["steps"] == 1
+    assert state_of(tmp_path / "checkpoint.pt")["step"] == 1 and (tmp_path / "log.jsonl").is_file()
+    assert T.train(tiny(), tmp_path, data, progress=None).finished
+
+
+def test_the_folder_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("ROIGAN_RUNS", str(tmp_path))
+    assert T.run_folder(tiny()) == tmp_path / "smoke-synthfaces"
