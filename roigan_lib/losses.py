@@ -113,7 +113,8 @@ def match_uniform(codes):
     distance = ((codes - quantiles) ** 2).mean()
     centred = codes - codes.mean(0)
     covariance = centred.T @ centred / n * 3                        # U(−1, 1) has variance 1/3
-    return distance + 0.05 * ((covariance - torch.diag(torch.diagonal(covariance))) ** 2).mean()
+    # a weak penalty leaves ten readings of one thing: with 0.05 the codes correlated by 0.98 after 2,000 steps
+    return distance + ((covariance - torch.diag(torch.diagonal(covariance))) ** 2).mean()
 
 
 def match_categories(probabilities):
