@@ -91,12 +91,13 @@ def _compare(args):
                     data=data.name, split=args.split, progress=lambda s: print(s, file=sys.stderr))
     print(table.to_markdown())
     if args.sheet:
-        from .plots import comparison_sheet, save
-        few = slice(0, 10)
-        for family, holes in masks.items():
-            path = Path(args.sheet).with_name(f"{Path(args.sheet).stem}_{family}.png")
-            done = {"RoI-GAN": gan.inpaint(data[few], holes[few], seed=args.seed), "Telea": telea(data[few], holes[few])}
-            save(comparison_sheet(data[few], holes[few], done, n=10), path)
+        import torch
+        from .plots import masked, save, sheet
+        k = max(1, 12 // len(masks))                                # twelve columns, shared by the families
+        x, holes = torch.cat([data[:k]] * len(masks)), torch.cat([h[:k] for h in masks.values()])
+        stack = torch.cat([x, masked(x, holes), gan.inpaint(x, holes, seed=args.seed), telea(x, holes)])
+        titles = [family if i == 0 else "" for family in masks for i in range(k)]
+        save(sheet(stack, ncols=len(x), rows=["original", "masked", "RoI-GAN", "Telea"], titles=titles, scale=1), args.sheet)
     if args.rows:
         table.save(args.rows)
         print(f"{len(table)} rows in {args.rows}")
@@ -136,7 +137,7 @@ def main(argv=None) -> int:
     p.add_argument("--dims", type=int, default=0, help="Inception features for FID: 64, 192, 768 or 2048 (default none)")
     p.add_argument("--families", default="elliptic,rectangular,mixed")
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--sheet", help="PNG of ten images; the mask family is added to its name")
+    p.add_argument("--sheet", help="PNG with the first images under each mask family")
     p.add_argument("--rows", help="jsonl file to merge the rows into")
     p.set_defaults(run=_compare)
     from . import reproduce

@@ -63,7 +63,7 @@ class Config(ModelConfig):
     root: str | None = None        # folder or zip of images, for data sets made of files (else ROIGAN_DATA)
     crop: str | None = None        # how a photograph becomes a square: see roigan_lib.data.folder
     mask_family: str = "elliptic"  # the thesis trains on ellipses only and tests on all three families
-    steps: int = 2600              # generator updates
+    steps: int = 2800              # generator updates
     batch: int = 16                # larger batches do not learn faster per second on two cores
     lr_g: float = 4e-4             # generator and Q; thesis 3e-4
     lr_d: float = 4e-4             # discriminator; thesis 1e-4
