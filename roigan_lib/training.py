@@ -394,5 +394,9 @@ def train(cfg: Config | None = None, folder=None, data=None, progress=print, fre
 
 def _write_log(path, rows):
     temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    temporary.replace(path)
+    try:
+        temporary.write_text("".join(json.dumps(r) + "\n" for r in rows))
+        temporary.replace(path)
+    except OSError as error:
+        raise RoiganError(f"The log {path} could not be written: {error.strerror or error}; the checkpoint beside it is "
+                          f"intact, so the same command goes on once there is room.") from None
