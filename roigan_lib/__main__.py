@@ -97,7 +97,8 @@ def _compare(args):
         x, holes = torch.cat([data[:k]] * len(masks)), torch.cat([h[:k] for h in masks.values()])
         stack = torch.cat([x, masked(x, holes), gan.inpaint(x, holes, seed=args.seed), telea(x, holes)])
         titles = [family if i == 0 else "" for family in masks for i in range(k)]
-        save(sheet(stack, ncols=len(x), rows=["original", "masked", "RoI-GAN", "Telea"], titles=titles, scale=1), args.sheet)
+        rows = ["original", "masked", "RoI-GAN", "Telea"]
+        save(sheet(stack, ncols=len(x), rows=rows, titles=titles, scale=1), args.sheet)
     if args.rows:
         table.save(args.rows)
         print(f"{len(table)} rows in {args.rows}")
@@ -134,7 +135,7 @@ def main(argv=None) -> int:
     p.add_argument("--root")
     p.add_argument("--crop")
     p.add_argument("--n", type=int, default=1000)
-    p.add_argument("--dims", type=int, default=0, help="Inception features for FID: 64, 192, 768 or 2048 (default none)")
+    p.add_argument("--dims", type=int, default=0, help="Inception features for FID: 64, 192, 768, 2048 (default none)")
     p.add_argument("--families", default="elliptic,rectangular,mixed")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--sheet", help="PNG with the first images under each mask family")

@@ -191,7 +191,7 @@ class Trainer:
         return torch.cat([c0, hot.flatten(1)], 1), loss
 
     def _generator_terms(self, x, m, f, raw, done, codes, real_maps, a, b):
-        """Every term of the generator's loss (3.18), unweighted. Paired terms see path A where there is one; path B a light L1 only."""
+        """Every term of the generator's loss (3.18), unweighted. Paired terms see path A where there is one."""
         cfg, n_c = self.cfg, self.cfg.n_continuous
         scores, maps = self.discriminator(done, m)
         paired = a if a.stop else slice(None)
@@ -242,14 +242,16 @@ class Trainer:
                 temporary.unlink(missing_ok=True)
             full = getattr(error, "errno", None) == errno.ENOSPC or "PytorchStreamWriter" in str(error)
             why = "no space is left on the disk" if full else str(error)
-            raise RoiganError(f"The checkpoint {path} could not be written: {why}; the previous one is intact.") from None
+            raise RoiganError(f"The checkpoint {path} could not be written: {why}; the previous one is "
+                              f"intact.") from None
 
     def load(self, path: Path) -> None:
         """Continue from a checkpoint of the same configuration. Raises RoiganError where it does not fit."""
         try:
             state = torch.load(path, weights_only=True, map_location=self.device)
         except Exception:
-            raise RoiganError(f"{path} is damaged and cannot be continued; remove it to train from the start.") from None
+            raise RoiganError(f"{path} is damaged and cannot be continued; remove it to train from the "
+                              f"start.") from None
         if not isinstance(state, dict) or state.get("format") != "roigan-train-1":
             raise RoiganError(f"{path} is not a training checkpoint of this kit; remove it or choose another folder.")
         theirs = {k: v for k, v in state["config"].items() if k in asdict(self.cfg.model())}
@@ -323,7 +325,8 @@ def _line(row, cfg, rate, left):
             f"{row['memory_gib']:.2f} GiB  " + "  ".join(picked))
 
 
-def train(cfg: Config | None = None, folder=None, data=None, progress=print, fresh=False, device=None, grid=None) -> Run:
+def train(cfg: Config | None = None, folder=None, data=None, progress=print, fresh=False, device=None,
+          grid=None) -> Run:
     """Train to cfg.steps, or go on from the checkpoint in `folder`; returns a Run.
 
     Args: cfg: a Config (default: the laptop profile). folder: where checkpoint.pt, log.jsonl and model.safetensors
