@@ -99,6 +99,11 @@ class MaskWindows:
         self.patches = ((patches[:, None] >> shifts) & 1).float().view(-1, 1, 5, 5)  # (u, 1, 5, 5)
 
 
+def _take(rows, index):
+    """rows[index], with a gradient that sums in a fixed order: plain indexing adds from several threads as they come."""
+    return rows.index_select(0, index)
+
+
 class _Lookup(torch.autograd.Function):
     """y = x * scale[index] + shift[index], with a backward pass that sums each table row's pixels in one sweep."""
 
@@ -166,11 +171,12 @@ class Denormalization(nn.Module):
         rows = roi.flatten(1)  # (u, hidden * 9)
         if self.affine is not None:
             z1, z2 = self.style(z)
-            roi = roi[windows.pair_patch]  # (p, hidden, 3, 3)
-            rows = (roi * z1[windows.pair_image][:, :, None, None] + z2[windows.pair_image][:, :, None, None]).flatten(1)
+            roi = _take(roi, windows.pair_patch)  # (p, hidden, 3, 3)
+            z1, z2 = (_take(z, windows.pair_image)[:, :, None, None] for z in (z1, z2))
+            rows = (roi * z1 + z2).flatten(1)
         rows = F.leaky_relu(F.linear(rows, self.outer.weight.flatten(1), self.outer.bias), SLOPE)
         if self.affine is None:
-            rows = rows[windows.pair_patch]  # (p, 2c)
+            rows = _take(rows, windows.pair_patch)  # (p, 2c)
         gamma, beta = rows.chunk(2, 1)
         # Folding the normalization into the table leaves one multiply-add per pixel.
         flat = x.permute(0, 2, 3, 1).flatten(1, 2).float()  # (n, h * w, c): a reduction over rows vectorizes
@@ -180,8 +186,8 @@ class Denormalization(nn.Module):
         var = ((flat - mean[:, None]) ** 2).mean(1)
         if self.norm == "layer":
             var = var.mean(1, keepdim=True)
-        scale = (gamma + self.one) * torch.rsqrt(var + 1e-5)[windows.pair_image]
-        shift = beta - scale * mean[windows.pair_image]
+        scale = (gamma + self.one) * _take(torch.rsqrt(var + 1e-5), windows.pair_image)
+        shift = beta - scale * _take(mean, windows.pair_image)
         return _Lookup.apply(x, torch.cat([scale, shift], 1).to(x.dtype), windows.index)
 
 
