@@ -1,10 +1,13 @@
 """Fixtures shared by all tests: few threads, a fixed seed, a cache of its own, real pictures where there are some."""
 import os
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 
+# A shell starts its background jobs deaf to Ctrl-C, and their children inherit that; the tests of Ctrl-C need ears.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(min(2, torch.get_num_threads()))
 
 
