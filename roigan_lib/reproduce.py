@@ -19,6 +19,7 @@ import sys
 import time
 from pathlib import Path
 
+from .config import _suggest
 from .errors import RoiganError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -97,11 +98,6 @@ def check_request(profile, dataset, parameters, notebooks):
         if name not in known:
             raise RoiganError(f"No notebook has a parameter {name!r}; {_suggest(name, known)}"
                               f"there are {', '.join(sorted(known))}.")
-
-
-def _suggest(word, known):
-    close = difflib.get_close_matches(str(word), list(known), n=1)
-    return f"did you mean {close[0]!r}? " if close else ""
 
 
 # --- running one, and knowing that it ran -----------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from .config import Config, load_config, place
 from .data import open_dataset
 from .errors import RoiganError
 from .masks import sample_masks
-from .models import Discriminator, Generator, Reader, RoIGAN, _state_hash, pyramid_fill, sample_codes, save_model
+from .models import Discriminator, Generator, Reader, RoIGAN, pyramid_fill, sample_codes, save_model
 
 
 @dataclass
@@ -272,7 +272,7 @@ class Trainer:
     def model(self) -> RoIGAN:
         """The averaged generator, ready to inpaint."""
         ema = copy.deepcopy(self.ema).cpu()
-        return RoIGAN(ema, f"{self.cfg.dataset}-{self.cfg.profile}", _state_hash(ema.state_dict()), self.card())
+        return RoIGAN(ema, f"{self.cfg.dataset}-{self.cfg.profile}", card=self.card())
 
     def card(self) -> dict:
         """What a reader of the weights should know: data, steps, seconds, configuration."""

@@ -17,6 +17,15 @@ def seed():
     return 0
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """One thread for a whole module of small tensors, where a second one only costs time."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory):
     """One cache for the whole run, so that tests neither read nor fill the user's; an explicit ROIGAN_CACHE is kept."""

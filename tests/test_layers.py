@@ -12,13 +12,7 @@ from roigan_lib.models.generator import pyramid_fill
 from roigan_lib.models.layers import (SLOPE, Denormalization, Equalized, GatedConv, MaskWindows, UpsampleBlock, conv,
                                       linear)
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def numbers(tensor):

@@ -10,13 +10,7 @@ from roigan_lib import losses as L
 from roigan_lib.errors import RoiganError
 from roigan_lib.masks import sample_masks
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

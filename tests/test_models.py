@@ -13,13 +13,7 @@ from roigan_lib.masks import FAMILIES, sample_masks
 from roigan_lib.models import (WEIGHTS, Discriminator, Generator, Reader, RoIGAN, best_model, load_model, pyramid_fill,
                                sample_codes, save_model, shipped)
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def lively(cfg):

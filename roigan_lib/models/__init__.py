@@ -58,7 +58,9 @@ class RoIGAN:
         (n, n_codes) or one row for all, None draws them from the prior with `seed`, which also fixes the noise z0.
         Raises RoiganError for anything else.
         """
-        images, masks = _masks.check_pair(images, masks)
+        return self._redraw(*_masks.check_pair(images, masks), codes, seed)
+
+    def _redraw(self, images, masks, codes, seed):
         if images.shape[-1] != self.size or images.shape[-2] != self.size:
             raise RoiganError(f"This model works at {self.size}×{self.size} pixels and the images have "
                               f"{images.shape[-1]}×{images.shape[-2]}; resize them first.")
@@ -81,7 +83,7 @@ class RoIGAN:
         Arguments and errors as in `generate`.
         """
         images, masks = _masks.check_pair(images, masks)
-        return torch.where(masks.cpu() > 0.5, self.generate(images, masks, codes, seed), images.cpu())
+        return torch.where(masks.cpu() > 0.5, self._redraw(images, masks, codes, seed), images.cpu())
 
     def _features(self, x, m, cache):
         """Encoder maps and mask windows do not depend on the sliders: a slider move reuses the last ones."""
