@@ -25,10 +25,11 @@ def place(variable: str, name: str) -> Path:
 class ModelConfig:
     """What the networks look like. `recipe` names a bundle of choices; `thesis` follows chapter 3 to the letter."""
 
-    recipe: str = "improved"       # improved | thesis: see RECIPES; the literal recipe needs a GPU and many epochs
+    recipe: str = "improved"       # improved | thesis | published (the author's release): see RECIPES
     size: int = 64                 # image side in pixels, a power of two from 32 to 256 (thesis: 64)
     width: float = 1.0             # multiplier on every decoder and discriminator width (thesis: 1)
     encoder_width: float = 1.0     # the encoder costs little, so a narrow decoder can afford a wide encoder
+    deep_width: float = 1.0        # the same for the decoder's maps of 8×8 and 16×16: multiplies `width` there
     n_noise: int = 146             # incompressible noise z0 ~ N(0, 1)
     n_continuous: int = 10         # sliders c0 ~ U(-1, 1)
     n_discrete: int = 10           # drop-downs c1, uniform categories
@@ -36,6 +37,8 @@ class ModelConfig:
     residual: bool = True          # output = smooth fill + residual; False: instance norm, then tanh (3.5)
     encoder_norm: bool = False     # instance norm in the encoder (3.5) erases the global colour of the face
     norm: str = "instance"         # instance | layer: over what (3.8) takes E(x) and D(x); see Denormalization
+    shortcut: bool = True          # a 1×1 convolution past each upsample block: what norms erase gets through
+    late: bool = True              # enlarge behind the branches of a block, not before them: a quarter of the work
     unit_gain: bool = True         # (1 + gamma) and (1 + z1) in (3.8): a layer begins as the identity
     equalized: bool = False        # equalized learning rate (3.20)
     spectral: bool = True          # spectral norm in the discriminator; False: instance norm, as in figure 3.6
@@ -49,8 +52,9 @@ class ModelConfig:
 
 RECIPES = {
     "improved": {},
-    "thesis": dict(residual=False, encoder_norm=True, unit_gain=False, equalized=True, spectral=False,
+    "thesis": dict(residual=False, encoder_norm=True, shortcut=False, late=False, unit_gain=False, equalized=True, spectral=False,
                    own_reader=False),
+    "published": dict(residual=False, encoder_norm=True, shortcut=False, own_reader=False),
 }
 
 
@@ -86,9 +90,11 @@ class Config(ModelConfig):
     code_noise: float = 0.15       # noise on codes read from images, so that a slider moves smoothly
     path_b: float = 0.5            # share of the batch whose codes come from the prior
     l1_prior: float = 0.5          # L1 in the hole on path B, light: random codes stay plausible and can be heard
+    tone: float = 1.0              # L1 between 8×8 patch means, both paths: no code may change a face's tone
     l1_border: float = 2.0         # L1 in a band inside the border, both paths: no seams (thesis' limitation 1)
     gumbel: float = 0.5            # noise on category choices read from images (straight-through Gumbel softmax)
-    warmup: float = 0.15           # adversarial terms grow from 0 over this share: first the codes, then sharpness
+    warmup: float = 0.4            # no discriminator in this share of the run: first the codes, then sharpness
+    ramp: float = 0.1              # after it the adversarial terms grow from 0 over this share
     penalty: float = 0.0           # gradient penalty (3.10); thesis 5, spectral norm makes it unnecessary
     zero: float = 1e-4             # zero concentrator (3.13)
     precision: str = "fp32"        # fp32 | bf16
@@ -117,13 +123,13 @@ class Config(ModelConfig):
 _NOT_HASHED = ("root", "perceptual_weights", "stop_after_minutes", "log_every", "grid_every", "checkpoint_every")
 THESIS_TRAINING = dict(lr_g=3e-4, lr_d=1e-4, beta2=0.999, decay=0.0, adversarial=1.0, matching=1.0, perceptual=5.0,
                        perceptual_net="vgg16", l1_hole=0.0, l1_outside=0.0, variation=0.5, kl=0.5, info=0.5,
-                       prior=0.0, code_noise=0.0, path_b=1.0, l1_prior=0.0, l1_border=0.0, warmup=0.0,
-                       penalty=5.0, zero=1e-4)
+                       prior=0.0, code_noise=0.0, path_b=1.0, l1_prior=0.0, l1_border=0.0, tone=0.0, warmup=0.0,
+                       ramp=0.0, penalty=5.0, zero=1e-4)
 _SMALL = dict(n_noise=32, n_discrete=3, n_categories=4)
 PROFILES = {
     "smoke": dict(_SMALL, width=0.125, encoder_width=0.5, steps=12, batch=4, log_every=2, grid_every=6,
                   checkpoint_every=6),
-    "laptop": dict(_SMALL, width=0.375, encoder_width=3.0),
+    "laptop": dict(_SMALL, width=0.375, encoder_width=3.0, deep_width=2.0),
     "thesis": dict(recipe="thesis", width=1.0, encoder_width=1.0, steps=500_000, batch=32, **THESIS_TRAINING),
 }
 
@@ -154,7 +160,7 @@ def load_config(profile: str = "laptop", **overrides) -> Config:
     if recipe not in RECIPES:
         raise RoiganError(f"There is no recipe {recipe!r}; choose one of {', '.join(RECIPES)}.")
     values |= RECIPES[recipe]
-    if recipe == "thesis" and profile != "thesis":
+    if recipe != "improved" and profile != "thesis":
         values |= THESIS_TRAINING
     cfg = replace(Config(), profile=profile, **(values | overrides))
     _check(cfg)
@@ -171,14 +177,14 @@ def _check(cfg: Config) -> None:
             raise RoiganError(f"{f.name} is {value!r}; it has to be a finite number that is not negative.")
     if cfg.size not in (32, 64, 128, 256):
         raise RoiganError(f"size is {cfg.size}; the networks take 32, 64, 128 or 256 pixels.")
-    for name in ("width", "encoder_width", "steps", "batch", "lr_g", "lr_d", "log_every", "grid_every",
+    for name in ("width", "encoder_width", "deep_width", "steps", "batch", "lr_g", "lr_d", "log_every", "grid_every",
                  "checkpoint_every", "n_continuous", "n_categories"):
         if getattr(cfg, name) <= 0:
             raise RoiganError(f"{name} is {getattr(cfg, name)}; it has to be greater than 0.")
-    for name in ("path_b", "warmup", "decay", "ema"):
+    for name in ("path_b", "warmup", "ramp", "decay", "ema"):
         if not 0 <= getattr(cfg, name) <= 1:
             raise RoiganError(f"{name} is {getattr(cfg, name)}; it has to lie between 0 and 1.")
-    if cfg.norm not in ("layer", "instance"):
+    if cfg.norm not in ("layer", "instance", "none"):
         raise RoiganError(f"norm is {cfg.norm!r}; choose layer or instance.")
     if cfg.precision not in ("fp32", "bf16"):
         raise RoiganError(f"precision is {cfg.precision!r}; choose fp32 or bf16.")

@@ -96,6 +96,15 @@ def masked_l1(a, b, weights):
     return ((a - b).abs() * weights).sum() / (3 * weights.sum()).clamp_min(1)
 
 
+def tone(a, b, masks, patch=8):
+    """Mean absolute difference of patch means: like `masked_l1`, after averaging a − b over the region in each patch.
+
+    It fixes colour and shading and leaves what is drawn with them free.
+    """
+    difference = F.avg_pool2d((a - b) * masks, patch)
+    return difference.abs().sum() / (3 * F.avg_pool2d(masks, patch).sum()).clamp_min(1e-6)
+
+
 def border_band(masks, radius=4):
     """The part of the region at most `radius` pixels from its border, (n, 1, H, W): there the surroundings decide."""
     return F.max_pool2d(1 - masks, 2 * radius + 1, 1, radius) * masks

@@ -20,11 +20,12 @@ import torch
 from torch.nn import functional as F
 
 from . import losses as L
-from .config import Config, load_config, place
+from .config import Config, ModelConfig, load_config, place
 from .data import open_dataset
 from .errors import RoiganError
 from .masks import sample_masks
-from .models import Discriminator, Generator, Reader, RoIGAN, pyramid_fill, sample_codes, save_model
+from .metrics.control import visible_change
+from .models import Reader, RoIGAN, networks, pyramid_fill, sample_codes, save_model
 
 
 @dataclass
@@ -67,8 +68,8 @@ class Trainer:
         torch.manual_seed(cfg.seed)
         model = cfg.model()
         place = dict(device=self.device, memory_format=torch.channels_last)
-        self.generator = Generator(model).to(**place)
-        self.discriminator = Discriminator(model).to(**place)
+        generator, discriminator = networks(model)
+        self.generator, self.discriminator = generator(model).to(**place), discriminator(model).to(**place)
         self.reader = Reader(model).to(**place) if cfg.own_reader else None
         self.ema = copy.deepcopy(self.generator).eval().requires_grad_(False)
         q = self.reader.parameters() if self.reader else self.discriminator.q.parameters()
@@ -133,19 +134,8 @@ class Trainer:
             f = self.generator.features_of(x, m)
             raw = self.generator.decode(f, m, torch.cat([noise, z_codes], 1))
             done = L.complete(raw, x, m)
-            # discriminator: real and fake in one pass
-            scores, maps = self.discriminator(torch.cat([x, done.detach()]), torch.cat([m, m]))
-            real, fake = scores.chunk(2)
-            d_loss = L.hinge_discriminator(real, fake) + cfg.zero * L.zero_concentrator(real)
-            if cfg.penalty > 0:
-                gp = L.gradient_penalty(self.discriminator, x, done.detach(), m, alpha)
-                logs["penalty"] = gp.item()
-                d_loss = d_loss + cfg.penalty * gp
-        logs |= dict(d=d_loss.item(), d_real=real.mean().item(), d_fake=fake.mean().item())
-        self.opt_d.zero_grad(set_to_none=True)
-        d_loss.backward()
-        self.opt_d.step()
-        real_maps = [y.detach()[:cfg.batch] for y in maps]
+        ramp = self._ramp()
+        real_maps = self._discriminate(x, m, done, alpha, cast, logs) if ramp else None
         for p in self.d_params:
             p.requires_grad_(False)
         with cast:
@@ -153,11 +143,10 @@ class Trainer:
         for p in self.d_params:
             p.requires_grad_(True)
         terms["prior"] = prior_loss
-        ramp = min(1.0, (self.step_count + 1) / max(1, cfg.warmup * cfg.steps))
         weights = dict(adversarial=ramp * cfg.adversarial, matching=ramp * cfg.matching, perceptual=cfg.perceptual,
                        l1_prior=cfg.l1_prior, l1_border=cfg.l1_border, l1_hole=cfg.l1_hole, l1_outside=cfg.l1_outside,
-                       variation=cfg.variation, kl=cfg.kl,
-                       info_c=cfg.info, info_d=cfg.info, prior=cfg.prior)
+                       tone=cfg.tone, variation=cfg.variation, kl=cfg.kl, info_c=cfg.info, info_d=cfg.info,
+                       prior=cfg.prior)
         g_loss = sum(weights[k] * v for k, v in terms.items() if weights[k] != 0 and torch.is_tensor(v))
         self.opt_g.zero_grad(set_to_none=True)
         g_loss.backward()
@@ -166,11 +155,36 @@ class Trainer:
         with torch.no_grad():
             decay = min(cfg.ema, (1 + self.step_count) / (10 + self.step_count))
             torch._foreach_lerp_(list(self.ema.parameters()), list(self.generator.parameters()), 1 - decay)
+            for kept, new in zip(self.ema.buffers(), self.generator.buffers()):
+                kept.copy_(new)
         logs |= {"g": g_loss.item()} | {k: float(torch.as_tensor(v).detach()) for k, v in terms.items()}
-        if not all(map(_finite, (logs["g"], logs["d"]))):
+        if not all(map(_finite, (logs["g"], logs.get("d", 0.0)))):
             raise RoiganError(f"The loss became NaN at step {self.step_count}; the last checkpoint is intact: continue "
                               f"with a lower lr_g and lr_d, or with precision='fp32'.")
         return logs
+
+    def _ramp(self):
+        """Share of the adversarial terms: 0 through the warm-up, where D does not run at all, then up to 1."""
+        cfg = self.cfg
+        done = self.step_count + 1 - cfg.warmup * cfg.steps
+        return min(1.0, max(0.0, done / max(1, cfg.ramp * cfg.steps)))
+
+    def _discriminate(self, x, m, done, alpha, cast, logs):
+        """One update of D; returns its maps of the real images for feature matching."""
+        cfg = self.cfg
+        with cast:                                                  # real and fake in one pass
+            scores, maps = self.discriminator(torch.cat([x, done.detach()]), torch.cat([m, m]))
+            real, fake = scores.chunk(2)
+            loss = L.hinge_discriminator(real, fake) + cfg.zero * L.zero_concentrator(real)
+            if cfg.penalty > 0:
+                gp = L.gradient_penalty(self.discriminator, x, done.detach(), m, alpha)
+                logs["penalty"] = gp.item()
+                loss = loss + cfg.penalty * gp
+        logs |= dict(d=loss.item(), d_real=real.mean().item(), d_fake=fake.mean().item())
+        self.opt_d.zero_grad(set_to_none=True)
+        loss.backward()
+        self.opt_d.step()
+        return [y.detach()[:cfg.batch] for y in maps]
 
     def _codes(self, x, m, codes, jitter, gumbel, a, logs):
         """Code part of z: read from the real hole for path A, drawn from the prior for path B; and the prior loss."""
@@ -193,13 +207,16 @@ class Trainer:
     def _generator_terms(self, x, m, f, raw, done, codes, real_maps, a, b):
         """Every term of the generator's loss (3.18), unweighted. Paired terms see path A where there is one."""
         cfg, n_c = self.cfg, self.cfg.n_continuous
-        scores, maps = self.discriminator(done, m)
         paired = a if a.stop else slice(None)
-        terms = dict(adversarial=L.hinge_generator(scores),
-                     matching=L.feature_matching([y[paired] for y in real_maps], [y[paired] for y in maps]),
-                     l1_hole=L.masked_l1(raw[paired], x[paired], m[paired]),
+        terms = dict(l1_hole=L.masked_l1(raw[paired], x[paired], m[paired]),
                      l1_outside=L.masked_l1(raw, x, 1 - m),
                      variation=L.total_variation(done, m), kl=L.kl_style(f["mean"].float(), f["logvar"].float()))
+        if real_maps is not None:
+            scores, maps = self.discriminator(done, m)
+            terms["adversarial"] = L.hinge_generator(scores)
+            terms["matching"] = L.feature_matching([y[paired] for y in real_maps], [y[paired] for y in maps])
+        if cfg.tone > 0:
+            terms["tone"] = L.tone(raw, x, m, cfg.size // 8)
         if self.perceptual is not None:
             with torch.no_grad():
                 target = self.perceptual(x[paired])
@@ -254,12 +271,14 @@ class Trainer:
                               f"start.") from None
         if not isinstance(state, dict) or state.get("format") != "roigan-train-1":
             raise RoiganError(f"{path} is not a training checkpoint of this kit; remove it or choose another folder.")
-        theirs = {k: v for k, v in state["config"].items() if k in asdict(self.cfg.model())}
-        differing = [k for k, v in asdict(self.cfg.model()).items() if theirs.get(k) != v]
-        if differing:
-            k = differing[0]
-            raise RoiganError(f"{path} was trained with {k}={theirs.get(k)!r}, this run asks for "
-                              f"{k}={getattr(self.cfg, k)!r}; choose another output folder or start with fresh=True.")
+        ours = asdict(self.cfg.model())
+        theirs = asdict(ModelConfig()) | {k: v for k, v in state["config"].items() if k in ours}
+        found = [(k, theirs[k], v) for k, v in ours.items() if theirs[k] != v]
+        found += [("data", state["data"], self.data.fingerprint)] * (state["data"] != self.data.fingerprint)
+        if found:
+            k, old, new = found[0]
+            raise RoiganError(f"{path} was trained with {k}={old!r}, this run asks for {k}={new!r}; choose another "
+                              f"output folder or start with fresh=True.")
         self.generator.load_state_dict(state["generator"])
         self.discriminator.load_state_dict(state["discriminator"])
         self.ema.load_state_dict(state["ema"])
@@ -313,10 +332,10 @@ def fixed_grid(cfg: Config, data, n: int = 8):
     return images, masks, sample_codes(cfg, n, torch.Generator().manual_seed(cfg.seed + 6))
 
 
-def visible_change(model: RoIGAN, images, masks, seed: int = 0) -> float:
-    """Mean in-hole difference of two completions with different codes, as a share of the value range (0 … 1)."""
-    one, two = model.inpaint(images, masks, seed=seed), model.inpaint(images, masks, seed=seed + 1)
-    return L.masked_l1(one, two, masks).item() / 2
+def diversity(model: RoIGAN, images, masks, seed: int = 0) -> float:
+    """Visible change in the hole between two draws of all codes and the noise, as a share of the value range (0 … 1)."""
+    draws = torch.stack([model.inpaint(images, masks, seed=s) for s in (seed, seed + 1)])
+    return visible_change(draws, masks).mean().item()
 
 
 def _line(row, cfg, rate, left):
@@ -349,7 +368,7 @@ def train(cfg: Config | None = None, folder=None, data=None, progress=print, fre
     say(cfg.describe())
     images, masks, codes = fixed_grid(cfg, trainer.data)
     began, start, quiet = time.perf_counter(), trainer.step_count, 0
-    sums, counted = {}, 0
+    found = {}
     before = trainer.seconds
     try:
         while trainer.step_count < cfg.steps:
@@ -357,25 +376,24 @@ def train(cfg: Config | None = None, folder=None, data=None, progress=print, fre
                 logs = trainer.step()
             trainer.seconds = before + time.perf_counter() - began
             for k, v in logs.items():
-                sums[k] = sums.get(k, 0.0) + v
-            counted += 1
+                found.setdefault(k, []).append(v)                   # D's terms are missing during the warm-up
             step = trainer.step_count
             if step % cfg.log_every == 0 or step == cfg.steps:
                 row = {"step": step, "seconds": round(trainer.seconds, 1), "memory_gib": round(_memory(), 3)}
-                row |= {k: round(v / counted, 5) for k, v in sums.items()}
-                sums, counted = {}, 0
+                row |= {k: round(sum(v) / len(v), 5) for k, v in found.items()}
+                found = {}
                 rate = (step - start) * cfg.batch / (time.perf_counter() - began)
                 row["images_per_second"] = round(rate, 2)
                 rows.append(row)
                 say(_line(row, cfg, rate, (cfg.steps - step) * cfg.batch / rate))
-                quiet = quiet + 1 if row["d"] < 0.05 else 0
+                quiet = quiet + 1 if row.get("d", 1.0) < 0.05 else 0
                 if quiet == 5:
                     say("alarm: the discriminator tells every fake apart (its loss is near 0); lower lr_d.")
             if step % cfg.grid_every == 0 or step == cfg.steps:
                 model = trainer.model()
-                change = visible_change(model, images, masks)
+                change = diversity(model, images, masks)
                 if rows:
-                    rows[-1]["visible_change"] = round(change, 5)
+                    rows[-1]["diversity"] = round(change, 5)
                 if change < 0.002 and step > 0.2 * cfg.steps:
                     say("alarm: other codes change the picture by less than 0.2 % of the range; the codes are dead.")
                 if grid:

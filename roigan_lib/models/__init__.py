@@ -8,16 +8,22 @@ from pathlib import Path
 
 import torch
 
-from ..config import ModelConfig, place
+from ..config import ModelConfig, load_config, place
 from ..errors import RoiganError
 from .. import masks as _masks
 from .discriminator import Discriminator, Reader
 from .generator import Generator, pyramid_fill
+from .published import PublishedDiscriminator, PublishedGenerator
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 
 __all__ = ["Discriminator", "Generator", "Reader", "RoIGAN", "best_model", "load_model", "pyramid_fill", "save_model",
            "shipped"]
+
+
+def networks(cfg):
+    """The classes of generator and discriminator that cfg.recipe asks for."""
+    return (PublishedGenerator, PublishedDiscriminator) if cfg.recipe == "published" else (Generator, Discriminator)
 
 
 class RoIGAN:
@@ -176,7 +182,8 @@ def load_model(name_or_path="synthfaces", device: str = "cpu") -> RoIGAN:
     state, config, card = _read_safetensors(path) if path.suffix == ".safetensors" else _read_checkpoint(path)
     try:
         known = {f.name for f in dataclasses.fields(ModelConfig)}
-        generator = Generator(ModelConfig(**{k: v for k, v in config.items() if k in known}))
+        config = ModelConfig(**{k: v for k, v in config.items() if k in known})
+        generator = networks(config)[0](config)
         generator.load_state_dict({k: v.float() for k, v in state.items()})
     except Exception:
         raise RoiganError(f"{path.name} holds weights of another architecture than its header says; it may come from "
@@ -214,14 +221,25 @@ def _read_safetensors(path):
         raise RoiganError(f"{path.name} is damaged or no safetensors file; copy or train it again.") from None
 
 
+def _read_released(path, data):
+    """The author's layout, {'model', 'optimizer', 'epoch', 'iter'}, keys with or without `module.`."""
+    state = {k.removeprefix("module."): v for k, v in data["model"].items()}
+    if "head_local.0.weight" in state:
+        raise RoiganError(f"{path.name} is a discriminator of the author's release; load the generator's file.")
+    if "layer_1.spade_left.shared.weight" not in state:
+        raise RoiganError(f"{path.name} is not a generator of the author's release; it may come from another project.")
+    cfg = load_config("thesis", recipe="published").model()
+    return state, dataclasses.asdict(cfg), {"epoch": data.get("epoch"), "source": "author's release"}
+
+
 def _read_checkpoint(path):
     try:
         data = torch.load(path, weights_only=True, map_location="cpu")
     except Exception:
         raise RoiganError(f"{path.name} cannot be read as a checkpoint: it is damaged, cut short, or holds more than "
                           f"plain weights.") from None
-    if isinstance(data, dict) and {"model", "epoch"} <= data.keys():
-        raise RoiganError(f"{path.name} has the layout of the author's release, which this version does not load.")
+    if isinstance(data, dict) and isinstance(data.get("model"), dict):
+        return _read_released(path, data)
     if not isinstance(data, dict) or data.get("format") != "roigan-train-1" or not {"ema", "step"} <= data.keys():
         raise RoiganError(f"{path.name} is not a training checkpoint of this kit.")
     return data["ema"], data["config"], {"steps": data["step"]}

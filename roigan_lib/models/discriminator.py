@@ -93,7 +93,7 @@ class Reader(nn.Module):
     """Q(c | x) with a trunk of its own (improved recipe): reads the codes of the content inside the region.
 
     forward(images, masks, fill): all (n, ·, S, S) -> μ, log σ², logits as in CodeHead. It sees what the hole holds
-    beyond its smooth fill, so the codes say what the surroundings cannot.
+    beyond its smooth fill and beyond its mean colour: codes say what the surroundings cannot, and never a tone.
     """
 
     def __init__(self, cfg):
@@ -113,7 +113,10 @@ class Reader(nn.Module):
             nn.init.kaiming_normal_(layer.weight, a=SLOPE)
 
     def forward(self, images, masks, fill):
-        y = torch.cat([(images - fill) * masks, images, masks], 1).contiguous(memory_format=torch.channels_last)
+        new = (images - fill) * masks
+        mean = new.sum((2, 3), keepdim=True) / masks.sum((2, 3), keepdim=True).clamp_min(1)
+        y = torch.cat([new - mean * masks, images * (1 - masks), masks], 1)
+        y = y.contiguous(memory_format=torch.channels_last)
         for layer in self.layers:
             y = F.leaky_relu(layer(y), SLOPE)
         y = F.leaky_relu(self.dense(y.flatten(1)), SLOPE)

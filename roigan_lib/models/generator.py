@@ -34,6 +34,13 @@ def pyramid_fill(images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     return fill
 
 
+def join_codes(cfg, codes, noise):
+    """(z0, c0, one-hot c1) side by side: codes (n, n_codes), noise (n, n_noise) -> (n, z_dim)."""
+    c0, c1 = codes[:, :cfg.n_continuous], codes[:, cfg.n_continuous:].long()
+    hot = F.one_hot(c1, cfg.n_categories).flatten(1).to(codes.dtype)
+    return torch.cat([noise, c0, hot], 1)
+
+
 class Generator(nn.Module):
     """G(z | x, RoI): redraws the image, with new content inside the region.
 
@@ -49,7 +56,7 @@ class Generator(nn.Module):
         e = [scaled(c, cfg.encoder_width) for c in ENCODER[:levels]]
         if cfg.encoder_width > 1:
             e = [min(c, scaled(128, max(1.0, cfg.width))) for c in e]
-        d = [scaled(c, cfg.width) for c in DECODER[:levels - 1]]
+        d = [scaled(c, cfg.width * (cfg.deep_width if i < 2 else 1)) for i, c in enumerate(DECODER[:levels - 1])]
         hidden, style = scaled(128, cfg.width), scaled(256, cfg.width)
         self.style_dim = style
         self.z_dim = cfg.n_noise + cfg.n_continuous + cfg.n_discrete * cfg.n_categories
@@ -83,10 +90,7 @@ class Generator(nn.Module):
 
     def join_codes(self, codes, noise):
         """(z0, c0, one-hot c1) side by side: codes (n, n_codes), noise (n, n_noise) -> (n, z_dim)."""
-        cfg = self.cfg
-        c0, c1 = codes[:, :cfg.n_continuous], codes[:, cfg.n_continuous:].long()
-        hot = F.one_hot(c1, cfg.n_categories).flatten(1).to(codes.dtype)
-        return torch.cat([noise, c0, hot], 1)
+        return join_codes(self.cfg, codes, noise)
 
     def features_of(self, images, masks):
         """What the sliders cannot change: encoder maps, style (mean, logvar), fill and mask windows of the input."""
@@ -112,8 +116,7 @@ class Generator(nn.Module):
         y = F.pixel_shuffle(w[:, :, None, None], 4).contiguous(memory_format=torch.channels_last)  # (n, style/16, 4, 4)
         skips = f["maps"][-2::-1]                                   # 4×4, 8×8, … S/2
         for block, skip in zip(self.blocks, skips):
-            size = 2 * skip.shape[-1]
-            y = block(torch.cat([y, skip], 1), masks, z, f["windows"].get(size))
+            y = block(torch.cat([y, skip], 1), masks, z, f["windows"])
         if not self.cfg.residual:
             return torch.tanh(F.instance_norm(self.to_rgb(y).float()))
         return f["fill"] + self.to_rgb(torch.cat([y, f["seen"].to(y.dtype)], 1)).float()
