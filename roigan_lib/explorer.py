@@ -14,6 +14,7 @@ import traitlets as tl
 from PIL import Image, ImageDraw, ImageFont
 
 from roigan_lib.errors import RoiganError
+from roigan_lib.plots import to_uint8
 
 HERE = Path(__file__).parent
 NEEDS = ("inpaint", "size", "n_continuous", "n_discrete", "n_categories")
@@ -23,12 +24,6 @@ STEPS = 9  # pictures in a traversal row of the contact sheet; three of them are
 def _binary(**metadata):
     # The browser's bytes arrive as a memoryview, which traitlets would drop in silence.
     return tl.Bytes(b"").tag(sync=True, echo_update=False, from_json=lambda value, widget: bytes(value), **metadata)
-
-
-def _uint8(images):
-    """(n, 3, H, W) in [-1, 1] -> (n, H, W, 3) uint8 array."""
-    pixels = ((images.detach().float().cpu() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return pixels.permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def _png(picture, **options):
@@ -98,7 +93,7 @@ class Explorer(anywidget.AnyWidget):
         self._ready, self._shown, self._handle = False, None, None
         self.gan, self.images = gan, _take(images, gan.size, limit)
         thumb = min(gan.size, 64)
-        strip = [Image.fromarray(p).resize((thumb, thumb), Image.LANCZOS) for p in _uint8(self.images)]
+        strip = [Image.fromarray(p).resize((thumb, thumb), Image.LANCZOS) for p in to_uint8(self.images)]
         super().__init__(
             size=gan.size, size_px=size_px, n_images=len(self.images), seed=seed,
             title=str(getattr(gan, "name", "model")),
@@ -181,7 +176,7 @@ class Explorer(anywidget.AnyWidget):
                 self.failed = True
                 known = isinstance(error, RoiganError)
                 self.status = str(error) if known else f"the model failed: {type(error).__name__}: {error}"
-        self.original_rgb, self.completed_rgb = _uint8(self.original).tobytes(), _uint8(self._completed).tobytes()
+        self.original_rgb, self.completed_rgb = to_uint8(self.original).tobytes(), to_uint8(self._completed).tobytes()
 
     @torch.no_grad()
     def _inpaint(self, images, masks, codes):
@@ -203,7 +198,7 @@ class Explorer(anywidget.AnyWidget):
         pictures = {"original": self.original, "masked": masked, "completed": self.completed}
         for i, (name, image) in enumerate(pictures.items()):
             x = label + i * (big + gap)
-            page.paste(Image.fromarray(_uint8(image)[0]).resize((big, big), Image.BICUBIC), (x, head))
+            page.paste(Image.fromarray(to_uint8(image)[0]).resize((big, big), Image.BICUBIC), (x, head))
             draw.text((x, 4), name, fill="#444", font=font)
         top = head + big + gap
         for j, value in enumerate(torch.linspace(-1, 1, STEPS)) if rows else ():
@@ -215,9 +210,9 @@ class Explorer(anywidget.AnyWidget):
             for row in range(rows):
                 codes[row * STEPS:(row + 1) * STEPS, row] = torch.linspace(-1, 1, STEPS)
             # One at a time: in a batch each picture would get noise of its own, and only the code may differ.
-            strip = _uint8(torch.cat([self._inpaint(self.original, self.mask, code[None]) for code in codes]))
+            strip = to_uint8(torch.cat([self._inpaint(self.original, self.mask, code[None]) for code in codes]))
         else:
-            strip = _uint8(self.original).repeat(rows * STEPS, axis=0)
+            strip = to_uint8(self.original).repeat(rows * STEPS, axis=0)
         for k, picture in enumerate(strip):
             row, step = divmod(k, STEPS)
             y = top + head + row * (tile + gap)

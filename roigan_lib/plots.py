@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from roigan_lib.config import place
+from roigan_lib.data import to_uint8 as _bytes
 from roigan_lib.errors import RoiganError
-from roigan_lib.metrics.features import to_uint8 as _bytes
 from roigan_lib.metrics.table import write_atomically
 
 # Okabe and Ito's colours: told apart by colour-blind readers too

@@ -2,6 +2,7 @@
 import numpy as np
 import torch
 
+from roigan_lib.data import to_uint8
 from roigan_lib.errors import RoiganError
 
 
@@ -23,8 +24,7 @@ def telea(images, masks, radius=3):
     if not len(images):
         return images.clone()
     hole = masks > 0.5                                                               # (n, 1, H, W)
-    pixels = ((images.detach() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    pixels = pixels.permute(0, 2, 3, 1).cpu().numpy()                                # (n, H, W, 3)
+    pixels = to_uint8(images).permute(0, 2, 3, 1).cpu().numpy()                      # (n, H, W, 3)
     holes = hole[:, 0].to(torch.uint8).cpu().numpy()                                 # (n, H, W)
     filled = np.stack([cv2.inpaint(np.ascontiguousarray(picture), region, radius, cv2.INPAINT_TELEA)
                        for picture, region in zip(pixels, holes)])

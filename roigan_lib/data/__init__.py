@@ -14,6 +14,11 @@ from ..errors import RoiganError
 SPLITS = ("train", "valid", "test", "all")
 
 
+def to_uint8(images):
+    """Images in [-1, 1] as bytes, the nearest of 0…255, what a saved file would hold: same shape, uint8."""
+    return ((images.detach() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
 class ImageSet:
     """Images kept as bytes and handed out as floats.
 

@@ -6,15 +6,11 @@ from pathlib import Path
 
 import torch
 
+from roigan_lib.data import to_uint8
 from roigan_lib.errors import RoiganError
 
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"         # the last 8 digits open its SHA-256
 INCEPTION_DIMS = (64, 192, 768, 2048)
-
-
-def to_uint8(images):
-    """Images in [-1, 1] as bytes, the nearest of 0…255, what a saved file would hold: same shape, uint8."""
-    return ((images.detach() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def inception_path():
