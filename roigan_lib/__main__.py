@@ -34,12 +34,18 @@ def _crop(text):
 
 
 def _train(args):
+    from . import parallel
     from .config import Config, load_config
     from .training import train
     given = {f.name: getattr(args, f.name) for f in fields(Config) if f.name != "profile" and hasattr(args, f.name)}
     if "crop" in given:
         given["crop"] = _crop(given["crop"])
+    parallel.start()
+    first = parallel.rank() == 0
     run = train(load_config(args.profile, **given), args.out, fresh=args.fresh)
+    parallel.stop()
+    if not first:
+        return
     state = "finished" if run.finished else "stopped, the same command goes on"
     print(f"{state}: {run.folder / 'model.safetensors'} after {run.model.card['steps']} steps")
 

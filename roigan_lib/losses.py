@@ -1,7 +1,8 @@
 """The losses of thesis 3.7, one function an equation, and the two that the improved recipe adds.
 
 Conventions: images (n, 3, H, W) in [-1, 1]; masks (n, 1, H, W), 1 = the region; scores (n, s); a loss is a scalar to
-be minimized, also where the thesis writes a quantity to be maximized.
+be minimized, also where the thesis writes a quantity to be maximized. A sum divided by an area or a level takes that of the
+whole batch also where several processes share it (`parallel`); with one process this changes nothing.
 """
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from . import parallel
 from .errors import RoiganError
 
 
@@ -55,7 +57,8 @@ def perceptual(net, real_maps, images, relative=True):
     `relative` divides each layer's term by E |V_l(x_r)|, so that the weight does not depend on the network's scale;
     the printed equation is relative=False.
     """
-    return sum((r - f).abs().mean() / (r.abs().mean() if relative else 1.0) for r, f in zip(real_maps, net(images)))
+    return sum((r - f).abs().mean() / (parallel.average(r.abs().mean()) if relative else 1.0)
+               for r, f in zip(real_maps, net(images)))
 
 
 def zero_concentrator(real):
@@ -88,12 +91,17 @@ def total_variation(completed, masks):
     dx = (completed[..., 1:] - completed[..., :-1]).abs()
     dy = (completed[..., 1:, :] - completed[..., :-1, :]).abs()
     wx, wy = torch.maximum(masks[..., 1:], masks[..., :-1]), torch.maximum(masks[..., 1:, :], masks[..., :-1, :])
-    return ((dx * wx).sum() + (dy * wy).sum()) / (3 * (wx.sum() + wy.sum())).clamp_min(1)
+    return ((dx * wx).sum() + (dy * wy).sum()) / _area(wx.sum() + wy.sum())
 
 
 def masked_l1(a, b, weights):
     """Mean absolute difference over the pixels where weights (n, 1, H, W) is 1."""
-    return ((a - b).abs() * weights).sum() / (3 * weights.sum()).clamp_min(1)
+    return ((a - b).abs() * weights).sum() / _area(weights.sum())
+
+
+def _area(pixels):
+    """Number of values in so many pixels, at least 1; under several processes their mean."""
+    return parallel.average(3 * pixels).clamp_min(1)
 
 
 def tone(a, b, masks, patch=8):
@@ -102,7 +110,7 @@ def tone(a, b, masks, patch=8):
     It fixes colour and shading and leaves what is drawn with them free.
     """
     difference = F.avg_pool2d((a - b) * masks, patch)
-    return difference.abs().sum() / (3 * F.avg_pool2d(masks, patch).sum()).clamp_min(1e-6)
+    return difference.abs().sum() / parallel.average(3 * F.avg_pool2d(masks, patch).sum()).clamp_min(1e-6)
 
 
 def border_band(masks, radius=4):
@@ -117,6 +125,7 @@ def match_uniform(codes):
     aggregated posterior follows the prior, as in Wasserstein autoencoders (Tolstikhin et al. 2018), so no single code
     is pushed towards saying nothing.
     """
+    codes = parallel.gather(codes)
     n = len(codes)
     quantiles = (codes.detach().argsort(0).argsort(0) + 0.5) / n * 2 - 1
     distance = ((codes - quantiles) ** 2).mean()
@@ -130,7 +139,7 @@ def match_categories(probabilities):
     """log k − H(mean p): how unevenly the categories of a sample are used; probabilities (n, L_d, k)."""
     if probabilities.shape[1] == 0:
         return probabilities.sum()
-    mean = probabilities.mean(0).clamp_min(1e-6)
+    mean = parallel.gather(probabilities).mean(0).clamp_min(1e-6)
     return (math.log(mean.shape[-1]) + (mean * mean.log()).sum(-1)).mean()
 
 

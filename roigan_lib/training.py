@@ -20,6 +20,7 @@ import torch
 from torch.nn import functional as F
 
 from . import losses as L
+from . import parallel
 from .config import Config, ModelConfig, load_config, place
 from .data import open_dataset
 from .errors import RoiganError
@@ -65,6 +66,10 @@ class Trainer:
         if len(self.data) < cfg.batch:
             raise RoiganError(f"The data set has {len(self.data)} images, fewer than one batch of {cfg.batch}; add "
                               f"images or lower batch.")
+        self.n_a = cfg.batch - round(cfg.batch * cfg.path_b) if cfg.own_reader else 0  # rows of path A in a batch
+        if self.n_a % parallel.size() or (cfg.batch - self.n_a) % parallel.size():
+            raise RoiganError(f"{parallel.size()} processes cannot share a batch of {cfg.batch} with {self.n_a} images on "
+                              f"path A; choose a batch of which both paths divide by {parallel.size()}.")
         torch.manual_seed(cfg.seed)
         model = cfg.model()
         place = dict(device=self.device, memory_format=torch.channels_last)
@@ -110,7 +115,9 @@ class Trainer:
         uniform = torch.rand(cfg.batch, cfg.n_discrete, cfg.n_categories, generator=g)
         gumbel = -torch.log(-torch.log(uniform.clamp(1e-6, 1 - 1e-6)))
         alpha = torch.rand(cfg.batch, 1, 1, 1, generator=g)
-        return [images, masks] + [t.to(self.device) for t in (codes, noise, jitter, gumbel, alpha)]
+        drawn = [t.to(self.device) for t in (images, masks, codes, noise, jitter, gumbel, alpha)]
+        rows = parallel.share(self.n_a, cfg.batch)
+        return drawn if rows is None else [t[rows.to(self.device)] for t in drawn]
 
     def _rate(self):
         """Learning-rate factor: 1, then a linear fall to 0.02 over the last `decay` of the run."""
@@ -126,7 +133,7 @@ class Trainer:
         for optimizer, rate in ((self.opt_g, cfg.lr_g), (self.opt_d, cfg.lr_d)):
             optimizer.param_groups[0]["lr"] = rate * self._rate()
         cast = torch.autocast(self.device.type, torch.bfloat16) if cfg.precision == "bf16" else nullcontext()
-        n_a = cfg.batch - round(cfg.batch * cfg.path_b) if self.reader else 0
+        n_a = self.n_a // parallel.size()
         a, b = slice(0, n_a), slice(n_a, None)
         logs = {}
         with cast:
@@ -150,6 +157,7 @@ class Trainer:
         g_loss = sum(weights[k] * v for k, v in terms.items() if weights[k] != 0 and torch.is_tensor(v))
         self.opt_g.zero_grad(set_to_none=True)
         g_loss.backward()
+        parallel.average_gradients(self.g_params)
         self.opt_g.step()
         self.step_count += 1
         with torch.no_grad():
@@ -158,6 +166,8 @@ class Trainer:
             for kept, new in zip(self.ema.buffers(), self.generator.buffers()):
                 kept.copy_(new)
         logs |= {"g": g_loss.item()} | {k: float(torch.as_tensor(v).detach()) for k, v in terms.items()}
+        if parallel.size() > 1:
+            logs = dict(zip(logs, parallel.average(torch.tensor(list(logs.values()), device=self.device)).tolist()))
         if not all(map(_finite, (logs["g"], logs.get("d", 0.0)))):
             raise RoiganError(f"The loss became NaN at step {self.step_count}; the last checkpoint is intact: continue "
                               f"with a lower lr_g and lr_d, or with precision='fp32'.")
@@ -183,8 +193,9 @@ class Trainer:
         logs |= dict(d=loss.item(), d_real=real.mean().item(), d_fake=fake.mean().item())
         self.opt_d.zero_grad(set_to_none=True)
         loss.backward()
+        parallel.average_gradients(self.d_params)
         self.opt_d.step()
-        return [y.detach()[:cfg.batch] for y in maps]
+        return [y.detach()[:len(x)] for y in maps]
 
     def _codes(self, x, m, codes, jitter, gumbel, a, logs):
         """Code part of z: read from the real hole for path A, drawn from the prior for path B; and the prior loss."""
@@ -201,7 +212,7 @@ class Trainer:
         straight = picked + soft - soft.detach()
         c0 = torch.cat([mean[a] + jitter[a], c0[a.stop:]])
         hot = torch.cat([straight, hot[a.stop:]])
-        logs["code_sd"] = mean.std(0, correction=0).mean().item()
+        logs["code_sd"] = parallel.gather(mean.detach()).std(0, correction=0).mean().item()
         return torch.cat([c0, hot.flatten(1)], 1), loss
 
     def _generator_terms(self, x, m, f, raw, done, codes, real_maps, a, b):
@@ -304,16 +315,14 @@ class Trainer:
 @contextmanager
 def _whole_step():
     """Ctrl-C waits for the end of the step: one saved between D's update and G's would not continue exactly."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    pressed = []
-    previous = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    pressed, main = [], threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGINT, lambda *_: pressed.append(True)) if main else None
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous or signal.SIG_DFL)
-    if pressed:
+        if main:
+            signal.signal(signal.SIGINT, previous or signal.SIG_DFL)
+    if parallel.any_of(pressed):
         raise KeyboardInterrupt
 
 
@@ -355,7 +364,8 @@ def train(cfg: Config | None = None, folder=None, data=None, progress=print, fre
     Ctrl-C saves and returns an unfinished run. Raises RoiganError (NaN, full disk, a checkpoint that does not fit).
     """
     cfg = cfg or load_config()
-    say = progress or (lambda text: None)
+    first = parallel.rank() == 0
+    say = progress if progress and first else (lambda text: None)
     folder = Path(folder) if folder else run_folder(cfg)
     checkpoint, log = folder / "checkpoint.pt", folder / "log.jsonl"
     trainer = Trainer(cfg, data, device)
@@ -389,7 +399,7 @@ def train(cfg: Config | None = None, folder=None, data=None, progress=print, fre
                 quiet = quiet + 1 if row.get("d", 1.0) < 0.05 else 0
                 if quiet == 5:
                     say("alarm: the discriminator tells every fake apart (its loss is near 0); lower lr_d.")
-            if step % cfg.grid_every == 0 or step == cfg.steps:
+            if first and (step % cfg.grid_every == 0 or step == cfg.steps):
                 model = trainer.model()
                 change = diversity(model, images, masks)
                 if rows:
@@ -398,18 +408,20 @@ def train(cfg: Config | None = None, folder=None, data=None, progress=print, fre
                     say("alarm: other codes change the picture by less than 0.2 % of the range; the codes are dead.")
                 if grid:
                     grid(step, images, masks, model.inpaint(images, masks, codes))
-            late = cfg.stop_after_minutes and time.perf_counter() - began > 60 * cfg.stop_after_minutes
-            if step % cfg.checkpoint_every == 0 or step == cfg.steps or late:
+            late = parallel.any_of(0 < 60 * cfg.stop_after_minutes < time.perf_counter() - began)
+            if first and (step % cfg.checkpoint_every == 0 or step == cfg.steps or late):
                 trainer.save(checkpoint)
                 _write_log(log, rows)
             if late:
                 break
     except KeyboardInterrupt:
-        trainer.save(checkpoint)
-        _write_log(log, rows)
+        if first:
+            trainer.save(checkpoint)
+            _write_log(log, rows)
         say(f"stopped at step {trainer.step_count}; the same command goes on from here")
     model = trainer.model()
-    save_model(trainer.ema.state_dict(), cfg.model(), folder / "model.safetensors", trainer.card())
+    if first:
+        save_model(trainer.ema.state_dict(), cfg.model(), folder / "model.safetensors", trainer.card())
     return Run(model, folder, rows, trainer.step_count >= cfg.steps)
 
 
