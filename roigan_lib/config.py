@@ -93,7 +93,7 @@ class Config(ModelConfig):
     tone: float = 1.0              # L1 between 8×8 patch means, both paths: no code may change a face's tone
     l1_border: float = 2.0         # L1 in a band inside the border, both paths: no seams (thesis' limitation 1)
     gumbel: float = 0.5            # noise on category choices read from images (straight-through Gumbel softmax)
-    warmup: float = 0.4            # no discriminator in this share of the run: first the codes, then sharpness
+    warmup: float = 0.25           # no discriminator in this share of the run: first the codes, then sharpness
     ramp: float = 0.1              # after it the adversarial terms grow from 0 over this share
     penalty: float = 0.0           # gradient penalty (3.10); thesis 5, spectral norm makes it unnecessary
     zero: float = 1e-4             # zero concentrator (3.13)

@@ -12,7 +12,8 @@ from roigan_lib import parallel
 from roigan_lib.models import load_model
 
 FIELDS = ["--profile", "smoke", "--dataset", "folder", "--size", "32", "--batch", "8", "--steps", "20", "--log-every", "1",
-          "--checkpoint-every", "20", "--grid-every", "20", "--warmup", "0.3"]
+          "--checkpoint-every", "20", "--grid-every", "20", "--warmup", "0.3",
+          "--lr-g", "5e-5", "--lr-d", "5e-5"]                      # small steps: rounding has no time to grow
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def test_two_processes_take_the_steps_of_one(pictures, tmp_path, recipe):
     for a, b in zip(one, two):
         assert a.keys() == b.keys()
         for key in a.keys() - {"seconds", "memory_gib", "images_per_second"}:
-            assert a[key] == pytest.approx(b[key], rel=5e-3, abs=2e-3), (a["step"], key)
+            assert a[key] == pytest.approx(b[key], rel=2e-3, abs=5e-4), (a["step"], key)
     assert load_model(tmp_path / "two").card["images_seen"] == 160
 
 
