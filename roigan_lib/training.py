@@ -290,11 +290,15 @@ class Trainer:
             k, old, new = found[0]
             raise RoiganError(f"{path} was trained with {k}={old!r}, this run asks for {k}={new!r}; choose another "
                               f"output folder or start with fresh=True.")
-        self.generator.load_state_dict(state["generator"])
-        self.discriminator.load_state_dict(state["discriminator"])
-        self.ema.load_state_dict(state["ema"])
-        if self.reader:
-            self.reader.load_state_dict(state["reader"])
+        try:
+            self.generator.load_state_dict(state["generator"])
+            self.discriminator.load_state_dict(state["discriminator"])
+            self.ema.load_state_dict(state["ema"])
+            if self.reader:
+                self.reader.load_state_dict(state["reader"])
+        except RuntimeError:
+            raise RoiganError(f"{path} holds networks of another version of the kit; choose another output folder or "
+                              f"start with fresh=True.") from None
         self.opt_g.load_state_dict(state["opt_g"])
         self.opt_d.load_state_dict(state["opt_d"])
         self.step_count, self.seconds = state["step"], state["seconds"]

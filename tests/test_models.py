@@ -264,6 +264,12 @@ def test_best_model_prefers_the_one_that_saw_more(improved, saved, tmp_path, mon
     own = tmp_path / "runs" / "smoke-tiny" / "model.safetensors"
     save_model(improved.generator.state_dict(), improved.config, own, {"images_seen": 13})
     assert best_model("tiny", "smoke").name == "smoke-tiny"
+    own.write_bytes(b"weights of a version long gone")
+    with pytest.warns(UserWarning, match="smoke-tiny is passed over"):
+        assert best_model("tiny", "smoke").card["images_seen"] == 12
+    (tmp_path / "tiny.safetensors").unlink()
+    with pytest.raises(RoiganError, match="damaged"):
+        best_model("tiny", "smoke")
 
 
 def test_damaged_and_foreign_safetensors(saved, tmp_path):

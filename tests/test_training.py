@@ -313,3 +313,17 @@ def test_stop_after_minutes_saves_and_can_be_continued(data, tmp_path):
 def test_the_folder_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("ROIGAN_RUNS", str(tmp_path))
     assert T.run_folder(tiny()) == tmp_path / "smoke-synthfaces"
+
+
+def test_networks_of_another_version_are_one_sentence(data, tmp_path):
+    T.train(tiny(steps=1), tmp_path, data, progress=None)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    state["generator"].pop("blocks.0.shortcut.weight")
+    torch.save(state, tmp_path / "checkpoint.pt")
+    with pytest.raises(RoiganError, match="another version of the kit") as error:
+        T.train(tiny(), tmp_path, data, progress=None)
+    one_sentence(error)
+    other = ImageSet("other", "train", 32, 255 - data.uint8)
+    T.train(tiny(steps=1), tmp_path, data, progress=None, fresh=True)
+    with pytest.raises(RoiganError, match="was trained with data="):
+        T.train(tiny(), tmp_path, other, progress=None)

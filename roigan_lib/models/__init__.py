@@ -4,6 +4,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import warnings
 from pathlib import Path
 
 import torch
@@ -196,10 +197,21 @@ def load_model(name_or_path="synthfaces", device: str = "cpu") -> RoIGAN:
 def best_model(dataset: str = "synthfaces", profile: str = "laptop") -> RoIGAN:
     """The run's own model or the shipped one of this data set, whichever saw more images.
 
-    Raises RoiganError, saying what to run, where there is neither.
+    A run that an earlier version of the kit left behind is passed over with a warning. Raises RoiganError, saying what to
+    run, where there is neither.
     """
     own = place("ROIGAN_RUNS", "runs") / f"{profile}-{dataset}" / "model.safetensors"
-    found = [load_model(path) for path in (own, WEIGHTS / f"{dataset}.safetensors") if path.is_file()]
+    found, refused = [], None
+    for path in (own, WEIGHTS / f"{dataset}.safetensors"):
+        if path.is_file():
+            try:
+                found.append(load_model(path))
+            except RoiganError as error:
+                refused = error
+    if found and refused:
+        warnings.warn(f"{own.parent} is passed over: {refused}", stacklevel=2)
+    if refused and not found:
+        raise refused
     if not found:
         raise RoiganError(f"There is no model for {dataset!r} yet; run 06_training, or `python -m roigan_lib train "
                           f"--profile {profile} --dataset {dataset}`.")
