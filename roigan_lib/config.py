@@ -52,8 +52,8 @@ class ModelConfig:
 
 RECIPES = {
     "improved": {},
-    "thesis": dict(residual=False, encoder_norm=True, shortcut=False, late=False, unit_gain=False, equalized=True, spectral=False,
-                   own_reader=False),
+    "thesis": dict(residual=False, encoder_norm=True, shortcut=False, late=False, unit_gain=False, equalized=True,
+                   spectral=False, own_reader=False),
     "published": dict(residual=False, encoder_norm=True, shortcut=False, own_reader=False),
 }
 
@@ -184,7 +184,7 @@ def _check(cfg: Config) -> None:
     for name in ("path_b", "warmup", "ramp", "decay", "ema"):
         if not 0 <= getattr(cfg, name) <= 1:
             raise RoiganError(f"{name} is {getattr(cfg, name)}; it has to lie between 0 and 1.")
-    if cfg.norm not in ("layer", "instance", "none"):
+    if cfg.norm not in ("layer", "instance"):
         raise RoiganError(f"norm is {cfg.norm!r}; choose layer or instance.")
     if cfg.precision not in ("fp32", "bf16"):
         raise RoiganError(f"precision is {cfg.precision!r}; choose fp32 or bf16.")

@@ -162,8 +162,7 @@ class Denormalization(nn.Module):
             z1, z2 = self.style(z)
             roi = roi * z1[:, :, None, None] + z2[:, :, None, None]
         gamma, beta = F.leaky_relu(self.outer(roi), SLOPE).chunk(2, 1)
-        if self.norm != "none":
-            x = F.instance_norm(x) if self.norm == "instance" else F.group_norm(x, 1)
+        x = F.instance_norm(x) if self.norm == "instance" else F.group_norm(x, 1)
         return x * (gamma + self.one) + beta
 
     def _table(self, x, z, windows, inside):
@@ -179,8 +178,6 @@ class Denormalization(nn.Module):
         if self.affine is None:
             rows = _take(rows, windows.pair_patch)  # (p, 2c)
         gamma, beta = rows.chunk(2, 1)
-        if self.norm == "none":
-            return _Lookup.apply(x, torch.cat([gamma + self.one, beta], 1).to(x.dtype), windows.index)
         # Folding the normalization into the table leaves one multiply-add per pixel.
         flat = x.permute(0, 2, 3, 1).flatten(1, 2).float()  # (n, h * w, c): a reduction over rows vectorizes
         mean = flat.mean(1)  # (n, c), or (n, 1) for the layer norm
