@@ -89,6 +89,7 @@ class Config(ModelConfig):
     prior: float = 1.0             # codes read from images must follow the prior (improved recipe)
     code_noise: float = 0.15       # noise on codes read from images, so that a slider moves smoothly
     path_b: float = 0.5            # share of the batch whose codes come from the prior
+    perceptual_prior: float = 0.15 # the same on path B, lighter: a face of random codes is to hold together too
     l1_prior: float = 0.5          # L1 in the hole on path B, light: random codes stay plausible and can be heard
     tone: float = 1.0              # L1 between 8×8 patch means, both paths: no code may change a face's tone
     l1_border: float = 2.0         # L1 in a band inside the border, both paths: no seams (thesis' limitation 1)
@@ -123,7 +124,7 @@ class Config(ModelConfig):
 _NOT_HASHED = ("root", "perceptual_weights", "stop_after_minutes", "log_every", "grid_every", "checkpoint_every")
 THESIS_TRAINING = dict(lr_g=3e-4, lr_d=1e-4, beta2=0.999, decay=0.0, adversarial=1.0, matching=1.0, perceptual=5.0,
                        perceptual_net="vgg16", l1_hole=0.0, l1_outside=0.0, variation=0.5, kl=0.5, info=0.5,
-                       prior=0.0, code_noise=0.0, path_b=1.0, l1_prior=0.0, l1_border=0.0, tone=0.0, warmup=0.0,
+                       prior=0.0, code_noise=0.0, path_b=1.0, perceptual_prior=0.0, l1_prior=0.0, l1_border=0.0, tone=0.0, warmup=0.0,
                        ramp=0.0, penalty=5.0, zero=1e-4)
 _SMALL = dict(n_noise=32, n_discrete=3, n_categories=4)
 PROFILES = {

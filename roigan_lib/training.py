@@ -151,7 +151,7 @@ class Trainer:
             p.requires_grad_(True)
         terms["prior"] = prior_loss
         weights = dict(adversarial=ramp * cfg.adversarial, matching=ramp * cfg.matching, perceptual=cfg.perceptual,
-                       l1_prior=cfg.l1_prior, l1_border=cfg.l1_border, l1_hole=cfg.l1_hole, l1_outside=cfg.l1_outside,
+                       perceptual_prior=cfg.perceptual_prior, l1_prior=cfg.l1_prior, l1_border=cfg.l1_border, l1_hole=cfg.l1_hole, l1_outside=cfg.l1_outside,
                        tone=cfg.tone, variation=cfg.variation, kl=cfg.kl, info_c=cfg.info, info_d=cfg.info,
                        prior=cfg.prior)
         g_loss = sum(weights[k] * v for k, v in terms.items() if weights[k] != 0 and torch.is_tensor(v))
@@ -235,6 +235,10 @@ class Trainer:
             terms["perceptual"] = L.perceptual(self.perceptual, target, done[paired], not literal)
             if literal:                                             # (3.12) has both; outside the hole they agree
                 terms["perceptual"] = terms["perceptual"] + L.perceptual(self.perceptual, target, raw, False)
+            if a.stop and len(codes[b]) and cfg.perceptual_prior > 0:
+                with torch.no_grad():
+                    target = self.perceptual(x[b])
+                terms["perceptual_prior"] = L.perceptual(self.perceptual, target, done[b])
         if a.stop and cfg.path_b > 0:
             terms["l1_prior"] = L.masked_l1(raw[b], x[b], m[b])
         if cfg.l1_border > 0:

@@ -140,18 +140,36 @@ def test_table_path_is_differentiable_exactly():
         assert torch.allclose(a, b, rtol=1e-5, atol=1e-6)           # the table's gradient is summed in float32
 
 
+def put_together(windows):
+    """The 5×5 window (5, 5) of every table row, from the 3×3 windows that it adds up; and the image of each."""
+    v, rows = len(windows.parts), windows.pair_taps
+    assert torch.equal(rows % 9, torch.arange(9).expand_as(rows))  # tap k of the table belongs to place k
+    image, part = rows // (9 * v), rows // 9 % v
+    assert torch.equal(image, windows.pair_image[:, None].expand_as(image))
+    assert torch.equal(windows.patch_taps[windows.pair_patch], rows - 9 * v * image)
+    whole = torch.full((len(rows), 5, 5), -1.0)
+    for k in range(9):
+        i, j = divmod(k, 3)
+        small, place = windows.parts[part[:, k], 0], whole[:, i:i + 3, j:j + 3]
+        assert ((place == small) | (place == -1)).all()             # overlapping parts agree
+        place.copy_(small)
+    return whole
+
+
 def test_mask_windows_of_a_mask_made_by_hand():
     masks = torch.zeros(3, 1, 8, 8)                                 # maps of 4 look at masks of 8: no interpolation
     masks[0, 0, 3, 3] = masks[2, 0, 3, 3] = 1                       # 16 positions, 16 windows; image 1 has one window
     windows = MaskWindows(masks, 4)
-    assert windows.index.shape == (3, 4, 4) and windows.patches.shape == (17, 1, 5, 5)
+    assert windows.index.shape == (3, 4, 4)
+    assert windows.parts.shape == (10, 1, 3, 3) and windows.patch_taps.shape == (17, 9)  # a 3×3 window has 9 places for a dot
     assert len(windows.pair_patch) == len(windows.pair_image) == 16 + 1 + 16
+    whole = put_together(windows)
     for n in range(3):
         for i in range(4):
             for j in range(4):
                 row = windows.index[n, i, j]
                 assert windows.pair_image[row] == n
-                assert torch.equal(windows.patches[windows.pair_patch[row], 0], masks[n, 0, i:i + 5, j:j + 5])
+                assert torch.equal(whole[row], masks[n, 0, i:i + 5, j:j + 5])
 
 
 @pytest.mark.parametrize("side", [16, 32, 64])
@@ -160,10 +178,11 @@ def test_mask_windows_of_random_masks(side):
     windows = MaskWindows(masks, side)
     big = F.interpolate(masks, (side + 4, side + 4), mode="nearest")
     want = F.unfold(big, 5).permute(0, 2, 1).reshape(len(masks), side, side, 25)
-    assert torch.equal(windows.patches[windows.pair_patch[windows.index]].flatten(3), want)
+    assert torch.equal(put_together(windows)[windows.index].flatten(3), want)
     images = torch.arange(len(masks)).view(-1, 1, 1).expand_as(windows.index)
     assert torch.equal(windows.pair_image[windows.index], images)
     assert len(windows.pair_patch) < 0.5 * windows.index.numel()    # what the table is for
+    assert len(windows.parts) < 0.5 * len(windows.patch_taps)
 
 
 def test_equalized_rate_is_3_20():

@@ -1,9 +1,10 @@
 """The building blocks of chapter 3: gated convolution, denormalization (3.8), upsample block (figure 3.4).
 
 Binary masks make (3.8) a table. γ and β at a pixel depend on the mask only through its 5×5 window (two 3×3
-convolutions), and a region has a few hundred different windows, nearly all on its border. `MaskWindows` finds them
-once per mask and size; `Denormalization` then computes γ and β once per window and looks the pixels up. Same output,
-a fraction of the work; it grows with the border of the region, not with its area.
+convolutions), and a region has a few hundred different windows, nearly all on its border, which are put together from
+some sixty different 3×3 ones. `MaskWindows` finds both once per mask and size; `Denormalization` then runs the first
+convolution and z once per 3×3 window, adds up nine of them per 5×5 window, and looks the pixels up. Same output, a
+fraction of the work; it grows with the border of the region, not with its area.
 """
 from __future__ import annotations
 
@@ -76,12 +77,14 @@ class GatedConv(nn.Module):
 
 
 class MaskWindows:
-    """The distinct 5×5 windows of binary masks at one resolution.
+    """The distinct 5×5 windows of binary masks at one resolution, and the distinct 3×3 windows they consist of.
 
     Args: masks (n, 1, H, W) in {0, 1}; size: side of the feature map. The mask is enlarged to size + 4 (nearest), so
     that two unpadded 3×3 convolutions bring it back to `size` (thesis 3.3).
-    Fields: patches (u, 1, 5, 5) the windows; pair_patch, pair_image (p,) which window and which image each table row
-    stands for; index (n, size, size) the table row of every pixel. Nothing here is learned: masks decide it all.
+    Fields: parts (v, 1, 3, 3) the small windows; patch_taps (u, 9) and pair_taps (p, 9) the rows, in tables of
+    (part, tap) and of (image, part, tap), that each 5×5 window adds up, for the layers without and with z; pair_patch,
+    pair_image (p,) which window and which image each table row stands for; index (n, size, size) the table row of
+    every pixel. Nothing here is learned: masks decide it all.
     """
 
     def __init__(self, masks, size):
@@ -91,12 +94,17 @@ class MaskWindows:
         rows = sum(bits[:, :, j:j + s] << j for j in range(5))  # (n, s + 4, s)
         code = sum(rows[:, i:i + s] << (5 * i) for i in range(5))  # (n, s, s)
         code = code + (torch.arange(n, device=code.device) << 25).view(n, 1, 1)
-        pairs, index = torch.unique(code, return_inverse=True)
+        pairs, self.index = torch.unique(code, return_inverse=True)
         patches, self.pair_patch = torch.unique(pairs & ((1 << 25) - 1), return_inverse=True)
         self.pair_image = pairs >> 25
-        self.index = index
-        shifts = torch.arange(25, device=code.device)
-        self.patches = ((patches[:, None] >> shifts) & 1).float().view(-1, 1, 5, 5)  # (u, 1, 5, 5)
+        bit = lambda i, j: (patches >> (5 * i + j)) & 1
+        code = [sum(bit(i + k, j + l) << (3 * k + l) for k in range(3) for l in range(3))
+                for i in range(3) for j in range(3)]
+        parts, part = torch.unique(torch.stack(code, 1), return_inverse=True)  # (v,), (u, 9)
+        shifts = torch.arange(9, device=code[0].device)
+        self.parts = ((parts[:, None] >> shifts) & 1).float().view(-1, 1, 3, 3)
+        self.patch_taps = 9 * part + shifts
+        self.pair_taps = self.patch_taps[self.pair_patch] + (9 * len(parts) * self.pair_image)[:, None]
 
 
 def _take(rows, index):
@@ -166,15 +174,16 @@ class Denormalization(nn.Module):
         return x * (gamma + self.one) + beta
 
     def _table(self, x, z, windows, inside):
-        patches = windows.patches if inside else 1 - windows.patches
-        roi = F.leaky_relu(self.inner(patches), SLOPE)  # (u, hidden, 3, 3)
-        rows = roi.flatten(1)  # (u, hidden * 9)
+        parts = windows.parts if inside else 1 - windows.parts
+        roi = F.leaky_relu(self.inner(parts), SLOPE).flatten(1)  # (v, hidden)
         if self.affine is not None:
             z1, z2 = self.style(z)
-            roi = _take(roi, windows.pair_patch)  # (p, hidden, 3, 3)
-            z1, z2 = (_take(z, windows.pair_image)[:, :, None, None] for z in (z1, z2))
-            rows = (roi * z1 + z2).flatten(1)
-        rows = F.leaky_relu(F.linear(rows, self.outer.weight.flatten(1), self.outer.bias), SLOPE)
+            roi = torch.addcmul(z2[:, None], roi, z1[:, None])  # (n, v, hidden)
+        weight = self.outer.weight  # (2c, hidden, 3, 3), one row of the table per tap
+        taps = F.linear(roi, weight.permute(2, 3, 0, 1).flatten(0, 2)).view(-1, len(weight))
+        taps = taps.float() if taps.dtype == torch.bfloat16 else taps
+        rows = F.embedding_bag(windows.patch_taps if self.affine is None else windows.pair_taps, taps, mode="sum")
+        rows = F.leaky_relu(rows + self.outer.bias, SLOPE)
         if self.affine is None:
             rows = _take(rows, windows.pair_patch)  # (p, 2c)
         gamma, beta = rows.chunk(2, 1)
