@@ -111,9 +111,11 @@ def _compare(args):
 
 
 def _bench(args):
-    from .masks import benchmark
-    for row in benchmark():
-        print("  ".join(f"{k} {v}" for k, v in row.items()))
+    from .bench import run
+    rows = run(lambda line: print(line, flush=True), args.quick)
+    if args.rows:
+        from .metrics import write_rows
+        write_rows(args.rows, rows)
 
 
 def main(argv=None) -> int:
@@ -151,7 +153,9 @@ def main(argv=None) -> int:
     p = commands.add_parser("reproduce", help="run the notebook series")
     reproduce.add_arguments(p)
     p.set_defaults(run=reproduce.run)
-    p = commands.add_parser("bench", help="masks per second beside scipy, one at a time")
+    p = commands.add_parser("bench", help="speed as ratios: masks, train step, slider, reading, FID features")
+    p.add_argument("--quick", action="store_true", help="tiny networks, one repetition: does it run?")
+    p.add_argument("--rows", help="jsonl file for the rows")
     p.set_defaults(run=_bench)
     args = parser.parse_args(argv)
     try:

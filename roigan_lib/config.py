@@ -97,6 +97,7 @@ class Config(ModelConfig):
     warmup: float = 0.25           # no discriminator in this share of the run: first the codes, then sharpness
     ramp: float = 0.1              # after it the adversarial terms grow from 0 over this share
     penalty: float = 0.0           # gradient penalty (3.10); thesis 5, spectral norm makes it unnecessary
+    penalty_every: int = 1         # apply it every so many steps, so many times as strong (StyleGAN2's lazy regularization)
     zero: float = 1e-4             # zero concentrator (3.13)
     precision: str = "fp32"        # fp32 | bf16
     seed: int = 0
@@ -179,7 +180,7 @@ def _check(cfg: Config) -> None:
     if cfg.size not in (32, 64, 128, 256):
         raise RoiganError(f"size is {cfg.size}; the networks take 32, 64, 128 or 256 pixels.")
     for name in ("width", "encoder_width", "deep_width", "steps", "batch", "lr_g", "lr_d", "log_every", "grid_every",
-                 "checkpoint_every", "n_continuous", "n_categories"):
+                 "checkpoint_every", "n_continuous", "n_categories", "penalty_every"):
         if getattr(cfg, name) <= 0:
             raise RoiganError(f"{name} is {getattr(cfg, name)}; it has to be greater than 0.")
     for name in ("path_b", "warmup", "ramp", "decay", "ema"):

@@ -186,10 +186,10 @@ class Trainer:
             scores, maps = self.discriminator(torch.cat([x, done.detach()]), torch.cat([m, m]))
             real, fake = scores.chunk(2)
             loss = L.hinge_discriminator(real, fake) + cfg.zero * L.zero_concentrator(real)
-            if cfg.penalty > 0:
+            if cfg.penalty > 0 and self.step_count % cfg.penalty_every == 0:
                 gp = L.gradient_penalty(self.discriminator, x, done.detach(), m, alpha)
                 logs["penalty"] = gp.item()
-                loss = loss + cfg.penalty * gp
+                loss = loss + cfg.penalty * cfg.penalty_every * gp
         logs |= dict(d=loss.item(), d_real=real.mean().item(), d_fake=fake.mean().item())
         self.opt_d.zero_grad(set_to_none=True)
         loss.backward()
@@ -231,7 +231,7 @@ class Trainer:
         if self.perceptual is not None:
             with torch.no_grad():
                 target = self.perceptual(x[paired])
-            literal = cfg.recipe == "thesis"
+            literal = cfg.recipe != "improved"
             terms["perceptual"] = L.perceptual(self.perceptual, target, done[paired], not literal)
             if literal:                                             # (3.12) has both; outside the hole they agree
                 terms["perceptual"] = terms["perceptual"] + L.perceptual(self.perceptual, target, raw, False)

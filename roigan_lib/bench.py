@@ -1,0 +1,184 @@
+"""Speed as ratios: the kit and a plain way of doing the same work, measured in turn within one run.
+
+For the networks the plain way is tests/yardstick.py, a description of the step that the author's release makes: dense
+convolutions over the mask, a pass wherever the release makes one. It lies in the repository, not in the package.
+"""
+from __future__ import annotations
+
+import importlib.util
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from .config import load_config
+from .data import ImageSet, open_dataset
+from .errors import RoiganError
+from .losses import PerceptualNet
+from .masks import benchmark, sample_masks
+from .models import RoIGAN, networks
+from .training import Trainer
+
+
+def in_turn(ways, repeats=5):
+    """Median seconds of each way, {name: function} -> {name: seconds}; they take turns, after one round to warm up.
+
+    A program beside them slows all ways alike, so the ratio of two medians holds where the seconds do not.
+    """
+    if repeats < 1:
+        raise RoiganError(f"repeats is {repeats}; at least one round has to be timed.")
+    took = {name: [] for name in ways}
+    for _ in range(repeats + 1):
+        for name, work in ways.items():
+            start = time.perf_counter()
+            work()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            took[name].append(time.perf_counter() - start)
+    return {name: statistics.median(seconds[1:]) for name, seconds in took.items()}
+
+
+def _row(what, took, plain, kit, n=1):
+    return {"metric": what, "method": "plain / kit", "value": round(took[plain] / took[kit], 2),
+            "plain_ms": round(1e3 * took[plain] / n, 3), "kit_ms": round(1e3 * took[kit] / n, 3),
+            "threads": torch.get_num_threads()}
+
+
+def yardstick():
+    """The module tests/yardstick.py of a clone. Raises RoiganError where there is only the installed package."""
+    path = Path(__file__).resolve().parent.parent / "tests" / "yardstick.py"
+    if not path.is_file():
+        raise RoiganError("The plain step to compare with is tests/yardstick.py of the repository, which is not here; run "
+                          "the benchmark from a clone.")
+    spec = importlib.util.spec_from_file_location("yardstick", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _noise_images(n, size=64):
+    pixels = torch.randint(0, 256, (n, 3, size, size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return ImageSet("noise", "train", size, pixels)
+
+
+def _random_vgg16():
+    """VGG16 as a perceptual network with random weights: nothing to download."""
+    import torchvision
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "vgg16.pth"
+        torch.save(torchvision.models.vgg16(weights=None).features.state_dict(), file)
+        return PerceptualNet("vgg16", file)
+
+
+def train_step(width=1.0, batch=16, perceptual=False, repeats=3, penalty_every=(1, 4)):
+    """The published step, plain and by the kit: same networks, batch and losses. One row for each of `penalty_every`.
+
+    perceptual: with VGG16 in it (random weights: they take the same time), else without the perceptual term.
+    """
+    extra = dict(perceptual_net="none") if perceptual else dict(perceptual=0.0)
+    make = lambda every: Trainer(load_config("thesis", recipe="published", width=width, batch=batch, flip=False,
+                                             penalty_every=every, **extra), _noise_images(4 * batch), "cpu")
+    trainers = {every: make(every) for every in penalty_every}
+    if perceptual:
+        net = _random_vgg16()
+        for trainer in trainers.values():
+            trainer.perceptual = net
+    first = trainers[penalty_every[0]]
+    plain = yardstick().Step(first.generator.state_dict(), first.discriminator.state_dict(), first.perceptual)
+    x, m, codes, noise = first._draw(0)[:4]
+    ways = {"plain": lambda: plain(x, m, codes, noise)}
+    for every, trainer in trainers.items():
+        ways[every] = lambda trainer=trainer, every=every: [trainer.step() for _ in range(every)]
+    took = in_turn(ways, repeats)
+    rows = []
+    for every in penalty_every:
+        took[every] /= every
+        what = f"train step, {'VGG16' if perceptual else 'no perceptual term'}, penalty every {every}"
+        rows.append(_row(what, took, "plain", every) | {"batch": batch, "images_per_second": round(batch / took[every], 2)})
+    return rows
+
+
+def generator_forward(width=1.0, batch=16, repeats=7):
+    """The published generator drawing a batch, and moving one slider of one image; with the largest difference."""
+    cfg = load_config("thesis", recipe="published", width=width).model()
+    torch.manual_seed(0)
+    net = networks(cfg)[0](cfg).eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    state, plain = net.state_dict(), yardstick().generate
+    x, m = _noise_images(batch)[:], sample_masks("elliptic", batch, cfg.size, seed=1)
+    gan = RoIGAN(net, "published")
+    codes = gan.sample_codes(batch, 0)
+    z = net.join_codes(codes, torch.randn(batch, cfg.n_noise, generator=torch.Generator().manual_seed(0)))
+    with torch.inference_mode():
+        gap = (net(x, m, z)[0] - plain(state, z, x, m)[0]).abs().max().item()
+        took = in_turn({"plain": lambda: plain(state, z, x, m), "kit": lambda: net(x, m, z),
+                        "plain, one": lambda: plain(state, z[:1], x[:1], m[:1]),
+                        "slider": lambda: gan.inpaint(x[:1], m[:1], codes[:1])}, repeats)
+    return [_row("generator, a batch", took, "plain", "kit") | {"batch": batch, "largest_difference": gap},
+            _row("slider, full width", took, "plain, one", "slider") | {"batch": 1}]
+
+
+def slider(model=None, repeats=21):
+    """Milliseconds from a slider to the completed image of one face, first mask included or not; laptop profile."""
+    cfg = load_config("laptop").model()
+    gan = model or RoIGAN(networks(cfg)[0](cfg).eval().requires_grad_(False), "laptop")
+    x, m = _noise_images(2, gan.size)[:], sample_masks("elliptic", 2, gan.size, seed=1)
+    codes, turn = gan.sample_codes(1, 0), iter(range(10**9))
+
+    def repainted():                                                # another face each time: nothing is remembered
+        i = next(turn) % 2
+        gan.inpaint(x[i:i + 1], m[i:i + 1], codes)
+
+    took = in_turn({"new region": repainted}, repeats)
+    took |= in_turn({"same region": lambda: gan.inpaint(x[:1], m[:1], codes)}, repeats)
+    return [_row("slider, laptop width, beside a new region", took, "new region", "same region") | {"batch": 1}]
+
+
+def reading(dataset="synthfaces", root=None, crop=None, batch=16, repeats=5, limit=2000):
+    """Milliseconds to hand out a batch of training images, beside the laptop profile's train step that eats it."""
+    data = open_dataset(dataset, "train", 64, root, crop, limit)
+    trainer = Trainer(load_config("laptop", dataset=dataset, root=root, crop=crop, batch=batch), data, "cpu")
+    trainer.step_count = trainer.cfg.steps - 1                      # past the warm-up: a whole step
+    generator = torch.Generator().manual_seed(0)
+    took = in_turn({"step": trainer.step, "read": lambda: trainer._batch(0, generator)}, repeats)
+    return [_row("reading a batch, beside a train step", took, "step", "read") | {"batch": batch}]
+
+
+def inception(n=32, dims=768, repeats=3):
+    """FID features: pytorch-fid's network as it comes, and with batch norm folded in and channels last."""
+    from .metrics.features import inception_features
+    images = _noise_images(n)[:]
+    inception_features(images[:1], dims)                            # says what is missing, if anything is
+    from pytorch_fid.inception import InceptionV3
+    net = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[dims]]).eval()
+    with torch.inference_mode():
+        took = in_turn({"plain": lambda: net(images * 0.5 + 0.5), "kit": lambda: inception_features(images, dims)}, repeats)
+    return [_row(f"Inception features, {dims}, an image", took, "plain", "kit", n) | {"batch": n}]
+
+
+def masks(**options):
+    """A mask of each family that has a density, at once and by scipy: `masks.benchmark` in the rows of this module."""
+    return [_row(f"a mask, {row['family']}", {"plain": 1 / row["scipy_masks_per_s"], "kit": 1 / row["masks_per_s"]}, "plain", "kit")
+            for row in benchmark(**options) if row["ratio"]]
+
+
+def run(say=print, quick=False):
+    """Every benchmark in turn; a line goes to `say` as soon as it is there. Returns the rows. quick: small networks."""
+    small = dict(width=0.125, batch=4, repeats=1) if quick else {}
+    jobs = [lambda: masks(**(dict(n=16, size=16, repeats=1, n_scipy=2) if quick else {})),
+            lambda: generator_forward(**small), lambda: train_step(**small), lambda: train_step(perceptual=True, **small),
+            lambda: slider(repeats=3 if quick else 21), lambda: reading(repeats=1 if quick else 5, limit=64 if quick else 2000),
+            lambda: inception(n=2 if quick else 32, repeats=1 if quick else 3)]
+    rows = []
+    for job in jobs:
+        try:
+            found = job()
+        except RoiganError as error:
+            say(f"left out: {error}")
+            continue
+        for row in found:
+            say(f"{row['metric']:58s} plain {row['plain_ms']:10,.3f} ms   kit {row['kit_ms']:10,.3f} ms   "
+                f"{row['value']:6.2f} times as fast")
+        rows += found
+    return rows

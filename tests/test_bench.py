@@ -1,0 +1,63 @@
+"""The benchmark runs, gives ratios of the same work, and says what it leaves out."""
+import time
+
+import pytest
+from roigan_lib import bench
+from roigan_lib.config import load_config
+from roigan_lib.errors import RoiganError
+from roigan_lib.training import Trainer
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_ways_take_turns_and_the_median_counts(monkeypatch):
+    clock, order = iter(range(10**6)), []
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    took = bench.in_turn({"a": lambda: order.append("a"), "b": lambda: (order.append("b"), next(clock))}, repeats=3)
+    assert took == {"a": 1, "b": 2} and order == ["a", "b"] * 4
+    with pytest.raises(RoiganError, match="at least one round"):
+        bench.in_turn({}, repeats=0)
+
+
+def test_the_generator_row_compares_the_same_drawing():
+    rows = bench.generator_forward(width=0.125, batch=2, repeats=1)
+    assert [row["metric"] for row in rows] == ["generator, a batch", "slider, full width"]
+    assert all(row["value"] == pytest.approx(row["plain_ms"] / row["kit_ms"], rel=0.05) for row in rows)
+    assert rows[0]["largest_difference"] < 2e-4
+
+
+def test_the_train_step_row_runs_the_plain_step_with_the_same_losses():
+    rows = bench.train_step(width=0.125, batch=2, repeats=1, penalty_every=(1, 2))
+    assert [row["metric"].rpartition(" ")[2] for row in rows] == ["1", "2"] and all(row["value"] > 0 for row in rows)
+    assert rows[0]["plain_ms"] == rows[1]["plain_ms"]
+    cfg = load_config("thesis", recipe="published", width=0.125, batch=2, perceptual_net="none")
+    trainer = Trainer(cfg, bench._noise_images(8), "cpu")
+    logs = trainer.step()                                           # what the plain step has, the kit's step has too
+    assert {"adversarial", "matching", "variation", "kl", "info_c", "info_d", "penalty", "d"} <= logs.keys()
+    assert cfg.l1_hole == cfg.l1_prior == cfg.l1_border == cfg.l1_outside == cfg.tone == cfg.prior == 0
+
+
+def test_a_lazy_penalty_is_rarer_and_stronger():
+    cfg = load_config("thesis", recipe="published", width=0.125, batch=2, perceptual=0.0, penalty_every=2)
+    trainer = Trainer(cfg, bench._noise_images(8), "cpu")
+    seen = []
+    for _ in range(4):
+        logs = trainer.step()
+        seen.append("penalty" in logs)
+    assert seen == [True, False, True, False]
+    assert Trainer(load_config("thesis", recipe="published", width=0.125, batch=2, perceptual=0.0), bench._noise_images(8),
+                   "cpu").step()["d"] < logs_of_first_step(cfg)["d"]
+
+
+def logs_of_first_step(cfg):
+    return Trainer(cfg, bench._noise_images(8), "cpu").step()
+
+
+def test_outside_a_clone_the_rows_of_the_networks_are_left_out_with_a_sentence(monkeypatch, tmp_path):
+    monkeypatch.setattr(bench, "__file__", str(tmp_path / "roigan_lib" / "bench.py"))
+    monkeypatch.setattr(bench, "masks", lambda **_: [])
+    for name in ("slider", "reading", "inception"):
+        monkeypatch.setattr(bench, name, lambda **_: [])
+    said = []
+    assert bench.run(said.append, quick=True) == []
+    assert len(said) == 3 and all("run the benchmark from a clone" in line for line in said)
