@@ -79,7 +79,7 @@ class Config(ModelConfig):
     adversarial: float = 0.1       # weight of the hinge term (1.17) for the generator; thesis 1; 0.3 gave specks
     matching: float = 1.0          # feature matching (3.11)
     perceptual: float = 0.3        # perceptual loss (3.12); thesis 5, there without the relative scale
-    perceptual_net: str = "factors"  # factors (ships with the kit) | vgg16 | vgg11_bn | none
+    perceptual_net: str = "factors"  # factors (ships with the kit) | vgg16 | vgg19 | vgg11_bn | none
     perceptual_weights: str | None = None  # local file with the VGG weights, where nothing can be downloaded
     l1_hole: float = 2.0           # L1 inside the hole, only where the codes were read from the image (path A)
     l1_outside: float = 3.0        # L1 outside the hole: keeps the raw output continuous across the border
@@ -97,6 +97,7 @@ class Config(ModelConfig):
     warmup: float = 0.25           # no discriminator in this share of the run: first the codes, then sharpness
     ramp: float = 0.1              # after it the adversarial terms grow from 0 over this share
     penalty: float = 0.0           # gradient penalty (3.10); thesis 5, spectral norm makes it unnecessary
+    penalty_inside: bool = True    # it looks inside the region, as the text of (3.10) says; False: outside, as its formula
     penalty_every: int = 1         # apply it every so many steps, so many times as strong (StyleGAN2's lazy regularization)
     zero: float = 1e-4             # zero concentrator (3.13)
     precision: str = "fp32"        # fp32 | bf16
@@ -127,6 +128,8 @@ THESIS_TRAINING = dict(lr_g=3e-4, lr_d=1e-4, beta2=0.999, decay=0.0, adversarial
                        perceptual_net="vgg16", l1_hole=0.0, l1_outside=0.0, variation=0.5, kl=0.5, info=0.5,
                        prior=0.0, code_noise=0.0, path_b=1.0, perceptual_prior=0.0, l1_prior=0.0, l1_border=0.0, tone=0.0, warmup=0.0,
                        ramp=0.0, penalty=5.0, zero=1e-4)
+PUBLISHED_TRAINING = THESIS_TRAINING | dict(lr_g=1e-4, lr_d=3e-4, perceptual_net="vgg19", info=1.0,
+                                             penalty_inside=False)
 _SMALL = dict(n_noise=32, n_discrete=3, n_categories=4)
 PROFILES = {
     "smoke": dict(_SMALL, width=0.125, encoder_width=0.5, steps=12, batch=4, log_every=2, grid_every=6,
@@ -162,7 +165,9 @@ def load_config(profile: str = "laptop", **overrides) -> Config:
     if recipe not in RECIPES:
         raise RoiganError(f"There is no recipe {recipe!r}; choose one of {', '.join(RECIPES)}.")
     values |= RECIPES[recipe]
-    if recipe != "improved" and profile != "thesis":
+    if recipe == "published":
+        values |= PUBLISHED_TRAINING
+    elif recipe == "thesis":
         values |= THESIS_TRAINING
     cfg = replace(Config(), profile=profile, **(values | overrides))
     _check(cfg)
@@ -190,5 +195,5 @@ def _check(cfg: Config) -> None:
         raise RoiganError(f"norm is {cfg.norm!r}; choose layer or instance.")
     if cfg.precision not in ("fp32", "bf16"):
         raise RoiganError(f"precision is {cfg.precision!r}; choose fp32 or bf16.")
-    if cfg.perceptual_net not in ("factors", "vgg16", "vgg11_bn", "none"):
-        raise RoiganError(f"perceptual_net is {cfg.perceptual_net!r}; choose factors, vgg16, vgg11_bn or none.")
+    if cfg.perceptual_net not in ("factors", "vgg16", "vgg19", "vgg11_bn", "none"):
+        raise RoiganError(f"perceptual_net is {cfg.perceptual_net!r}; choose factors, vgg16, vgg19, vgg11_bn or none.")

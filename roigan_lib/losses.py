@@ -47,18 +47,19 @@ def gradient_penalty(discriminator, real, completed, masks, alpha, inside=True):
 
 
 def feature_matching(real_maps, fake_maps):
-    """Feature matching (3.11): mean absolute difference of D's LeakyReLU maps, summed over the layers."""
+    """Feature matching (2.13, 3.11): mean absolute difference of D's LeakyReLU maps, summed over the layers."""
     return sum((r.detach() - f).abs().mean() for r, f in zip(real_maps, fake_maps))
 
 
 def perceptual(net, real_maps, images, relative=True):
-    """One term of the perceptual loss (3.12): Σ_l E |V_l(x_r) − V_l(images)|, with V_l(x_r) given.
+    """One term of the perceptual loss (2.9, 3.12): Σ_l E |V_l(x_r) − V_l(images)|, with V_l(x_r) given.
 
     `relative` divides each layer's term by E |V_l(x_r)|, so that the weight does not depend on the network's scale;
-    the printed equation is relative=False.
+    the printed equation is relative=False. A net with `layer_weights` weighs its layers, as the release does.
     """
-    return sum((r - f).abs().mean() / (parallel.average(r.abs().mean()) if relative else 1.0)
-               for r, f in zip(real_maps, net(images)))
+    weights = getattr(net, "layer_weights", None) or [1.0] * len(real_maps)
+    return sum(w * (r - f).abs().mean() / (parallel.average(r.abs().mean()) if relative else 1.0)
+               for w, r, f in zip(weights, real_maps, net(images)))
 
 
 def zero_concentrator(real):
@@ -95,7 +96,7 @@ def total_variation(completed, masks):
 
 
 def masked_l1(a, b, weights):
-    """Mean absolute difference over the pixels where weights (n, 1, H, W) is 1."""
+    """Mean absolute difference over the pixels where weights (n, 1, H, W) is 1: the L1 term of (2.8) and (2.12)."""
     return ((a - b).abs() * weights).sum() / _area(weights.sum())
 
 
@@ -147,16 +148,17 @@ class PerceptualNet(nn.Module):
     """Frozen feature maps V_l for (3.12): forward(images in [-1, 1]) -> list of maps.
 
     name: `factors`, the kit's own network that reads synthfaces' factors (ships with the kit); `vgg16`, as in the
-    thesis (torchvision's ImageNet weights, ReLU 1_2, 2_2, 3_3; downloaded once); `vgg11_bn`, a lighter relative
-    (ReLU 1_1, 2_1, 3_2). weights: a local .pth or .npz with torchvision's key names, instead of a download.
+    thesis (torchvision's ImageNet weights, ReLU 1_2, 2_2, 3_3; downloaded once); `vgg19`, as in the author's release
+    (ReLU 1_1 … 5_1, weighted 1/32, 1/16, 1/8, 1/4, 1); `vgg11_bn`, a lighter relative (ReLU 1_1, 2_1, 3_2). weights: a local .pth or .npz with torchvision's key names, instead of a download.
     Raises RoiganError where the weights cannot be had or do not fit.
     """
 
-    TAPS = {"vgg16": (3, 8, 15), "vgg11_bn": (2, 6, 13)}
+    TAPS = {"vgg16": (3, 8, 15), "vgg19": (1, 6, 11, 20, 29), "vgg11_bn": (2, 6, 13)}
+    LAYER_WEIGHTS = {"vgg19": (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)}
 
     def __init__(self, name, weights=None):
         super().__init__()
-        self.name = name
+        self.name, self.layer_weights = name, self.LAYER_WEIGHTS.get(name)
         if name == "factors":
             from .models.factor_net import load_factor_net
             self.net = load_factor_net()

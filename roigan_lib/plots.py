@@ -168,7 +168,8 @@ def curves(rows, keys, x="step", smooth=0.9, ncols=3):
         for key, colour in zip(panel, PALETTE * 3):
             points = np.array([(row[x], row[key]) for row in rows
                                if all(isinstance(row.get(k), (int, float)) for k in (x, key))], float).reshape(-1, 2)
-            axes.plot(*points.T, color=colour, alpha=0.25 if smooth else 1, linewidth=0.8)
+            axes.plot(*points.T, color=colour, alpha=0.25 if smooth else 1, linewidth=0.8,
+                      label=None if smooth else key)
             if smooth:
                 axes.plot(points[:, 0], _running_mean(points[:, 1], smooth), color=colour, linewidth=1.4, label=key)
         _style(axes, panel[0] if len(panel) == 1 else "")

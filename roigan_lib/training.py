@@ -180,14 +180,14 @@ class Trainer:
         return min(1.0, max(0.0, done / max(1, cfg.ramp * cfg.steps)))
 
     def _discriminate(self, x, m, done, alpha, cast, logs):
-        """One update of D; returns its maps of the real images for feature matching."""
+        """One update of D by (3.19); returns its maps of the real images for feature matching."""
         cfg = self.cfg
         with cast:                                                  # real and fake in one pass
             scores, maps = self.discriminator(torch.cat([x, done.detach()]), torch.cat([m, m]))
             real, fake = scores.chunk(2)
             loss = L.hinge_discriminator(real, fake) + cfg.zero * L.zero_concentrator(real)
             if cfg.penalty > 0 and self.step_count % cfg.penalty_every == 0:
-                gp = L.gradient_penalty(self.discriminator, x, done.detach(), m, alpha)
+                gp = L.gradient_penalty(self.discriminator, x, done.detach(), m, alpha, cfg.penalty_inside)
                 logs["penalty"] = gp.item()
                 loss = loss + cfg.penalty * cfg.penalty_every * gp
         logs |= dict(d=loss.item(), d_real=real.mean().item(), d_fake=fake.mean().item())
@@ -216,7 +216,7 @@ class Trainer:
         return torch.cat([c0, hot.flatten(1)], 1), loss
 
     def _generator_terms(self, x, m, f, raw, done, codes, real_maps, a, b):
-        """Every term of the generator's loss (3.18), unweighted. Paired terms see path A where there is one."""
+        """Every term of the generator's loss (3.18), unweighted; the info terms are (3.14). Paired terms see path A where there is one."""
         cfg, n_c = self.cfg, self.cfg.n_continuous
         paired = a if a.stop else slice(None)
         terms = dict(l1_hole=L.masked_l1(raw[paired], x[paired], m[paired]),

@@ -44,7 +44,7 @@ def test_every_profile_and_recipe_loads(profile, recipe):
     (dict(batch=True), ("batch", "True")),
     (dict(precision="fp16"), ("precision", "fp32 or bf16")),
     (dict(norm="batch"), ("norm", "layer or instance")),
-    (dict(perceptual_net="vgg19"), ("perceptual_net", "vgg16")),
+    (dict(perceptual_net="vgg18"), ("perceptual_net", "vgg16")),
     (dict(flip="yes"), ("flip", "'yes'")),
 ])
 def test_bad_input_is_one_sentence(arguments, words):
@@ -106,6 +106,13 @@ def test_thesis_profile_has_the_constants_of_the_thesis():
     other = load_config("smoke", recipe="thesis")
     for name in ("variation", "perceptual", "kl", "info", "penalty", "zero", "lr_g", "lr_d", "l1_hole", "path_b"):
         assert getattr(other, name) == getattr(cfg, name), name
+
+
+def test_the_published_recipe_trains_with_the_constants_of_the_release():
+    cfg = load_config("thesis", recipe="published")
+    assert (cfg.lr_g, cfg.lr_d, cfg.perceptual_net, cfg.info, cfg.penalty_inside) == (1e-4, 3e-4, "vgg19", 1.0, False)
+    assert (cfg.variation, cfg.kl, cfg.penalty, cfg.zero) == (0.5, 0.5, 5.0, 1e-4)
+    assert load_config("smoke", recipe="published").lr_d == 3e-4
 
 
 def test_defaults_of_the_class_are_a_working_configuration():

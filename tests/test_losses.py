@@ -222,6 +222,20 @@ def test_perceptual_net_is_frozen_and_passes_gradients():
     assert gradient.isfinite().all() and gradient.abs().sum() > 0
 
 
+def test_the_release_weighs_the_layers_of_vgg19(tmp_path, monkeypatch):
+    vgg = pytest.importorskip("torchvision.models.vgg")
+    from types import SimpleNamespace
+    layers = lambda weights=None: SimpleNamespace(features=vgg.make_layers(vgg.cfgs["E"]))
+    monkeypatch.setattr("torchvision.models.vgg19", layers)
+    torch.save(layers().features.state_dict(), tmp_path / "vgg19.pth")
+    net = L.PerceptualNet("vgg19", tmp_path / "vgg19.pth")
+    real, fake = torch.rand(2, 1, 3, 32, 32) * 2 - 1
+    maps, other = net(real), net(fake)
+    assert [(m.shape[1], m.shape[2]) for m in maps] == [(64, 32), (128, 16), (256, 8), (512, 4), (512, 2)]
+    want = sum(w * (a - b).abs().mean().item() for w, a, b in zip((1 / 32, 1 / 16, 1 / 8, 1 / 4, 1), maps, other))
+    assert L.perceptual(net, maps, fake, relative=False).item() == pytest.approx(want, rel=1e-5)
+
+
 def test_perceptual_weights_from_a_file(tmp_path, monkeypatch):
     """vgg11_bn from a local .pth and .npz, whichever way its keys are written; and files that do not fit."""
     vgg = pytest.importorskip("torchvision.models.vgg")
