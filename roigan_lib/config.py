@@ -101,6 +101,7 @@ class Config(ModelConfig):
     penalty_every: int = 1         # apply it every so many steps, so many times as strong (StyleGAN2's lazy regularization)
     zero: float = 1e-4             # zero concentrator (3.13)
     precision: str = "fp32"        # fp32 | bf16
+    accumulate: int = 1            # parts in which a batch goes through, where memory is short
     seed: int = 0
     log_every: int = 20
     grid_every: int = 500
@@ -185,7 +186,7 @@ def _check(cfg: Config) -> None:
     if cfg.size not in (32, 64, 128, 256):
         raise RoiganError(f"size is {cfg.size}; the networks take 32, 64, 128 or 256 pixels.")
     for name in ("width", "encoder_width", "deep_width", "steps", "batch", "lr_g", "lr_d", "log_every", "grid_every",
-                 "checkpoint_every", "n_continuous", "n_categories", "penalty_every"):
+                 "checkpoint_every", "n_continuous", "n_categories", "penalty_every", "accumulate"):
         if getattr(cfg, name) <= 0:
             raise RoiganError(f"{name} is {getattr(cfg, name)}; it has to be greater than 0.")
     for name in ("path_b", "warmup", "ramp", "decay", "ema"):

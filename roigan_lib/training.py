@@ -67,9 +67,10 @@ class Trainer:
             raise RoiganError(f"The data set has {len(self.data)} images, fewer than one batch of {cfg.batch}; add "
                               f"images or lower batch.")
         self.n_a = cfg.batch - round(cfg.batch * cfg.path_b) if cfg.own_reader else 0  # rows of path A in a batch
-        if self.n_a % parallel.size() or (cfg.batch - self.n_a) % parallel.size():
-            raise RoiganError(f"{parallel.size()} processes cannot share a batch of {cfg.batch} with {self.n_a} images on "
-                              f"path A; choose a batch of which both paths divide by {parallel.size()}.")
+        shares = parallel.size() * cfg.accumulate
+        if self.n_a % shares or (cfg.batch - self.n_a) % shares:
+            raise RoiganError(f"{parallel.size()} processes with accumulate={cfg.accumulate} cannot share a batch of {cfg.batch} "
+                              f"with {self.n_a} images on path A; choose a batch of which both paths divide by {shares}.")
         torch.manual_seed(cfg.seed)
         model = cfg.model()
         place = dict(device=self.device, memory_format=torch.channels_last)
@@ -126,37 +127,32 @@ class Trainer:
 
     # -- one step ---------------------------------------------------------------------------------------------------
     def step(self) -> dict:
-        """One update of D and one of G and Q; returns the losses as floats. Raises RoiganError on NaN."""
+        """One update of D and one of G and Q; returns the losses as floats. Raises RoiganError on NaN.
+
+        With `accumulate` the batch goes through in parts, whose gradients are added: each part judges its losses by
+        itself, and is drawn once for D and again for G, so that one part at a time needs memory.
+        """
         cfg = self.cfg
-        x, m, codes, noise, jitter, gumbel, alpha = self._draw(self.step_count)
+        parts = self._parts(self._draw(self.step_count))
         self.generator.train(), self.discriminator.train()
         for optimizer, rate in ((self.opt_g, cfg.lr_g), (self.opt_d, cfg.lr_d)):
             optimizer.param_groups[0]["lr"] = rate * self._rate()
-        cast = torch.autocast(self.device.type, torch.bfloat16) if cfg.precision == "bf16" else nullcontext()
-        n_a = self.n_a // parallel.size()
-        a, b = slice(0, n_a), slice(n_a, None)
-        logs = {}
-        with cast:
-            z_codes, prior_loss = self._codes(x, m, codes, jitter, gumbel, a, logs)
-            f = self.generator.features_of(x, m)
-            raw = self.generator.decode(f, m, torch.cat([noise, z_codes], 1))
-            done = L.complete(raw, x, m)
+        found, drawings, real_maps = [{} for _ in parts], [None] * len(parts), [None] * len(parts)
         ramp = self._ramp()
-        real_maps = self._discriminate(x, m, done, alpha, cast, logs) if ramp else None
-        for p in self.d_params:
-            p.requires_grad_(False)
-        with cast:
-            terms = self._generator_terms(x, m, f, raw, done, codes, real_maps, a, b)
-        for p in self.d_params:
-            p.requires_grad_(True)
-        terms["prior"] = prior_loss
-        weights = dict(adversarial=ramp * cfg.adversarial, matching=ramp * cfg.matching, perceptual=cfg.perceptual,
-                       perceptual_prior=cfg.perceptual_prior, l1_prior=cfg.l1_prior, l1_border=cfg.l1_border, l1_hole=cfg.l1_hole, l1_outside=cfg.l1_outside,
-                       tone=cfg.tone, variation=cfg.variation, kl=cfg.kl, info_c=cfg.info, info_d=cfg.info,
-                       prior=cfg.prior)
-        g_loss = sum(weights[k] * v for k, v in terms.items() if weights[k] != 0 and torch.is_tensor(v))
+        if ramp or len(parts) == 1:
+            for i, part in enumerate(parts):
+                with torch.set_grad_enabled(len(parts) == 1):
+                    drawings[i] = self._drawing(part, found[i])
+                if ramp:
+                    real_maps[i] = self._discriminate(part, drawings[i], len(parts), found[i])
+        if ramp:
+            parallel.average_gradients(self.d_params)
+            self.opt_d.step()
+            self.opt_d.zero_grad(set_to_none=True)
         self.opt_g.zero_grad(set_to_none=True)
-        g_loss.backward()
+        for i, part in enumerate(parts):
+            drawing = drawings[i] if len(parts) == 1 else self._drawing(part, found[i])
+            self._learn(part, drawing, real_maps[i], ramp, len(parts), found[i])
         parallel.average_gradients(self.g_params)
         self.opt_g.step()
         self.step_count += 1
@@ -165,7 +161,7 @@ class Trainer:
             torch._foreach_lerp_(list(self.ema.parameters()), list(self.generator.parameters()), 1 - decay)
             for kept, new in zip(self.ema.buffers(), self.generator.buffers()):
                 kept.copy_(new)
-        logs |= {"g": g_loss.item()} | {k: float(torch.as_tensor(v).detach()) for k, v in terms.items()}
+        logs = {k: sum(part[k] for part in found) / len(found) for k in found[0]}
         if parallel.size() > 1:
             logs = dict(zip(logs, parallel.average(torch.tensor(list(logs.values()), device=self.device)).tolist()))
         if not all(map(_finite, (logs["g"], logs.get("d", 0.0)))):
@@ -173,28 +169,69 @@ class Trainer:
                               f"with a lower lr_g and lr_d, or with precision='fp32'.")
         return logs
 
+    def _cast(self):
+        return torch.autocast(self.device.type, torch.bfloat16) if self.cfg.precision == "bf16" else nullcontext()
+
+    def _parts(self, drawn):
+        """The draw of this process in `accumulate` parts, each with its share of path A and of path B."""
+        k, n_a = self.cfg.accumulate, self.n_a // parallel.size()
+        return list(zip(*(map(torch.cat, zip(t[:n_a].chunk(k), t[n_a:].chunk(k))) if 0 < n_a < len(t) else t.chunk(k)
+                          for t in drawn)))
+
+    def _drawing(self, part, logs):
+        """What G draws for a part: raw and completed images, its features, and the prior loss of the codes."""
+        x, m, codes, noise, jitter, gumbel, _ = part
+        with self._cast():
+            z_codes, prior = self._codes(x, m, codes, jitter, gumbel, self._paths(x)[0], logs)
+            f = self.generator.features_of(x, m)
+            raw = self.generator.decode(f, m, torch.cat([noise, z_codes], 1))
+            return {"f": f, "raw": raw, "done": L.complete(raw, x, m), "prior": prior}
+
+    def _paths(self, x):
+        """The rows of path A and of path B in a part."""
+        n_a = len(x) * self.n_a // self.cfg.batch
+        return slice(0, n_a), slice(n_a, None)
+
+    def _learn(self, part, drawing, real_maps, ramp, n_parts, logs):
+        """Add the gradient of the generator's loss (3.18) on a part."""
+        cfg = self.cfg
+        x, m, codes = part[:3]
+        for p in self.d_params:
+            p.requires_grad_(False)
+        with self._cast():
+            terms = self._generator_terms(x, m, drawing["f"], drawing["raw"], drawing["done"], codes, real_maps,
+                                          *self._paths(x))
+        for p in self.d_params:
+            p.requires_grad_(True)
+        terms["prior"] = drawing["prior"]
+        weights = dict(adversarial=ramp * cfg.adversarial, matching=ramp * cfg.matching, perceptual=cfg.perceptual,
+                       perceptual_prior=cfg.perceptual_prior, l1_prior=cfg.l1_prior, l1_border=cfg.l1_border,
+                       l1_hole=cfg.l1_hole, l1_outside=cfg.l1_outside, tone=cfg.tone, variation=cfg.variation,
+                       kl=cfg.kl, info_c=cfg.info, info_d=cfg.info, prior=cfg.prior)
+        loss = sum(weights[k] * v for k, v in terms.items() if weights[k] != 0 and torch.is_tensor(v))
+        (loss / n_parts if n_parts > 1 else loss).backward()
+        logs |= {"g": loss.item()} | {k: float(torch.as_tensor(v).detach()) for k, v in terms.items()}
+
     def _ramp(self):
         """Share of the adversarial terms: 0 through the warm-up, where D does not run at all, then up to 1."""
         cfg = self.cfg
         done = self.step_count + 1 - cfg.warmup * cfg.steps
         return min(1.0, max(0.0, done / max(1, cfg.ramp * cfg.steps)))
 
-    def _discriminate(self, x, m, done, alpha, cast, logs):
-        """One update of D by (3.19); returns its maps of the real images for feature matching."""
+    def _discriminate(self, part, drawing, n_parts, logs):
+        """Add the gradient of D's loss (3.19) on a part; returns its maps of the real images for feature matching."""
         cfg = self.cfg
-        with cast:                                                  # real and fake in one pass
-            scores, maps = self.discriminator(torch.cat([x, done.detach()]), torch.cat([m, m]))
+        x, m, alpha, done = part[0], part[1], part[-1], drawing["done"].detach()
+        with self._cast():                                          # real and fake in one pass
+            scores, maps = self.discriminator(torch.cat([x, done]), torch.cat([m, m]))
             real, fake = scores.chunk(2)
             loss = L.hinge_discriminator(real, fake) + cfg.zero * L.zero_concentrator(real)
             if cfg.penalty > 0 and self.step_count % cfg.penalty_every == 0:
-                gp = L.gradient_penalty(self.discriminator, x, done.detach(), m, alpha, cfg.penalty_inside)
+                gp = L.gradient_penalty(self.discriminator, x, done, m, alpha, cfg.penalty_inside)
                 logs["penalty"] = gp.item()
                 loss = loss + cfg.penalty * cfg.penalty_every * gp
         logs |= dict(d=loss.item(), d_real=real.mean().item(), d_fake=fake.mean().item())
-        self.opt_d.zero_grad(set_to_none=True)
-        loss.backward()
-        parallel.average_gradients(self.d_params)
-        self.opt_d.step()
+        (loss / n_parts if n_parts > 1 else loss).backward()
         return [y.detach()[:len(x)] for y in maps]
 
     def _codes(self, x, m, codes, jitter, gumbel, a, logs):
