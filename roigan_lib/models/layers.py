@@ -174,7 +174,8 @@ class Denormalization(nn.Module):
         return x * (gamma + self.one) + beta
 
     def _table(self, x, z, windows, inside):
-        parts = windows.parts if inside else 1 - windows.parts
+        parts = windows.parts.to(self.inner.weight.dtype)
+        parts = parts if inside else 1 - parts
         roi = F.leaky_relu(self.inner(parts), SLOPE).flatten(1)  # (v, hidden)
         if self.affine is not None:
             z1, z2 = self.style(z)
@@ -188,7 +189,8 @@ class Denormalization(nn.Module):
             rows = _take(rows, windows.pair_patch)  # (p, 2c)
         gamma, beta = rows.chunk(2, 1)
         # Folding the normalization into the table leaves one multiply-add per pixel.
-        flat = x.permute(0, 2, 3, 1).flatten(1, 2).float()  # (n, h * w, c): a reduction over rows vectorizes
+        exact = x.float() if x.dtype == torch.bfloat16 else x
+        flat = exact.permute(0, 2, 3, 1).flatten(1, 2)  # (n, h * w, c): a reduction over rows vectorizes
         mean = flat.mean(1)  # (n, c), or (n, 1) for the layer norm
         if self.norm == "layer":
             mean = mean.mean(1, keepdim=True)
