@@ -153,14 +153,15 @@ def inception(n=32, dims=768, repeats=3):
     from pytorch_fid.inception import InceptionV3
     net = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[dims]]).eval()
     with torch.inference_mode():
-        took = in_turn({"plain": lambda: net(images * 0.5 + 0.5), "kit": lambda: inception_features(images, dims)}, repeats)
+        took = in_turn({"plain": lambda: net(images * 0.5 + 0.5),
+                        "kit": lambda: inception_features(images, dims)}, repeats)
     return [_row(f"Inception features, {dims}, an image", took, "plain", "kit", n) | {"batch": n}]
 
 
 def masks(**options):
     """A mask of each family that has a density, at once and by scipy: `masks.benchmark` in the rows of this module."""
-    return [_row(f"a mask, {row['family']}", {"plain": 1 / row["scipy_masks_per_s"], "kit": 1 / row["masks_per_s"]}, "plain", "kit")
-            for row in benchmark(**options) if row["ratio"]]
+    return [_row(f"a mask, {row['family']}", {"plain": 1 / row["scipy_masks_per_s"], "kit": 1 / row["masks_per_s"]},
+                 "plain", "kit") for row in benchmark(**options) if row["ratio"]]
 
 
 def run(say=print, quick=False):
@@ -168,7 +169,8 @@ def run(say=print, quick=False):
     small = dict(width=0.125, batch=4, repeats=1) if quick else {}
     jobs = [lambda: masks(**(dict(n=16, size=16, repeats=1, n_scipy=2) if quick else {})),
             lambda: generator_forward(**small), lambda: train_step(**small), lambda: train_step(perceptual=True, **small),
-            lambda: slider(repeats=3 if quick else 21), lambda: reading(repeats=1 if quick else 5, limit=64 if quick else 2000),
+            lambda: slider(repeats=3 if quick else 21),
+            lambda: reading(repeats=1 if quick else 5, limit=64 if quick else 2000),
             lambda: inception(n=2 if quick else 32, repeats=1 if quick else 3)]
     rows = []
     for job in jobs:

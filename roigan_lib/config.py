@@ -127,7 +127,8 @@ class Config(ModelConfig):
 _NOT_HASHED = ("root", "perceptual_weights", "stop_after_minutes", "log_every", "grid_every", "checkpoint_every")
 THESIS_TRAINING = dict(lr_g=3e-4, lr_d=1e-4, beta2=0.999, decay=0.0, adversarial=1.0, matching=1.0, perceptual=5.0,
                        perceptual_net="vgg16", l1_hole=0.0, l1_outside=0.0, variation=0.5, kl=0.5, info=0.5,
-                       prior=0.0, code_noise=0.0, path_b=1.0, perceptual_prior=0.0, l1_prior=0.0, l1_border=0.0, tone=0.0, warmup=0.0,
+                       prior=0.0, code_noise=0.0, path_b=1.0, perceptual_prior=0.0, l1_prior=0.0,
+                       l1_border=0.0, tone=0.0, warmup=0.0,
                        ramp=0.0, penalty=5.0, zero=1e-4)
 PUBLISHED_TRAINING = THESIS_TRAINING | dict(lr_g=1e-4, lr_d=3e-4, perceptual_net="vgg19", info=1.0,
                                              penalty_inside=False)

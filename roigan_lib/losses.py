@@ -149,7 +149,8 @@ class PerceptualNet(nn.Module):
 
     name: `factors`, the kit's own network that reads synthfaces' factors (ships with the kit); `vgg16`, as in the
     thesis (torchvision's ImageNet weights, ReLU 1_2, 2_2, 3_3; downloaded once); `vgg19`, as in the author's release
-    (ReLU 1_1 … 5_1, weighted 1/32, 1/16, 1/8, 1/4, 1); `vgg11_bn`, a lighter relative (ReLU 1_1, 2_1, 3_2). weights: a local .pth or .npz with torchvision's key names, instead of a download.
+    (ReLU 1_1 … 5_1, weighted 1/32, 1/16, 1/8, 1/4, 1); `vgg11_bn`, a lighter relative (ReLU 1_1, 2_1, 3_2).
+    weights: a local .pth or .npz with torchvision's key names, instead of a download.
     Raises RoiganError where the weights cannot be had or do not fit.
     """
 

@@ -69,8 +69,9 @@ class Trainer:
         self.n_a = cfg.batch - round(cfg.batch * cfg.path_b) if cfg.own_reader else 0  # rows of path A in a batch
         shares = parallel.size() * cfg.accumulate
         if self.n_a % shares or (cfg.batch - self.n_a) % shares:
-            raise RoiganError(f"{parallel.size()} processes with accumulate={cfg.accumulate} cannot share a batch of {cfg.batch} "
-                              f"with {self.n_a} images on path A; choose a batch of which both paths divide by {shares}.")
+            raise RoiganError(f"{parallel.size()} process(es) with accumulate={cfg.accumulate} cannot share a batch of "
+                              f"{cfg.batch} with {self.n_a} images on path A; choose a batch of which both paths divide "
+                              f"by {shares}.")
         torch.manual_seed(cfg.seed)
         model = cfg.model()
         place = dict(device=self.device, memory_format=torch.channels_last)
@@ -253,7 +254,10 @@ class Trainer:
         return torch.cat([c0, hot.flatten(1)], 1), loss
 
     def _generator_terms(self, x, m, f, raw, done, codes, real_maps, a, b):
-        """Every term of the generator's loss (3.18), unweighted; the info terms are (3.14). Paired terms see path A where there is one."""
+        """Every term of the generator's loss (3.18), unweighted; the info terms are (3.14).
+
+        Paired terms see path A where there is one.
+        """
         cfg, n_c = self.cfg, self.cfg.n_continuous
         paired = a if a.stop else slice(None)
         terms = dict(l1_hole=L.masked_l1(raw[paired], x[paired], m[paired]),
