@@ -29,6 +29,7 @@ $(STAMP): pyproject.toml
 	  command -v "$(PYTHON)" >/dev/null || { echo "There is no $(PYTHON): install Python 3.10 or newer, or name one with PYTHON=/path/to/python3."; exit 1; }; \
 	  "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "$$("$(PYTHON)" -V) is too old: this kit needs Python 3.10 or newer; name one with PYTHON=/path/to/python3."; exit 1; }; \
 	  "$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot create environments: on Debian and Ubuntu run 'apt install python3-venv' first."; exit 1; }; \
+	  [ ! -e "$(VENV)" ] || { echo "$(VENV) is there already but holds no Python that can be run: remove it, or name another place with VENV=…"; exit 1; }; \
 	  echo "Creating $(VENV) …"; \
 	  "$(PYTHON)" -m venv "$(VENV)" || { rm -rf "$(VENV)"; echo "The environment $(VENV) could not be created: see the message above."; exit 1; }; \
 	fi
