@@ -63,6 +63,12 @@ def _noise_images(n, size=64):
     return ImageSet("noise", "train", size, pixels)
 
 
+def _untrained(profile, **fields):
+    cfg = load_config(profile, **fields).model()
+    torch.manual_seed(0)
+    return RoIGAN(networks(cfg)[0](cfg).to(memory_format=torch.channels_last), "untrained")
+
+
 def _random_vgg16():
     """VGG16 as a perceptual network with random weights: nothing to download."""
     import torchvision
@@ -77,6 +83,7 @@ def train_step(width=1.0, batch=16, perceptual=False, repeats=3, penalty_every=(
 
     perceptual: with VGG16 in it (random weights: they take the same time), else without the perceptual term.
     """
+    released = yardstick()
     extra = dict(perceptual_net="none") if perceptual else dict(perceptual=0.0)
     make = lambda every: Trainer(load_config("thesis", recipe="published", width=width, batch=batch, flip=False,
                                              penalty_every=every, **extra), _noise_images(4 * batch), "cpu")
@@ -86,7 +93,7 @@ def train_step(width=1.0, batch=16, perceptual=False, repeats=3, penalty_every=(
         for trainer in trainers.values():
             trainer.perceptual = net
     first = trainers[penalty_every[0]]
-    plain = yardstick().Step(first.generator.state_dict(), first.discriminator.state_dict(), first.perceptual)
+    plain = released.Step(first.generator.state_dict(), first.discriminator.state_dict(), first.perceptual)
     x, m, codes, noise = first._draw(0)[:4]
     ways = {"plain": lambda: plain(x, m, codes, noise)}
     for every, trainer in trainers.items():
@@ -102,12 +109,11 @@ def train_step(width=1.0, batch=16, perceptual=False, repeats=3, penalty_every=(
 
 def generator_forward(width=1.0, batch=16, repeats=7):
     """The published generator drawing a batch, and moving one slider of one image; with the largest difference."""
-    cfg = load_config("thesis", recipe="published", width=width).model()
-    torch.manual_seed(0)
-    net = networks(cfg)[0](cfg).eval().requires_grad_(False).to(memory_format=torch.channels_last)
-    state, plain = net.state_dict(), yardstick().generate
+    plain = yardstick().generate
+    gan = _untrained("thesis", recipe="published", width=width)
+    net, cfg = gan.generator, gan.config
+    state = net.state_dict()
     x, m = _noise_images(batch)[:], sample_masks("elliptic", batch, cfg.size, seed=1)
-    gan = RoIGAN(net, "published")
     codes = gan.sample_codes(batch, 0)
     z = net.join_codes(codes, torch.randn(batch, cfg.n_noise, generator=torch.Generator().manual_seed(0)))
     with torch.inference_mode():
@@ -119,10 +125,9 @@ def generator_forward(width=1.0, batch=16, repeats=7):
             _row("slider, full width", took, "plain, one", "slider") | {"batch": 1}]
 
 
-def slider(model=None, repeats=21):
+def slider(repeats=21):
     """Milliseconds from a slider to the completed image of one face, first mask included or not; laptop profile."""
-    cfg = load_config("laptop").model()
-    gan = model or RoIGAN(networks(cfg)[0](cfg).eval().requires_grad_(False), "laptop")
+    gan = _untrained("laptop")
     x, m = _noise_images(2, gan.size)[:], sample_masks("elliptic", 2, gan.size, seed=1)
     codes, turn = gan.sample_codes(1, 0), iter(range(10**9))
 

@@ -176,6 +176,8 @@ class Trainer:
     def _parts(self, drawn):
         """The draw of this process in `accumulate` parts, each with its share of path A and of path B."""
         k, n_a = self.cfg.accumulate, self.n_a // parallel.size()
+        if k == 1:
+            return [drawn]
         return list(zip(*(map(torch.cat, zip(t[:n_a].chunk(k), t[n_a:].chunk(k))) if 0 < n_a < len(t) else t.chunk(k)
                           for t in drawn)))
 
@@ -210,7 +212,7 @@ class Trainer:
                        l1_hole=cfg.l1_hole, l1_outside=cfg.l1_outside, tone=cfg.tone, variation=cfg.variation,
                        kl=cfg.kl, info_c=cfg.info, info_d=cfg.info, prior=cfg.prior)
         loss = sum(weights[k] * v for k, v in terms.items() if weights[k] != 0 and torch.is_tensor(v))
-        (loss / n_parts if n_parts > 1 else loss).backward()
+        (loss / n_parts).backward()
         logs |= {"g": loss.item()} | {k: float(torch.as_tensor(v).detach()) for k, v in terms.items()}
 
     def _ramp(self):
@@ -232,7 +234,7 @@ class Trainer:
                 logs["penalty"] = gp.item()
                 loss = loss + cfg.penalty * cfg.penalty_every * gp
         logs |= dict(d=loss.item(), d_real=real.mean().item(), d_fake=fake.mean().item())
-        (loss / n_parts if n_parts > 1 else loss).backward()
+        (loss / n_parts).backward()
         return [y.detach()[:len(x)] for y in maps]
 
     def _codes(self, x, m, codes, jitter, gumbel, a, logs):
