@@ -84,8 +84,8 @@ class Trainer:
         ids = {id(p) for p in self.g_params}
         self.d_params = [p for p in self.discriminator.parameters() if id(p) not in ids]
         betas = (cfg.beta1, cfg.beta2)
-        self.opt_g = torch.optim.Adam(self.g_params, lr=cfg.lr_g, betas=betas)
-        self.opt_d = torch.optim.Adam(self.d_params, lr=cfg.lr_d, betas=betas)
+        self.opt_g = torch.optim.Adam(self.g_params, lr=cfg.lr_g, betas=betas, fused=True)
+        self.opt_d = torch.optim.Adam(self.d_params, lr=cfg.lr_d, betas=betas, fused=True)
         self.perceptual = None
         if cfg.perceptual > 0 and cfg.perceptual_net != "none":
             self.perceptual = L.PerceptualNet(cfg.perceptual_net, cfg.perceptual_weights).to(self.device)
@@ -289,8 +289,10 @@ class Trainer:
         if cfg.info > 0 and len(codes[b]):
             if self.reader is not None:
                 mean, logvar, logits = self.reader(done[b], m[b], f["fill"][b])
-            else:
-                mean, logvar, logits = self.discriminator.q(self.discriminator.maps(raw, m)[-1])[:3]
+            else:                                                   # Q reads x_g (3.14), in the release x_c: the pass above
+                shared = cfg.recipe == "published" and real_maps is not None
+                last = maps[-1] if shared else self.discriminator.maps(raw, m)[-1]
+                mean, logvar, logits = self.discriminator.q(last)
             terms["info_c"] = L.info_continuous(codes[b, :n_c], mean, logvar)
             terms["info_d"] = L.info_discrete(codes[b, n_c:], logits)
         return terms

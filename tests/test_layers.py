@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from roigan_lib.config import load_config
 from roigan_lib.masks import FAMILIES, sample_masks
 from roigan_lib.models.generator import pyramid_fill
-from roigan_lib.models.layers import (SLOPE, Denormalization, Equalized, GatedConv, MaskWindows, UpsampleBlock, conv,
-                                      linear)
+from roigan_lib.models.layers import (SLOPE, Denormalization, Equalized, GatedConv, MaskWindows, SpectralConv, UpsampleBlock,
+                                      _Moments, conv, linear)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -41,6 +41,47 @@ def normalize(x, norm="instance"):
     axes = (1, 2) if norm == "instance" else None
     mean, var = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
     return (x - mean) / np.sqrt(var + 1e-5)
+
+
+@pytest.mark.parametrize("side, divides", [(16, "the weights"), (5, "the output")])
+@pytest.mark.parametrize("bias", [False, True])
+def test_spectral_norm_divides_by_the_largest_singular_value(side, divides, bias):
+    layer = SpectralConv(conv(6, 8, 4, bias=bias))
+    x = torch.randn(2, 6, side, side)
+    assert (2 * 8 * side ** 2 > layer.weight_orig.numel()) == (divides == "the weights")
+    for _ in range(200):
+        layer(x)                                                    # each pass in training is one power iteration
+    largest = np.linalg.svd(numbers(layer.weight_orig).reshape(8, -1), compute_uv=False)[0]
+    offset = 0.0 if layer.bias is None else layer.bias.view(-1, 1, 1)
+    want = F.conv2d(x, layer.weight_orig) / largest + offset
+    before = layer.weight_u.clone()
+    torch.testing.assert_close(layer.eval()(x), want, atol=1e-5, rtol=1e-4)
+    assert torch.equal(layer.weight_u, before)                      # eval leaves the vectors alone
+
+
+@pytest.mark.parametrize("side", [16, 5])
+def test_spectral_norm_has_the_gradient_of_torch(side):
+    ours = SpectralConv(conv(6, 8, 4))
+    theirs = conv(6, 8, 4)
+    theirs.load_state_dict({"weight": ours.weight_orig, "bias": ours.bias})
+    theirs = torch.nn.utils.parametrizations.spectral_norm(theirs)
+    inner = theirs.parametrizations.weight[0]
+    inner._u.copy_(ours.weight_u), inner._v.copy_(ours.weight_v)
+    x, pull = torch.randn(2, 6, side, side), torch.randn(2, 8, side - 3, side - 3)
+    for layer in (ours, theirs):
+        layer.eval()                                                # theirs iterates in another order
+        slope = torch.autograd.grad((layer(x.requires_grad_()) * pull).sum(), x, create_graph=True)[0]
+        (slope.square().sum() + (layer(x) * pull).sum()).backward()  # as the gradient penalty does
+    torch.testing.assert_close(ours.weight_orig.grad, theirs.parametrizations.weight.original.grad, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(ours.bias.grad, theirs.bias.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_moments_and_their_gradient():
+    x = (2 * torch.randn(2, 12, 3, dtype=torch.float64) + 1).requires_grad_()
+    mean, var = _Moments.apply(x)
+    torch.testing.assert_close(mean, x.mean(1))
+    torch.testing.assert_close(var, x.var(1, correction=0))
+    assert torch.autograd.gradcheck(_Moments.apply, x)
 
 
 @pytest.mark.parametrize("norm", [False, True])

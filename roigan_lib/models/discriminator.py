@@ -4,10 +4,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.utils.parametrizations import spectral_norm
 
 from .generator import scaled
-from .layers import SLOPE, conv, linear
+from .layers import SLOPE, SpectralConv, conv, linear
 
 DOWN = (128, 64, 32, 16)                   # widths of the halving layers, from 16×16 outwards
 
@@ -41,19 +40,20 @@ class Discriminator(nn.Module):
         super().__init__()
         n_down = cfg.size.bit_length() - 5
         w = [scaled(c, cfg.width) for c in DOWN[:n_down][::-1] + (256, 512, 256)]
-        norm = spectral_norm if cfg.spectral else (lambda layer: layer)
+        norm = SpectralConv if cfg.spectral else (lambda layer: layer)
+        equalized = cfg.equalized and not cfg.spectral              # the division undoes (3.20)
         self.instance = not cfg.spectral
         layers, c = [], 4
         for i, c_out in enumerate(w):
             down = i < n_down
-            layer = conv(c, c_out, 4, 2 if down else 1, 1 if down else 0, bias=cfg.spectral, equalized=cfg.equalized)
+            layer = conv(c, c_out, 4, 2 if down else 1, 1 if down else 0, bias=cfg.spectral, equalized=equalized)
             layers.append(norm(layer))
             c = c_out
         self.main = nn.ModuleList(layers)
         middle = scaled(128, cfg.width)
-        self.local_head = norm(conv(c, 1, 3, equalized=cfg.equalized))
-        self.global_head = nn.ModuleList([norm(conv(c, middle, 4, equalized=cfg.equalized)),
-                                          norm(conv(middle, 1, 4, equalized=cfg.equalized))])
+        self.local_head = norm(conv(c, 1, 3, equalized=equalized))
+        self.global_head = nn.ModuleList([norm(conv(c, middle, 4, equalized=equalized)),
+                                          norm(conv(middle, 1, 4, equalized=equalized))])
         self.q = None if cfg.own_reader else QNetwork(c, cfg)
 
     def maps(self, images, masks):

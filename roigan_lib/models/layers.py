@@ -55,6 +55,41 @@ def linear(n_in, n_out, equalized=False):
     return Equalized(layer) if equalized else layer
 
 
+class SpectralConv(nn.Module):
+    """A convolution (1.5) divided by the largest singular value of its weights (Miyato et al. 2018), for D only.
+
+    One power iteration per pass while training, none in eval mode. Names as in the released checkpoints: weight_orig,
+    weight_u, weight_v. Division and convolution commute: the smaller one of weights and output is divided.
+    """
+
+    def __init__(self, layer):
+        super().__init__()
+        self.stride, self.padding, self.bias, self.weight_orig = layer.stride, layer.padding, layer.bias, layer.weight
+        n, fan_in = layer.weight.flatten(1).shape
+        self.register_buffer("weight_u", F.normalize(torch.randn(n), dim=0))
+        self.register_buffer("weight_v", F.normalize(torch.randn(fan_in), dim=0))
+        for _ in range(15):
+            self._iterate(layer.weight.flatten(1))
+
+    @torch.no_grad()
+    def _iterate(self, weight):
+        self.weight_v.copy_(F.normalize(weight.T.mv(self.weight_u), dim=0))
+        self.weight_u.copy_(F.normalize(weight.mv(self.weight_v), dim=0))
+
+    def forward(self, x):
+        weight = self.weight_orig
+        with torch.autocast(x.device.type, enabled=False):
+            flat = weight.flatten(1)
+            if self.training:
+                self._iterate(flat)
+            largest = self.weight_u.clone().dot(flat.mv(self.weight_v.clone()))
+        side = x.shape[-1] // self.stride[0]
+        if len(x) * len(weight) * side ** 2 > weight.numel():
+            return F.conv2d(x, weight / largest, self.bias, self.stride, self.padding)
+        y = F.conv2d(x, weight, None, self.stride, self.padding) / largest.to(x.dtype)
+        return y if self.bias is None else y + self.bias.to(y.dtype).view(-1, 1, 1)
+
+
 class GatedConv(nn.Module):
     """Gated convolution (2.11): LeakyReLU(features) ⊙ sigmoid(gate), halving the resolution.
 
@@ -134,6 +169,22 @@ class _Lookup(torch.autograd.Function):
         return d_x.permute(0, 3, 1, 2), d_table.to(table.dtype), None
 
 
+class _Moments(torch.autograd.Function):
+    """Mean and variance over the middle axis, with one multiply-add per value in the backward pass."""
+
+    @staticmethod
+    def forward(ctx, x):  # (n, pixels, c) -> (n, c) twice
+        mean = x.mean(1)
+        ctx.save_for_backward(x, mean)
+        return mean, ((x - mean[:, None]) ** 2).mean(1)
+
+    @staticmethod
+    def backward(ctx, d_mean, d_var):
+        x, mean = ctx.saved_tensors
+        slope = 2 / x.shape[1] * d_var
+        return torch.addcmul((d_mean / x.shape[1] - slope * mean)[:, None], x, slope[:, None])
+
+
 class Denormalization(nn.Module):
     """Denormalization layer (3.8): normalize x, then scale and shift it by what the mask and z say.
 
@@ -192,12 +243,10 @@ class Denormalization(nn.Module):
         # Folding the normalization into the table leaves one multiply-add per pixel.
         exact = x.float() if x.dtype == torch.bfloat16 else x
         flat = exact.permute(0, 2, 3, 1).flatten(1, 2)  # (n, h * w, c): a reduction over rows vectorizes
-        mean = flat.mean(1)  # (n, c), or (n, 1) for the layer norm
-        if self.norm == "layer":
+        mean, var = _Moments.apply(flat)  # (n, c)
+        if self.norm == "layer":  # (n, 1): the spread of the channels' means counts as well
+            var = (var + mean.var(1, correction=0, keepdim=True)).mean(1, keepdim=True)
             mean = mean.mean(1, keepdim=True)
-        var = ((flat - mean[:, None]) ** 2).mean(1)
-        if self.norm == "layer":
-            var = var.mean(1, keepdim=True)
         scale = (gamma + self.one) * _take(torch.rsqrt(var + 1e-5), windows.pair_image)
         shift = beta - scale * _take(mean, windows.pair_image)
         return _Lookup.apply(x, torch.cat([scale, shift], 1).to(x.dtype), windows.index)

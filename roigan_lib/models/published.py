@@ -9,11 +9,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.utils import spectral_norm
 
 from ..errors import RoiganError
 from .generator import DECODER, join_codes, scaled
-from .layers import SLOPE, Denormalization, MaskWindows
+from .layers import SLOPE, Denormalization, MaskWindows, SpectralConv
 
 HIDDEN, STYLE, CODES = 128, 256, 64        # of (3.8), of z and of Q, at width 1
 
@@ -179,7 +178,7 @@ class PublishedDiscriminator(nn.Module):
         act, layers = nn.LeakyReLU(SLOPE), []
         for i, (c_in, c_out) in enumerate(zip([4] + w, w)):
             down = i < 2
-            layers += [spectral_norm(nn.Conv2d(c_in, c_out, 4, 2 if down else 1, int(down), bias=False))]
+            layers += [SpectralConv(nn.Conv2d(c_in, c_out, 4, 2 if down else 1, int(down), bias=False))]
             layers += [nn.InstanceNorm2d(c_out), act] if i else [act]
         self.net = nn.Sequential(*layers)
         middle = scaled(128, cfg.width)
