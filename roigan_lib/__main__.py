@@ -1,4 +1,4 @@
-"""The same work from a shell: python -m roigan_lib train | inpaint | compare | reproduce | bench."""
+"""The same work from a shell: python -m roigan_lib train | inpaint | compare | reproduce | data | bench."""
 from __future__ import annotations
 
 import argparse
@@ -52,7 +52,7 @@ def _train(args):
 
 def _inpaint(args):
     import torch
-    from .data.folder import _check_crop, decode
+    from .data.folder import check_crop, decode
     from .masks import load_mask, sample_masks
     from .models import load_model
     from .plots import to_uint8
@@ -61,7 +61,7 @@ def _inpaint(args):
     path = Path(args.image)
     if not path.is_file():
         raise RoiganError(f"There is no image {path}; give the path of a JPEG or PNG file.")
-    crop = _check_crop(_crop(args.crop))
+    crop = check_crop(_crop(args.crop))
     try:
         pixels = decode(path.read_bytes(), crop=crop, size=gan.size)
     except RoiganError:
@@ -110,6 +110,20 @@ def _compare(args):
         print(f"{len(table)} rows in {args.rows}")
 
 
+def _data(args):
+    from .data import sources
+    say = lambda line: print(line, flush=True)
+    if args.action == "check":
+        ready, lines = sources.check(args.name, args.root)
+        say("\n".join(lines))
+        return 0 if ready else 1
+    if args.action == "prepare":
+        sources.prepare(args.name, args.root, args.size, _crop(args.crop), say)
+    else:
+        sources.download(args.name, args.root or f"data/{args.name}", say)
+    return 0
+
+
 def _bench(args):
     from .bench import run
     rows = run(lambda line: print(line, flush=True), args.quick)
@@ -153,6 +167,14 @@ def main(argv=None) -> int:
     p = commands.add_parser("reproduce", help="run the notebook series")
     reproduce.add_arguments(p)
     p.set_defaults(run=reproduce.run)
+    p = commands.add_parser("data", help="check, prepare or download celeba, cats or cars")
+    p.add_argument("action", choices=["check", "prepare", "download"],
+                   help="say what is there and what is missing; decode into the cache; fetch, or go on fetching")
+    p.add_argument("name", help="celeba | cats | cars | folder")
+    p.add_argument("--root", help="folder or archive (default $ROIGAN_DATA; for download data/NAME)")
+    p.add_argument("--size", type=int, default=64)
+    p.add_argument("--crop", help="as for train")
+    p.set_defaults(run=_data)
     p = commands.add_parser("bench", help="speed as ratios: masks, train step, slider, reading, FID features")
     p.add_argument("--quick", action="store_true", help="tiny networks, one repetition: does it run?")
     p.add_argument("--rows", help="jsonl file for the rows")

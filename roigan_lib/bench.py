@@ -102,7 +102,7 @@ def train_step(width=1.0, batch=16, perceptual=False, repeats=3, penalty_every=(
     rows = []
     for every in penalty_every:
         took[every] /= every
-        what = f"train step, {'VGG16' if perceptual else 'no perceptual term'}, penalty every {every}"
+        what = f"train step, width {width:g}, {'VGG16' if perceptual else 'no perceptual term'}, penalty every {every}"
         rows.append(_row(what, took, "plain", every) | {"batch": batch, "images_per_second": round(batch / took[every], 2)})
     return rows
 
@@ -121,8 +121,8 @@ def generator_forward(width=1.0, batch=16, repeats=7):
         took = in_turn({"plain": lambda: plain(state, z, x, m), "kit": lambda: net(x, m, z),
                         "plain, one": lambda: plain(state, z[:1], x[:1], m[:1]),
                         "slider": lambda: gan.inpaint(x[:1], m[:1], codes[:1])}, repeats)
-    return [_row("generator, a batch", took, "plain", "kit") | {"batch": batch, "largest_difference": gap},
-            _row("slider, full width", took, "plain, one", "slider") | {"batch": 1}]
+    return [_row(f"generator, a batch, width {width:g}", took, "plain", "kit") | {"batch": batch, "largest_difference": gap},
+            _row(f"slider, width {width:g}", took, "plain, one", "slider") | {"batch": 1}]
 
 
 def slider(repeats=21):

@@ -57,3 +57,13 @@ def real_images(cache):
     from roigan_lib import open_dataset
     root, split = found
     return open_dataset("folder", split, size=64, root=root, limit=200)[:]
+
+
+@pytest.fixture(scope="session")
+def real_celeba():
+    """A folder or archive with real aligned frames of CelebA below $ROIGAN_DATA; skips with the reason without one."""
+    place = os.environ.get("ROIGAN_DATA")
+    for name in ("img_align_celeba", "img_align_celeba.zip", "celeba", "celeba_89x109_train_10000.zip"):
+        if place and (Path(place).expanduser() / name).exists():
+            return Path(place).expanduser() / name
+    pytest.skip("ROIGAN_DATA is not set or holds no img_align_celeba: real frames are absent")

@@ -1,9 +1,10 @@
-"""Image sets under one interface: `open_dataset("synthfaces")`, or your pictures: `open_dataset("folder", root=…)`.
+"""Image sets under one interface: `open_dataset("synthfaces")`, `open_dataset("celeba", root=…)`, your own "folder".
 
 A new data set is one module with a loader `(split, size, root, crop, limit) -> ImageSet` and one line in `DATASETS`.
 """
 import difflib
 import hashlib
+import importlib
 from functools import cached_property
 
 import numpy as np
@@ -24,10 +25,12 @@ class ImageSet:
 
     `uint8` (n, 3, H, W) holds the pixels; indexing converts them to float32 in [-1, 1]: `ds[i]` is (3, H, W), while
     `ds[a:b]` and `ds[list, array or tensor of indices]` are (n, 3, H, W). `factors` (n, F) float32 are the known causes
-    of each image, named by `factor_names`, or both None. `fingerprint` is 12 hex digits of the pixels.
+    of each image, named by `factor_names`, or both None. `attributes` (n, A) bool are labels that came with the images,
+    named by `attribute_names`, or both None; `names` their files, or None. `fingerprint` is 12 hex digits of the pixels.
     """
 
-    def __init__(self, name, split, size, uint8, factors=None, factor_names=None):
+    def __init__(self, name, split, size, uint8, factors=None, factor_names=None, names=None, attributes=None,
+                 attribute_names=None):
         uint8 = torch.as_tensor(uint8)
         if uint8.dtype != torch.uint8 or uint8.ndim != 4 or uint8.shape[1] != 3:
             raise RoiganError(f"an ImageSet needs uint8 pixels of shape (n, 3, H, W), not {uint8.dtype} "
@@ -38,6 +41,7 @@ class ImageSet:
         self.name, self.split, self.size, self.uint8 = name, split, size, uint8
         self.factors = None if factors is None else torch.as_tensor(factors, dtype=torch.float32)
         self.factor_names = None if factor_names is None else list(factor_names)
+        self.names, self.attributes, self.attribute_names = names, attributes, attribute_names
 
     def __len__(self):
         return len(self.uint8)
@@ -65,12 +69,14 @@ def _synthfaces(split, size, root, crop, limit):
     return load(split, size, limit=limit)
 
 
-def _folder(split, size, root, crop, limit):
-    from .folder import load
-    return load(split, size, root=root, crop=crop, limit=limit)
+def _of_files(name):
+    """The loader of the module `name`, imported when it is first used."""
+    def load(split, size, root, crop, limit):
+        return importlib.import_module("." + name, __name__).load(split, size, root=root, crop=crop, limit=limit)
+    return load
 
 
-DATASETS = {"synthfaces": _synthfaces, "folder": _folder}
+DATASETS = {"synthfaces": _synthfaces} | {name: _of_files(name) for name in ("celeba", "cats", "cars", "folder")}
 
 
 def _known(kind, value, allowed):
@@ -83,10 +89,12 @@ def _known(kind, value, allowed):
 def open_dataset(name, split="train", size=64, root=None, crop=None, limit=None):
     """Open a data set by name as an `ImageSet` of size x size pixels.
 
-    name   "synthfaces" (rendered, with factors) or "folder" (your pictures, see `roigan_lib.data.folder`)
-    split  "train", "valid" or "test"; "folder" also takes "all"
-    root   for "folder": a folder or a .zip archive; $ROIGAN_DATA if left out
-    crop   for "folder": None or "square", "thesis", "full", or a number of pixels
+    name   "synthfaces" (rendered, with factors), "celeba", "cats" or "cars" (table 4.1, as downloaded) or "folder" (your
+           pictures); the modules of these names in `roigan_lib.data` say which files they expect
+    split  "train", "valid" or "test"; data sets made of files also take "all"
+    root   for data sets made of files: a folder or a .zip archive; $ROIGAN_DATA if left out
+    crop   for data sets made of files: None (the data set's own), "square", "thesis", "full", or a number of pixels;
+           "eyes" for cats and "box" for cars, which are their own
     limit  at most so many images, from the front
 
     RoiganError: an unknown name or split, a size outside 8…1024, a missing or empty root, too many unreadable files.
