@@ -251,3 +251,48 @@ def explore(gan, images, *, mask=None, size_px=384, limit=12, seed=0):
     Raises RoiganError for pictures of another shape, size or value range, and for objects that are no such model.
     """
     return Explorer(gan, images, mask=mask, size_px=size_px, limit=limit, seed=seed)
+
+
+class EyePicker(anywidget.AnyWidget):
+    """What `pick_eyes` returns: `eyes` are the two points, ((x, y), (x, y)) in photo pixels, the left one first."""
+
+    _esm = HERE / "eyes.js"
+    picture = _binary()  # JPEG of at most shown_px in width
+    photo_size = tl.List(tl.Int()).tag(sync=True)  # width, height in pixels
+    shown_px = tl.Int(384).tag(sync=True)
+    eye_points = tl.List(tl.List(tl.Float())).tag(sync=True)
+
+    def __init__(self, photo, eyes, shown_px=384):
+        height, width = photo.shape[:2]
+        shown_px = min(shown_px, width)
+        small = Image.fromarray(photo).resize((shown_px, max(1, round(height * shown_px / width))), Image.LANCZOS)
+        buffer = io.BytesIO()
+        small.save(buffer, "JPEG", quality=90)
+        super().__init__(picture=buffer.getvalue(), photo_size=[width, height], shown_px=shown_px,
+                         eye_points=[[float(v) for v in eye] for eye in eyes])
+
+    @property
+    def eyes(self):
+        """((x, y), (x, y)) in photo pixels, the left one in the picture first."""
+        return tuple(sorted(tuple(eye) for eye in self.eye_points))
+
+    def __repr__(self):
+        (a, b), (c, d) = self.eyes
+        return f"EyePicker(eyes at {a:.0f}, {b:.0f} and {c:.0f}, {d:.0f})"
+
+
+def pick_eyes(photo, eyes=None, shown_px=384):
+    """Mark the two eyes on a photograph: click near one to move it, or move it with the arrows.
+
+    photo: uint8 (H, W, 3), as `roigan_lib.photo.open_photo` gives it. eyes: where to begin; left out, OpenCV's detector
+    looks for them, and where it finds no face they begin in the middle. Returns an `EyePicker`; its `eyes` go to
+    `face_frame`.
+    """
+    from .photo import find_eyes
+    if eyes is None:
+        try:
+            eyes = find_eyes(photo)
+        except RoiganError:
+            height, width = photo.shape[:2]
+            eyes = ((0.4 * width, 0.45 * height), (0.6 * width, 0.45 * height))
+    return EyePicker(photo, eyes, shown_px)

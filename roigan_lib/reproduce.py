@@ -283,7 +283,7 @@ def store(out, series=None):
 def add_arguments(parser):
     """Options of `python -m roigan_lib reproduce`."""
     parser.add_argument("--profile", default="laptop", help="smoke | laptop | thesis (default: laptop)")
-    parser.add_argument("--dataset", default="synthfaces", help="synthfaces | folder (default: synthfaces)")
+    parser.add_argument("--dataset", default="synthfaces", help="synthfaces | celeba | cats | cars | folder (default: synthfaces)")
     parser.add_argument("--out", help="folder for the result (default: build/<profile>-<dataset>)")
     parser.add_argument("--notebooks", help="folder of notebooks (default: the repository's)")
     parser.add_argument("--only", nargs="+", metavar="NN", help="run only notebooks whose names begin so, e.g. 03 08")

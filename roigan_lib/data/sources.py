@@ -45,6 +45,26 @@ def counts(name, root):
         return {split: parts.count(split) for split in ("train", "valid", "test") if split in parts}
 
 
+def table_4_1(place=None):
+    """Table 4.1, a row {data set, thesis train, thesis test, official, found} each for celeba, cats and cars.
+
+    place: a folder that holds them, under their names or one of them alone; $ROIGAN_DATA if left out. official and found
+    are {split: pictures}, None where no official list or no such pictures exist. Counts files, decodes nothing.
+    """
+    place, rows = place or os.environ.get("ROIGAN_DATA"), []
+    official = {"celeba": celeba.COUNTS, "cats": None, "cars": cars.COUNTS}
+    for name, (train, test) in THESIS.items():
+        found = None
+        for root in [Path(place).expanduser() / name, Path(place).expanduser()] if place else []:
+            try:
+                found = found or (counts(name, root) if root.exists() else None)
+            except RoiganError:                                     # another data set lies there
+                continue
+        rows.append({"data set": name, "thesis train": train, "thesis test": test, "official": official[name],
+                     "found": found or None})
+    return rows
+
+
 def check(name, root=None):
     """(ready, lines): whether a data set can be opened, and what was found, what is wrong and what to do, a line each.
 
