@@ -61,27 +61,53 @@ def _inpaint(args):
     path = Path(args.image)
     if not path.is_file():
         raise RoiganError(f"There is no image {path}; give the path of a JPEG or PNG file.")
-    crop = check_crop(_crop(args.crop))
-    try:
-        pixels = decode(path.read_bytes(), crop=crop, size=gan.size)
-    except RoiganError:
-        raise
-    except Exception:
-        raise RoiganError(f"{path.name} cannot be read as an image; it is damaged or of another kind.") from None
-    image = torch.tensor(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1         # (1, 3, S, S)
-    mask = load_mask(args.mask, gan.size)[None] if args.mask else sample_masks("elliptic", 1, gan.size, seed=args.seed)
     codes = None
     if args.codes:
+        codes = torch.tensor(_numbers("--codes", args.codes, "0.5,-1,0,2"))
+    if args.eyes:
+        picture = _in_photo(gan, path, args, codes)
+    else:
+        crop = check_crop(_crop(args.crop))
         try:
-            codes = torch.tensor([float(c) for c in args.codes.split(",")])
-        except ValueError:
-            raise RoiganError(f"--codes {args.codes!r} is not a list of numbers; write such as 0.5,-1,0,2.") from None
-    done = gan.inpaint(image, mask.reshape(1, 1, gan.size, gan.size), codes, args.seed)
+            pixels = decode(path.read_bytes(), crop=crop, size=gan.size)
+        except RoiganError:
+            raise
+        except Exception:
+            raise RoiganError(f"{path.name} cannot be read as an image; it is damaged or of another kind.") from None
+        image = torch.tensor(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1     # (1, 3, S, S)
+        mask = load_mask(args.mask, gan.size)[None] if args.mask else sample_masks("elliptic", 1, gan.size, seed=args.seed)
+        picture = to_uint8(gan.inpaint(image, mask.reshape(1, 1, gan.size, gan.size), codes, args.seed))[0]
     try:
-        Image.fromarray(to_uint8(done)[0]).save(args.out)
+        Image.fromarray(picture).save(args.out)
     except (OSError, ValueError) as error:
         raise RoiganError(f"{args.out} could not be written ({error}); give --out a path such as done.png.") from None
-    print(f"{args.out}: {gan.size}×{gan.size} pixels, model {gan.name}, seed {args.seed}")
+    print(f"{args.out}: {picture.shape[1]}×{picture.shape[0]} pixels, model {gan.name}, seed {args.seed}")
+
+
+def _numbers(option, text, example):
+    try:
+        return [float(word) for word in text.split(",")]
+    except ValueError:
+        raise RoiganError(f"{option} {text!r} is not a list of numbers; write such as {example}.") from None
+
+
+def _in_photo(gan, path, args, codes):
+    """The photograph with its region redrawn, at its own size, by the eyes that --eyes names."""
+    from .masks import sample_masks
+    from .photo import face_frame, find_eyes, inpaint_photo, mask_to_photo, open_mask, open_photo
+    photo = open_photo(path)
+    height, width = photo.shape[:2]
+    if args.eyes == "auto":
+        eyes = find_eyes(photo)
+    else:
+        numbers = _numbers("--eyes", args.eyes, "210,245,300,240 (x and y of both, in pixels) or auto")
+        eyes = list(zip(numbers[::2], numbers[1::2]))
+    frame = face_frame(eyes, gan.size, args.crop if args.crop == "full" else "thesis")
+    if args.mask:
+        mask = open_mask(args.mask, width, height)
+    else:
+        mask = mask_to_photo(sample_masks("elliptic", 1, gan.size, seed=args.seed), frame, width, height)
+    return inpaint_photo(gan, photo, mask, frame, codes, args.seed)
 
 
 def _compare(args):
@@ -146,6 +172,8 @@ def main(argv=None) -> int:
     p.add_argument("--mask", help="PNG of any size, white = the region to fill (default: a random ellipse)")
     p.add_argument("--model", default="synthfaces", help="shipped name or checkpoint (default synthfaces)")
     p.add_argument("--crop", default="square", help="square | thesis | full | pixels")
+    p.add_argument("--eyes", help="x1,y1,x2,y2 in pixels, or auto: place the face in the model's frame by its eyes, and "
+                                  "paste the result into the photograph at full size")
     p.add_argument("--codes", help="comma-separated slider values, then category indices")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--out", default="completed.png")
