@@ -297,11 +297,12 @@ def find_eyes(photo):
     """
     photo = open_photo(photo)
     skimage = _skimage("finding the eyes")
-    shrink = max(1, max(photo.shape) / 320)
-    small = cv2.resize(photo, None, fx=1 / shrink, fy=1 / shrink, interpolation=cv2.INTER_AREA) if shrink > 1 else photo
+    shrink = max(photo.shape) / 320         # small pictures are enlarged, which finds more of their faces
+    width, height = (max(1, round(n / shrink)) for n in (photo.shape[1], photo.shape[0]))
+    small = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA if shrink > 1 else cv2.INTER_LINEAR)
     cascade = skimage.feature.Cascade(skimage.data.lbp_frontal_face_cascade_filename())
     faces = cascade.detect_multi_scale(img=small, scale_factor=1.1, step_ratio=1, min_size=(32, 32),
-                                       max_size=(max(small.shape),) * 2)
+                                       max_size=(320, 320))
     if not faces:
         raise RoiganError(f"no face was found in the photograph: {BY_HAND}.")
     face = max(faces, key=lambda f: f["width"])

@@ -135,6 +135,23 @@ def test_inpaint_crops(home):
     assert np.array_equal(square, pixels) and not np.array_equal(square, full)
 
 
+def test_inpaint_by_the_eyes_keeps_the_photograph_at_its_size(home, capsys):
+    image = home / "wide.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (150, 220, 3), dtype=np.uint8)).save(image)
+    before = np.asarray(Image.open(image))
+    own = np.zeros((75, 110), np.uint8)                             # a mask of half the size
+    own[35:45, 50:65] = 255
+    Image.fromarray(own).save(home / "mask.png")
+    done = inpaint(home, image, "--eyes", "90,60,130,64", "--mask", home / "mask.png")
+    changed, region = (done != before).any(2), own.repeat(2, 0).repeat(2, 1) > 0
+    assert done.shape == (150, 220, 3) and not changed[~region].any() and changed[region].mean() > 0.9
+    drawn = inpaint(home, image, "--eyes", "90,60,130,64", "--seed", "1")
+    assert 100 < (drawn != before).any(2).sum() < 0.9 * before[..., 0].size
+    bad = lambda eyes: refused(capsys, "inpaint", image, "--model", home / "run", "--eyes", eyes)
+    assert "not a list of numbers" in bad("left,right") and "are not two points" in bad("1,2")
+    assert "no face was found" in bad("auto")
+
+
 def test_inpaint_refuses(home, capsys, tmp_path):
     image, model = picture(tmp_path / "face.png", 32), ["--model", home / "run", "--out", tmp_path / "out.png"]
     bad = lambda *more: refused(capsys, "inpaint", *more)

@@ -31,6 +31,14 @@ kept = widget.mask.expand_as(images[:1]) == 0
 print("state", int(widget.mask.sum()), widget.codes.tolist(), widget.seed,
       torch.equal(widget.completed[kept], widget.original[kept]))
 '''
+PICKER = '''
+import ipywidgets, numpy as np
+from roigan_lib.explorer import pick_eyes
+picker = pick_eyes(np.full((100, 200, 3), 128, np.uint8), eyes=((50, 40), (120, 40)))
+told = ipywidgets.Label()
+picker.observe(lambda change: setattr(told, "value", repr(picker)), "eye_points")
+ipywidgets.VBox([picker, told])
+'''
 PIXELS = """node => Array.from(node.getContext('2d').getImageData(0, 0, node.width, node.height).data)
     .filter((v, i) => i % 4 < 3)"""
 
@@ -39,7 +47,8 @@ PIXELS = """node => Array.from(node.getContext('2d').getImageData(0, 0, node.wid
 def opened(tmp_path_factory):
     import nbformat
     root = tmp_path_factory.mktemp("notebooks")
-    cells = [nbformat.v4.new_code_cell(source) for source in (MODEL, "widget = explore(Stub(), images)\nwidget", STATE)]
+    sources = (MODEL, "widget = explore(Stub(), images)\nwidget", STATE, PICKER)
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), root / "explorer.ipynb")
     with browser.lab(root) as lab:
         lab.open("explorer.ipynb")
@@ -154,3 +163,18 @@ def test_fast_slider_ends_on_its_last_value(opened):
     final = until(page, lambda s: s.completed[20, 20, 1] > 128 + 50)
     assert "rendered in" in final.status
     assert not opened.errors
+
+
+def test_a_click_moves_the_nearer_eye_and_arrows_the_chosen_one(opened):
+    page = opened.page
+    picture = page.get_by_alt_text("photograph; click on both eyes")
+    picture.scroll_into_view_if_needed()
+    box = picture.bounding_box()
+    picture.click(position={"x": 0.8025 * box["width"], "y": 0.605 * box["height"]})     # the centre of pixel (160, 60)
+    page.get_by_text("EyePicker(eyes at 50, 40 and 160, 60)").wait_for()
+    point = page.get_by_test_id("roi-eye-0")
+    point.focus()
+    for key in ("ArrowRight", "Shift+ArrowDown"):
+        page.keyboard.press(key)
+    page.get_by_text("EyePicker(eyes at 51, 50 and 160, 60)").wait_for()
+    assert point.evaluate("node => node.style.left") == f"{100 * 51.5 / 200:g}%"

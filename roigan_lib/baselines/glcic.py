@@ -1,0 +1,357 @@
+"""GLCIC, the learned baseline of table 4.2: a completion network trained against a local and a global discriminator.
+
+S. Iizuka, E. Simo-Serra, H. Ishikawa, "Globally and Locally Consistent Image Completion", SIGGRAPH 2017. Layers have
+the names of otenim/GLCIC-PyTorch (MIT), whose state dicts load unchanged; inside, images lie in [0, 1] as in that code.
+
+One rule of scale: the paper works at 256 pixels, and every length in pixels shrinks with S/256. The local crop has S/2;
+dilations 2, 4, 8, 16 become 1, 1, 2, 4 at S = 64 (none below 1), where the paper's own would reach past the 16x16 map
+and leave conv10 one tap of nine; each discriminator halves its picture until the map is 4x4 or smaller.
+
+Left out: the blending of the paper (fast marching, then Poisson), so pixels outside the hole stay as they are.
+"""
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from roigan_lib.config import load_config
+from roigan_lib.data import ImageSet
+from roigan_lib.errors import RoiganError
+from roigan_lib.masks import check_pair, sample_masks
+from roigan_lib.models import _state_hash
+from roigan_lib.training import Trainer, _finite, _memory, _whole_step, _write_log
+
+FORMAT = "roigan-glcic-1"
+SHARES = (0.18, 0.02, 0.80)             # of a run by phase: 90,000, 10,000 and 400,000 steps in the paper
+ALPHA = 4e-4                            # weight of the adversarial term in phase 3
+ALPHA_D = ALPHA                         # and of D's loss there, as in otenim's code; with 1 D learns sooner
+CHANNELS = (64, 128, 128, 256, 256, 256, 256, 256, 256, 256, 256, 256, 128, 128, 64, 32, 3)     # of layers 1 … 17
+DILATIONS = (2, 4, 8, 16)               # of conv7 … conv10
+CELEBA_MEAN = (0.5063, 0.4258, 0.3832)  # otenim's weights saw CelebA
+EVERY = dict(log_every=20, checkpoint_every=250)
+
+
+def dilations_for(size):
+    """Dilations of conv7 … conv10 for images of `size` pixels: the paper's, times size/256, at least 1."""
+    return tuple(max(1, round(d * size / 256)) for d in DILATIONS)
+
+
+def mean_pixel(data):
+    """Mean red, green and blue of an ImageSet, in [0, 1]: what holes are filled with."""
+    total = sum(block.sum((0, 2, 3)).double() for block in data.uint8.split(4096))
+    return (total / (255 * data.uint8[:, 0].numel())).tolist()
+
+
+def _scaled(channels, width):
+    return max(1, round(channels * width))
+
+
+class CompletionNetwork(nn.ModuleDict):
+    """x (n, 3, H, W) in [0, 1] and m (n, 1, H, W), H and W divisible by 4, to a picture (n, 3, H, W) in [0, 1].
+
+    The hole of x is not seen: the mean pixel stands in its place. `width` multiplies all channel counts, 1 = paper.
+    """
+
+    def __init__(self, width=1.0, dilations=DILATIONS, mean=CELEBA_MEAN):
+        super().__init__()
+        self.dilations = tuple(dilations)
+        mean = torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1)
+        self.register_buffer("mean", mean, persistent=False)        # otenim's state dicts have none
+        c_in = 4
+        for i, channels in enumerate(CHANNELS, 1):
+            c_out = channels if i == 17 else _scaled(channels, width)
+            if i in (13, 15):
+                self[f"deconv{i}"] = nn.ConvTranspose2d(c_in, c_out, 4, 2, 1)
+            else:
+                k, d = 5 if i == 1 else 3, self.dilations[i - 7] if 7 <= i <= 10 else 1
+                self[f"conv{i}"] = nn.Conv2d(c_in, c_out, k, 2 if i in (2, 4) else 1, d * (k // 2), d)
+            if i < 17:
+                self[f"bn{i}"] = nn.BatchNorm2d(c_out)
+            c_in = c_out
+
+    def forward(self, x, m):
+        y = torch.cat([x * (1 - m) + self.mean * m, m], 1)
+        for name, layer in self.items():
+            y = layer(y.relu() if name.startswith("bn") else y)
+        return y.sigmoid()
+
+
+class Tower(nn.ModuleDict):
+    """One discriminator without its verdict: squares (n, 3, side, side) in [0, 1] to vectors (n, 1024 * width)."""
+
+    def __init__(self, side, width=1.0):
+        super().__init__()
+        i, c_in = 1, 3
+        while side > 4:
+            c_out = _scaled(min(512, 32 * 2 ** i), width)
+            self[f"conv{i}"], self[f"bn{i}"] = nn.Conv2d(c_in, c_out, 5, 2, 2), nn.BatchNorm2d(c_out)
+            i, c_in, side = i + 1, c_out, (side + 1) // 2
+        self[f"linear{i}"] = nn.Linear(c_in * side * side, _scaled(1024, width))
+
+    def forward(self, x):
+        *maps, (_, dense) = self.items()
+        for name, layer in maps:
+            x = layer(x.relu() if name.startswith("bn") else x)
+        return dense(x.flatten(1)).relu()
+
+
+class ContextDiscriminator(nn.Module):
+    """Images (n, 3, S, S) in [0, 1], and masks (n, 1, S, S) for where the local one looks, to logits (n,) of real."""
+
+    def __init__(self, size, width=1.0):
+        super().__init__()
+        self.crop = size // 2
+        self.model_ld, self.model_gd = Tower(self.crop, width), Tower(size, width)
+        self.linear1 = nn.Linear(2 * _scaled(1024, width), 1)
+
+    def forward(self, images, masks):
+        corners = crop_corners(masks, self.crop).tolist()
+        local = torch.stack([x[:, t:t + self.crop, l:l + self.crop] for x, (t, l) in zip(images, corners)])
+        return self.linear1(torch.cat([self.model_ld(local), self.model_gd(images)], 1))[:, 0]
+
+
+def crop_corners(masks, side):
+    """Corners (n, 2), top then left, of squares centred on the bounding boxes of holes and shifted to stay inside.
+
+    masks (n, 1, H, W) of {0, 1}; side in pixels, at most H and W. Of a hole that is larger a square shows the middle.
+    """
+    found = []
+    for axis in (2, 1):
+        seen = masks[:, 0].amax(axis)                               # (n, H), then (n, W)
+        first, last = seen.argmax(1), seen.shape[1] - 1 - seen.flip(1).argmax(1)
+        found.append(((first + last + 1) // 2 - side // 2).clamp(0, seen.shape[1] - side))
+    return torch.stack(found, 1)
+
+
+class GLCIC:
+    """A trained completion network: `inpaint`, as a RoIGAN has it, but without codes and without chance.
+
+    Attributes: size (pixels it was trained at), name, card (what is known of the training), checkpoint_hash (12 hex
+    digits), network (the torch module).
+    """
+
+    def __init__(self, network, size=64, name="glcic", card=None):
+        self.network = network.eval().requires_grad_(False)
+        self.size, self.name, self.card = size, name, card or {}
+        self.checkpoint_hash = _state_hash(network.state_dict())
+
+    def inpaint(self, images, masks, codes=None, seed: int = 0) -> torch.Tensor:
+        """Completed images (n, 3, H, W) in [-1, 1] on the CPU: outside the hole the input bit for bit.
+
+        images (n, 3, H, W) in [-1, 1], H and W divisible by 4; masks (n, 1, H, W) or one for all, 1 = the region to
+        fill. codes and seed are ignored: GLCIC has one answer. RoiganError: what `check_pair` refuses, other sizes.
+        """
+        images, masks = check_pair(images, masks)
+        if images.shape[2] % 4 or images.shape[3] % 4:
+            height, width = images.shape[2:]
+            raise RoiganError(f"GLCIC takes images whose sides divide by 4, not {height}x{width}; crop or resize them.")
+        device = self.network.mean.device
+        with torch.inference_mode():
+            out = [self.network((x.to(device) + 1) / 2, m.to(device)).cpu() * 2 - 1
+                   for x, m in zip(images.split(32), masks.split(32))]
+        return torch.where(masks.cpu() > 0.5, torch.cat(out), images.cpu())
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+def save_glcic(network, path, card) -> Path:
+    """Write the weights as float16 safetensors (format roigan-glcic-1) with the card in the header; returns the path.
+
+    The card has size, and width, dilations and mean to rebuild the network. RoiganError: a file that cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+    path, temporary, state = Path(path), Path(path).with_suffix(".tmp"), network.state_dict()
+    tensors = {k: (v.half() if v.is_floating_point() else v).cpu().contiguous() for k, v in state.items()}
+    try:
+        save_file(tensors, temporary, metadata={"format": FORMAT, "card": json.dumps(card)})
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise RoiganError(f"{path} could not be written ({error}); free some space, then go on.") from None
+    return path
+
+
+def load_glcic(path, device="cpu") -> GLCIC:
+    """A GLCIC from the model.safetensors of `train_glcic` (or its folder), or from a model_cn of otenim/GLCIC-PyTorch.
+
+    An otenim file does not name the mean pixel: that of the config.json beside it is taken, else CelebA's. Weights load
+    without executing code. RoiganError: a missing, damaged or foreign file, a discriminator.
+    """
+    path = Path(path)
+    path = path / "model.safetensors" if path.is_dir() else path
+    if not path.is_file():
+        raise RoiganError(f"There is no GLCIC at {path}; train one with train_glcic, or fetch otenim's model_cn.")
+    state, card = (_read_own if path.suffix == ".safetensors" else _read_otenim)(path)
+    try:
+        network = CompletionNetwork(card["width"], card["dilations"], card["mean"])
+        network.load_state_dict({k: v.float() for k, v in state.items()})
+    except Exception:
+        raise RoiganError(f"{path.name} lacks layers or a mean pixel of GLCIC; copy or train it again.") from None
+    name = path.parent.name if path.stem == "model" else path.stem
+    return GLCIC(network.to(device, memory_format=torch.channels_last), card["size"], name, card)
+
+
+def _read_own(path):
+    from safetensors import safe_open
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            if header.get("format") == FORMAT:
+                return {k: file.get_tensor(k) for k in file.keys()}, json.loads(header["card"])
+    except Exception:
+        raise RoiganError(f"{path.name} is damaged or no safetensors file; copy or train it again.") from None
+    raise RoiganError(f"{path.name} is a safetensors file, but not a GLCIC of this kit.")
+
+
+def _read_otenim(path):
+    config = path.with_name("config.json")
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        mean = json.loads(config.read_text())["mpv"] if config.is_file() else CELEBA_MEAN
+    except Exception:
+        raise RoiganError(f"{path.name}, or a config.json beside it, is damaged or of another kind: plain weights (and "
+                          f"a mean pixel, mpv) are needed.") from None
+    state = {str(k).removeprefix("module."): v for k, v in state.items()} if isinstance(state, dict) else {}
+    if any(k.startswith(("model_ld.", "model_gd.", "linear")) for k in state):
+        raise RoiganError(f"{path.name} is a discriminator of GLCIC; load the completion network, model_cn.")
+    if not {"conv1.weight", "deconv13.weight", "conv17.bias"} <= state.keys():
+        raise RoiganError(f"{path.name} is no completion network of GLCIC; of a run load its model.safetensors.")
+    return state, {"source": "otenim/GLCIC-PyTorch", "size": 160, "width": len(state["conv1.weight"]) / 64,
+                   "dilations": DILATIONS, "mean": mean}
+
+
+# -- training ---------------------------------------------------------------------------------------------------------
+class GLCICTrainer(Trainer):
+    """Both networks and one `step`; image order, mirrors, `save` and `load` are those of the kit's Trainer."""
+
+    def __init__(self, cfg, data):
+        self.cfg, self.data = cfg, data
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.manual_seed(cfg.seed)
+        place = dict(device=self.device, memory_format=torch.channels_last)
+        self.generator = CompletionNetwork(cfg.width, dilations_for(cfg.size), mean_pixel(data)).to(**place)
+        self.discriminator = ContextDiscriminator(cfg.size, cfg.width).to(**place)
+        self.ema, self.reader = self.generator, None                # a checkpoint has room for both, GLCIC neither
+        self.g_params, self.d_params = list(self.generator.parameters()), list(self.discriminator.parameters())
+        self.opt_g, self.opt_d = torch.optim.Adadelta(self.g_params), torch.optim.Adadelta(self.d_params)
+        self.step_count, self.seconds, self._order = 0, 0.0, (-1, None)
+
+    def share(self):
+        """How much of the run is done, from 0 to 1: of the minutes where they are limited, else of the steps."""
+        minutes = self.cfg.stop_after_minutes
+        return self.seconds / (60 * minutes) if minutes else self.step_count / self.cfg.steps
+
+    def phase(self):
+        """1: completion network alone, squared error; 2: discriminators alone; 3: all together."""
+        return 1 + (self.share() >= SHARES[0]) + (self.share() >= SHARES[0] + SHARES[1])
+
+    def _draw(self, step):
+        """Images in [0, 1], their holes, and other masks: where the local discriminator looks at the real images."""
+        g = torch.Generator().manual_seed((self.cfg.seed * 1_000_003 + step) * 31 + 17)
+        x = (self._batch(step, g) + 1) / 2
+        return x, *sample_masks(self.cfg.mask_family, 2 * len(x), self.cfg.size, generator=g).to(self.device).chunk(2)
+
+    def step(self) -> dict:
+        """One update of the networks of this phase; returns the losses as floats. Raises RoiganError on NaN.
+
+        mse is the squared error in the hole, summed there and divided by all values of the frame, as otenim's code
+        weighs it against ALPHA. The discriminators judge completed images, real outside the hole; real and fake go
+        through apart, each with its own batch norm. In phase 2 the completion network is frozen, statistics and all.
+        """
+        x, m, others = self._draw(self.step_count)
+        phase = self.phase()
+        self.generator.train(phase != 2), self.discriminator.train()
+        with torch.set_grad_enabled(phase != 2):
+            drawn = self.generator(x, m)
+            done = torch.where(m > 0.5, drawn, x)
+            loss = (done - x).square().mean()
+        logs = {"mse": loss.item()}
+        if phase > 1:
+            real, fake = self.discriminator(x, others), self.discriminator(done.detach(), m)
+            d = (F.softplus(-real) + F.softplus(fake)).mean() / 2                       # cross entropy of logits
+            self._update(self.opt_d, d if phase == 2 else ALPHA_D * d)
+            logs |= dict(d=d.item(), d_real=real.sigmoid().mean().item(), d_fake=fake.sigmoid().mean().item())
+        if phase == 3:
+            self.discriminator.requires_grad_(False)
+            adversarial = F.softplus(-self.discriminator(done, m)).mean()
+            self.discriminator.requires_grad_(True)
+            loss = loss + ALPHA * adversarial
+            logs["adversarial"] = adversarial.item()
+        if phase != 2:
+            self._update(self.opt_g, loss)
+        self.step_count += 1
+        if not all(map(_finite, logs.values())):
+            raise RoiganError(f"The loss became NaN at step {self.step_count}; the last checkpoint is intact.")
+        return logs
+
+    def _update(self, optimizer, loss):
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    def card(self) -> dict:
+        """What a reader of the weights should know, and what rebuilds the network."""
+        cfg, network = self.cfg, self.generator
+        return {"dataset": self.data.name, "data": self.data.fingerprint, "images": len(self.data),
+                "steps": self.step_count, "images_seen": self.step_count * cfg.batch, "seconds": round(self.seconds),
+                "finished": self.share() >= 1, "size": cfg.size, "width": cfg.width, "dilations": network.dilations,
+                "mean": network.mean.flatten().tolist(), "alpha": ALPHA, "alpha_d": ALPHA_D, "batch": cfg.batch,
+                "mask_family": cfg.mask_family, "seed": cfg.seed, "config_hash": cfg.hash(), "torch": torch.__version__}
+
+
+def train_glcic(data, folder, size=64, width=1.0, batch=16, steps=5000, minutes=0, mask_family="elliptic", seed=0,
+                progress=print, fresh=False) -> GLCIC:
+    """Train a GLCIC in three phases, or go on from the checkpoint in `folder`; returns what model.safetensors holds.
+
+    data: an ImageSet of size x size pixels (32, 64, 128 or 256). folder: where checkpoint.pt, log.jsonl and
+    model.safetensors go. width multiplies all channel counts (1 = paper). The phases take SHARES of the steps (paper:
+    500,000 at a batch of 96) or, with minutes > 0, of that much training time, steps then unheeded. progress: called
+    with a line of text every 20 steps, None for silence. fresh: forget an earlier checkpoint.
+
+    Everything random comes from (seed, step): a run that was cut goes on bit for bit, with minutes from the seconds on
+    record. Ctrl-C saves and returns what there is, card["finished"] False. Raises RoiganError: values that cannot work,
+    too few images or of another size, NaN, a full disk, a checkpoint that does not fit.
+    """
+    cfg = load_config("laptop", size=size, width=width, batch=batch, steps=steps, stop_after_minutes=minutes, seed=seed,
+                      mask_family=mask_family, dataset=getattr(data, "name", None), **EVERY)
+    cfg = replace(cfg, profile="glcic")
+    if not isinstance(data, ImageSet) or tuple(data.uint8.shape[2:]) != (size, size) or len(data) < batch:
+        got = data if isinstance(data, ImageSet) else type(data).__name__
+        raise RoiganError(f"GLCIC trains on an ImageSet of {size}x{size} pixels, at least {batch} images, not {got}.")
+    say, folder, rows, found = progress or (lambda text: None), Path(folder), [], {}
+    checkpoint, log = folder / "checkpoint.pt", folder / "log.jsonl"
+    trainer = GLCICTrainer(cfg, data)
+    if checkpoint.is_file() and not fresh:
+        trainer.load(checkpoint)
+        say(f"continuing {checkpoint} at step {trainer.step_count}")
+        if log.is_file():
+            rows = [r for r in map(json.loads, log.read_text().splitlines()) if r["step"] <= trainer.step_count]
+    began, start, before = time.perf_counter(), trainer.step_count, trainer.seconds
+    try:
+        while trainer.share() < 1:
+            phase = trainer.phase()
+            with _whole_step():
+                logs = trainer.step()
+            trainer.seconds, step = before + time.perf_counter() - began, trainer.step_count
+            for k, v in logs.items():
+                found.setdefault(k, []).append(v)
+            if step % cfg.log_every == 0 or trainer.share() >= 1:
+                pace = (trainer.seconds - before) / (step - start)
+                left = max(0, 60 * minutes - trainer.seconds) if minutes else (steps - step) * pace
+                row = {"step": step, "phase": phase, "seconds": round(trainer.seconds, 1),
+                       "memory_gib": round(_memory(), 3), "images_per_second": round(batch / pace, 2)}
+                rows.append(row | {k: round(sum(v) / len(v), 6) for k, v in found.items()})
+                found = {}
+                say(f"step {step}  phase {phase}  {batch / pace:.1f} images/s  {left / 60:.1f} min left  " +
+                    "  ".join(f"{k} {rows[-1][k]:.4f}" for k in ("mse", "d", "adversarial") if k in rows[-1]))
+            if step % cfg.checkpoint_every == 0:
+                trainer.save(checkpoint)
+                _write_log(log, rows)
+    except KeyboardInterrupt:
+        say(f"stopped at step {trainer.step_count}; the same call goes on from here")
+    trainer.save(checkpoint)
+    _write_log(log, rows)
+    return load_glcic(save_glcic(trainer.generator, folder / "model.safetensors", trainer.card()))

@@ -1,0 +1,189 @@
+"""A photograph placed by its eyes, redrawn at the model's size and pasted back at full size."""
+import io
+import math
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from roigan_lib import photo as ph
+from roigan_lib.errors import RoiganError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+EYE_PLACES = ((22.2, 33.15), (41.45, 33.1))                         # of CelebA's mean landmarks, in 64 pixels of the crop
+
+
+class Same:
+    """A model that gives its input back, with the hole filled by what `fill` makes of the picture."""
+
+    def __init__(self, size=64, fill=None):
+        self.size, self.fill, self.seen = size, fill or (lambda images: images), None
+
+    def inpaint(self, images, masks, codes=None, seed=0):
+        self.seen = (images * (1 - masks)).clone()
+        return torch.where(masks > 0.5, self.fill(images), images)
+
+
+def scene(width=300, height=240, seed=0):
+    """A smooth colourful picture, uint8 (height, width, 3)."""
+    small = np.random.default_rng(seed).integers(0, 256, (6, 7, 3), np.uint8)
+    return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def dots(eyes, width=400, height=360, radius=10):
+    y, x = np.mgrid[:height, :width]
+    picture = np.full((height, width, 3), 128, np.uint8)
+    for (ex, ey), colour in zip(eyes, ((255, 0, 0), (0, 0, 255))):
+        picture[(x - ex) ** 2 + (y - ey) ** 2 < radius ** 2] = colour
+    return picture
+
+
+def blob(width, height, x, y, radius):
+    yy, xx = np.mgrid[:height, :width]
+    return (xx - x) ** 2 + (yy - y) ** 2 < radius ** 2
+
+
+def refusal(work, *args, **kwargs):
+    with pytest.raises(RoiganError) as caught:
+        work(*args, **kwargs)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("eyes", [((150, 170), (230, 170)), ((230, 170), (150, 170)), ((160, 140), (220, 200)),
+                                  ((190, 160), (205, 158))])
+def test_eyes_come_to_where_celeba_has_them(eyes):
+    left, right = sorted(eyes)
+    image = ph.to_model(dots((left, right), radius=max(3, math.dist(*eyes) / 8)), ph.face_frame(eyes, 64))[0]
+    assert image.shape == (3, 64, 64) and image.min() >= -1 and image.max() <= 1
+    for channel, place in zip((0, 2), EYE_PLACES):
+        weight = (image[channel] - image[1]).clamp_min(0)
+        y, x = torch.meshgrid(torch.arange(64) + 0.5, torch.arange(64) + 0.5, indexing="ij")
+        found = ((weight * x).sum() / weight.sum(), (weight * y).sum() / weight.sum())
+        assert math.dist(found, place) < 1.0
+
+
+def test_the_frame_of_a_celeba_image_is_its_own_crop():
+    image = scene(178, 218)
+    frame = ph.face_frame(ph.EYES, 128)
+    ours = (ph.to_model(image, frame)[0].permute(1, 2, 0).numpy() + 1) * 127.5
+    np.testing.assert_allclose(ours, image[45:173, 25:153], atol=0.6)
+    whole = ph.to_model(image, ph.face_frame(ph.EYES, 64, "full"))
+    theirs = np.asarray(Image.fromarray(image).resize((64, 64), Image.Resampling.BOX)).astype(float)
+    assert np.abs((whole[0].permute(1, 2, 0).numpy() + 1) * 127.5 - theirs).mean() < 2
+
+
+@pytest.mark.parametrize("width, height, eyes", [(300, 240, ((130, 100), (180, 100))), (300, 240, ((120, 90), (170, 130))),
+                                                 (1200, 900, ((500, 400), (720, 380))), (90, 80, ((38, 36), (52, 36)))])
+def test_what_the_model_returns_unchanged_comes_back_in_place(width, height, eyes):
+    picture, frame = scene(width, height), ph.face_frame(eyes, 64)
+    (x1, y1), (x2, y2) = eyes
+    mask = blob(width, height, (x1 + x2) / 2, (y1 + y2) / 2, 0.8 * math.dist(*eyes))
+    back = ph.inpaint_photo(Same(), picture, mask, frame)
+    assert back.shape == picture.shape and back.dtype == np.uint8
+    assert np.array_equal(back[~mask], picture[~mask])
+    error = np.abs(back[mask].astype(int) - picture[mask]).mean()
+    shifts = [np.abs(back[mask].astype(int) - np.roll(picture, s, (0, 1))[mask]).mean()
+              for s in ((0, 3), (3, 0), (0, -3), (-3, 0))]
+    assert error < 6 and error < min(shifts)
+
+
+def test_nothing_under_the_mask_reaches_the_model():
+    frame = ph.face_frame(((130, 100), (180, 104)), 64)
+    mask, first, second = blob(300, 240, 150, 110, 30), Same(), Same()
+    picture = scene()
+    other = picture.copy()
+    other[mask] = 255 - other[mask]
+    ph.inpaint_photo(first, picture, mask, frame), ph.inpaint_photo(second, other, mask, frame)
+    assert torch.equal(first.seen, second.seen) and first.seen.abs().sum() > 0
+
+
+def test_the_mismatch_along_the_border_is_taken_off():
+    picture, frame = scene(), ph.face_frame(((130, 100), (180, 100)), 64)
+    mask = blob(300, 240, 155, 110, 40)
+    brighter = ph.inpaint_photo(Same(fill=lambda x: (x + 0.3).clamp(-1, 1)), picture, mask, frame)
+    rim = mask & ~(cv2.erode(mask.astype(np.uint8), np.ones((5, 5))) > 0)
+    jump = np.abs(brighter[rim].astype(int) - picture[rim]).mean()
+    assert jump < 0.5 * 0.3 * 127.5                                 # pasted as it is, it would be all of that
+
+
+def test_a_region_of_the_model_in_the_photograph_and_back():
+    frame = ph.face_frame(((130, 100), (180, 112)), 64)
+    small = torch.zeros(1, 1, 64, 64)
+    small[..., 20:40, 25:45] = 1
+    large = ph.mask_to_photo(small, frame, 300, 240)
+    assert large.shape == (240, 300) and large.dtype == bool
+    again = ph.mask_to_model(large, frame)
+    assert (again >= small).all() and again.sum() < 1.3 * small.sum()
+
+
+def test_regions_at_the_edge_of_the_frame():
+    frame = ph.square_frame(300, 240, 64, box=(0, 0, 100))
+    with pytest.warns(UserWarning, match="outside the frame"):
+        ph.mask_to_model(blob(300, 240, 95, 50, 20), frame)
+    assert "outside the frame" in refusal(ph.mask_to_model, blob(300, 240, 250, 200, 20), frame)
+    assert "mask is empty" in refusal(ph.mask_to_model, np.zeros((240, 300)), frame)
+    assert "leave it more to go by" in refusal(ph.mask_to_model, np.ones((240, 300), bool)[:100, :100], frame)
+
+
+@pytest.mark.parametrize("kind", ["path", "bytes", "pil", "grey", "alpha", "turned"])
+def test_photographs_of_every_kind(kind, tmp_path):
+    picture = scene(60, 40)
+    out = io.BytesIO()
+    if kind == "turned":
+        exif = Image.Exif()
+        exif[274] = 6
+        Image.fromarray(np.rot90(picture).copy()).save(out, "PNG", exif=exif)
+    else:
+        Image.fromarray(picture).save(out, "PNG")
+    (tmp_path / "p.png").write_bytes(out.getvalue())
+    source = {"path": tmp_path / "p.png", "bytes": out.getvalue(), "turned": out.getvalue(), "pil": Image.fromarray(picture),
+              "grey": picture[..., 0], "alpha": np.dstack([picture, np.full((40, 60), 255, np.uint8)])}[kind]
+    opened = ph.open_photo(source)
+    assert opened.shape == (40, 60, 3) and opened.dtype == np.uint8
+    want = picture if kind != "grey" else picture[..., :1].repeat(3, 2)
+    np.testing.assert_array_equal(opened, want)
+
+
+def test_photograph_refusals(tmp_path):
+    (tmp_path / "text.jpg").write_text("no picture")
+    whole = io.BytesIO()
+    Image.fromarray(scene()).save(whole, "JPEG")
+    assert "no photograph" in refusal(ph.open_photo, tmp_path / "gone.jpg")
+    assert "is a folder" in refusal(ph.open_photo, tmp_path)
+    assert "cannot be read" in refusal(ph.open_photo, tmp_path / "text.jpg")
+    assert "cannot be read" in refusal(ph.open_photo, whole.getvalue()[:2000])
+    assert "16 to" in refusal(ph.open_photo, np.zeros((8, 40, 3), np.uint8))
+    assert "uint8" in refusal(ph.open_photo, np.zeros((40, 40, 3)))
+    assert "float" in refusal(ph.open_photo, 1.0)
+
+
+def test_frame_and_mask_refusals(tmp_path):
+    assert "pixels apart" in refusal(ph.face_frame, ((10, 10), (12, 10)))
+    assert "not two points" in refusal(ph.face_frame, ((10, 10),))
+    assert "not two points" in refusal(ph.face_frame, ((10, 10), (float("nan"), 10)))
+    assert "crop='ful'" in refusal(ph.face_frame, ((10, 10), (30, 10)), crop="ful")
+    assert "does not lie in the photograph" in refusal(ph.square_frame, 100, 80, 64, box=(50, 0, 60))
+    frame = ph.square_frame(300, 240, 64)
+    assert "open it with open_mask" in refusal(ph.inpaint_photo, Same(), scene(), np.ones((10, 10)), frame)
+    assert "make it with that size" in refusal(ph.inpaint_photo, Same(32), scene(), blob(300, 240, 150, 120, 20), frame)
+    Image.new("L", (40, 30)).save(tmp_path / "black.png")
+    refusal(ph.open_mask, tmp_path / "black.png", 300, 240)
+
+
+def test_mask_pictures_come_to_the_size_of_the_photograph(tmp_path):
+    small = np.zeros((30, 40), np.uint8)
+    small[10:20, 8:24] = 255
+    Image.fromarray(small).save(tmp_path / "m.png")
+    mask = ph.open_mask(tmp_path / "m.png", 400, 300)
+    np.testing.assert_array_equal(mask, small.repeat(10, 0).repeat(10, 1) > 0)
+
+
+def test_the_astronaut_has_eyes_and_a_wall_has_none():
+    face = ph.astronaut()
+    assert face.shape == (512, 512, 3)
+    (x1, y1), (x2, y2) = ph.find_eyes(face)
+    assert math.dist((x1, y1), (204, 101)) < 4 and math.dist((x2, y2), (246, 103)) < 4       # read off the picture
+    assert "no face was found" in refusal(ph.find_eyes, np.full((200, 200, 3), 90, np.uint8))
