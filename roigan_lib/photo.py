@@ -106,7 +106,7 @@ def _skimage(what):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Frame:
-    """Where the model looks: `matrix` (2, 3) takes (x, y, 1) in the photograph to pixels of the (size, size) picture."""
+    """Where the model looks: `matrix` (2, 3) takes (x, y, 1) in the photograph to pixels of its (size, size) input."""
     matrix: np.ndarray
     size: int
 
@@ -195,7 +195,8 @@ def mask_to_model(mask, frame):
 
 
 def mask_to_photo(mask, frame, width, height):
-    """A region painted in the model's pixels, (S, S), (1, S, S) or (1, 1, S, S), in a photograph: bool (height, width)."""
+    """A region in the model's pixels, (S, S), (1, S, S) or (1, 1, S, S), in those of a photograph: bool (height, width).
+    """
     small = np.asarray(mask).reshape(frame.size, frame.size) > 0.5
     y, x = np.mgrid[:height, :width]
     column, row = (np.rint(a * x + b * y + c).astype(int) for a, b, c in frame.matrix)
@@ -297,17 +298,18 @@ def find_eyes(photo):
     """
     photo = open_photo(photo)
     skimage = _skimage("finding the eyes")
-    shrink = max(photo.shape) / 320         # small pictures are enlarged, which finds more of their faces
-    width, height = (max(1, round(n / shrink)) for n in (photo.shape[1], photo.shape[0]))
-    small = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA if shrink > 1 else cv2.INTER_LINEAR)
     cascade = skimage.feature.Cascade(skimage.data.lbp_frontal_face_cascade_filename())
-    faces = cascade.detect_multi_scale(img=small, scale_factor=1.1, step_ratio=1, min_size=(32, 32),
-                                       max_size=(320, 320))
-    if not faces:
-        raise RoiganError(f"no face was found in the photograph: {BY_HAND}.")
-    face = max(faces, key=lambda f: f["width"])
-    left, top, side = face["c"] * shrink, face["r"] * shrink, face["width"] * shrink
-    return tuple(_dark_spot(photo, left + share * side, top + 0.375 * side, 0.32 * side) for share in (0.31, 0.67))
+    for longest in (112, 160, 240, 320):    # coarse first: on a large picture of a face it also fires at odd sizes
+        shrink = max(photo.shape) / longest
+        width, height = (max(1, round(n / shrink)) for n in (photo.shape[1], photo.shape[0]))
+        small = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA if shrink > 1 else cv2.INTER_LINEAR)
+        faces = cascade.detect_multi_scale(img=small, scale_factor=1.1, step_ratio=1, min_size=(28, 28),
+                                           max_size=(longest, longest), min_neighbor_number=6)
+        if faces:
+            face = max(faces, key=lambda f: f["width"])
+            left, top, side = (face[key] * shrink for key in ("c", "r", "width"))
+            return tuple(_dark_spot(photo, left + at * side, top + 0.375 * side, 0.32 * side) for at in (0.31, 0.67))
+    raise RoiganError(f"no face was found in the photograph: {BY_HAND}.")
 
 
 def _dark_spot(photo, x, y, side, n=24):
