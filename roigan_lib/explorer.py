@@ -284,7 +284,7 @@ class EyePicker(anywidget.AnyWidget):
 def pick_eyes(photo, eyes=None, shown_px=384):
     """Mark the two eyes on a photograph: click near one to move it, or move it with the arrows.
 
-    photo: uint8 (H, W, 3), as `roigan_lib.photo.open_photo` gives it. eyes: where to begin; left out, OpenCV's detector
+    photo: uint8 (H, W, 3), as `roigan_lib.photo.open_photo` gives it. eyes: where to begin; left out, the kit's detector
     looks for them, and where it finds no face they begin in the middle. Returns an `EyePicker`; its `eyes` go to
     `face_frame`.
     """

@@ -195,8 +195,7 @@ def mask_to_model(mask, frame):
 
 
 def mask_to_photo(mask, frame, width, height):
-    """A region in the model's pixels, (S, S), (1, S, S) or (1, 1, S, S), in those of a photograph: bool (height, width).
-    """
+    """A region in the model's pixels, (S, S), (1, S, S) or (1, 1, S, S), in the photograph's: bool (height, width)."""
     small = np.asarray(mask).reshape(frame.size, frame.size) > 0.5
     y, x = np.mgrid[:height, :width]
     column, row = (np.rint(a * x + b * y + c).astype(int) for a, b, c in frame.matrix)

@@ -206,7 +206,8 @@ def test_photographs_of_every_kind(kind, tmp_path):
         Image.fromarray(picture).save(out, "PNG")
     (tmp_path / "p.png").write_bytes(out.getvalue())
     source = {"path": tmp_path / "p.png", "bytes": out.getvalue(), "turned": out.getvalue(),
-              "pil": Image.fromarray(picture), "grey": picture[..., 0], "alpha": np.dstack([picture, np.full((40, 60), 255, np.uint8)])}[kind]
+              "pil": Image.fromarray(picture), "grey": picture[..., 0],
+              "alpha": np.dstack([picture, np.full((40, 60), 255, np.uint8)])}[kind]
     opened = ph.open_photo(source)
     assert opened.shape == (40, 60, 3) and opened.dtype == np.uint8
     want = picture if kind != "grey" else picture[..., :1].repeat(3, 2)
