@@ -58,3 +58,9 @@ def test_outside_a_clone_the_rows_of_the_networks_are_left_out_with_a_sentence(m
     said = []
     assert bench.run(said.append, quick=True) == []
     assert len(said) == 3 and all("run the benchmark from a clone" in line for line in said)
+
+
+def test_reading_from_the_cache_and_from_files_stand_beside_the_step():
+    cached, files = bench.reading(batch=4, repeats=3, limit=8)
+    assert cached["plain_ms"] == files["plain_ms"] and cached["batch"] == files["batch"] == 4
+    assert cached["kit_ms"] < files["kit_ms"] and files["images_per_second"] < cached["images_per_second"]
