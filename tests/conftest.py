@@ -61,9 +61,10 @@ def real_images(cache):
 
 @pytest.fixture(scope="session")
 def real_celeba():
-    """A folder or archive with real aligned frames of CelebA below $ROIGAN_DATA; skips with the reason without one."""
-    place = os.environ.get("ROIGAN_DATA")
+    """A folder or archive with real aligned frames of CelebA, $ROIGAN_DATA, below or beside it; else skips, saying why."""
+    place = Path(os.environ.get("ROIGAN_DATA") or os.devnull).expanduser()
     for name in ("img_align_celeba", "img_align_celeba.zip", "celeba", "celeba_89x109_train_10000.zip"):
-        if place and (Path(place).expanduser() / name).exists():
-            return Path(place).expanduser() / name
+        found = (place if place.is_dir() else place.parent) / name
+        if found.exists():
+            return found
     pytest.skip("ROIGAN_DATA is not set or holds no img_align_celeba: real frames are absent")

@@ -47,7 +47,7 @@ PIXELS = """node => Array.from(node.getContext('2d').getImageData(0, 0, node.wid
 def opened(tmp_path_factory):
     import nbformat
     root = tmp_path_factory.mktemp("notebooks")
-    sources = (MODEL, "widget = explore(Stub(), images)\nwidget", STATE, PICKER)
+    sources = (MODEL, "widget = explore(Stub(), images)\nwidget", PICKER, STATE)
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), root / "explorer.ipynb")
     with browser.lab(root) as lab:

@@ -45,7 +45,7 @@ def test_the_lock_has_each_dependency_within_its_bounds():
 
 def test_imports_in_the_library_are_declared():
     comes_with = {"cv2": "opencv-python-headless", "PIL": "pillow", "IPython": "ipywidgets", "traitlets": "ipywidgets",
-                  "pygments": "nbconvert"}
+                  "pygments": "nbconvert", "skimage": "scikit-image"}
     declared = {canonicalize_name(requirement.name) for requirement in DEPENDENCIES[:len(PROJECT["dependencies"])]}
     for path in (ROOT / "roigan_lib").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
