@@ -17,7 +17,7 @@ function render({ model, el }) {
     point.setAttribute("aria-label", `${side} eye in the picture; arrows move it`);
     point.dataset.testid = `roi-eye-${i}`;
     point.style.cssText = "position: absolute; width: 18px; height: 18px; margin: -9px 0 0 -9px; padding: 0; " +
-      "border-radius: 50%; border: 2px solid white; box-shadow: 0 0 0 1px black; background: rgba(25, 118, 210, .45)";
+      "border-radius: 50%; border: 2px solid white; box-shadow: 0 0 0 1px black; background: none";
     point.addEventListener("keydown", (event) => {
       const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
       if (!step) return;
