@@ -67,8 +67,7 @@ def boxes_of(files):
     from scipy.io import loadmat
     boxes = {}
     for part in COUNTS:
-        ends = (f"cars_{part}_annos.mat", f"cars_{part}_annos_withlabels.mat")
-        name = next((n for end in ends for n in sorted(files.stamps, key=len) if n.lower().endswith(end)), None)
+        name = files.find(f"cars_{part}_annos.mat") or files.find(f"cars_{part}_annos_withlabels.mat")
         if name is None:
             continue
         try:

@@ -128,12 +128,16 @@ class Files:
             return self._archives[start + mark].read(rest)
         return (self.root / name).read_bytes()
 
+    def find(self, end):
+        """The shortest path that ends with `end` in lower case, or None."""
+        return min((name for name in self.stamps if name.lower().endswith(end)), key=len, default=None)
+
     def text(self, *ends):
         """The text of the first file whose path ends with one of `ends`, beside the root too; None where there is none."""
         for end in ends:
-            for name in sorted(self.stamps, key=len):
-                if name.lower().endswith(end):
-                    return self.read(name).decode("utf-8", "replace")
+            name = self.find(end)
+            if name is not None:
+                return self.read(name).decode("utf-8", "replace")
             beside = self.root.parent / end
             if beside.is_file():
                 return beside.read_text(errors="replace")
