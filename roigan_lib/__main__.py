@@ -1,4 +1,4 @@
-"""The same work from a shell: python -m roigan_lib train | inpaint | compare | reproduce | data | bench."""
+"""The same work from a shell: python -m roigan_lib train | inpaint | compare | photographs | reproduce | data | bench."""
 from __future__ import annotations
 
 import argparse
@@ -150,6 +150,15 @@ def _data(args):
     return 0
 
 
+def _photographs(args):
+    from . import photographs
+    roots = {name: getattr(args, name) for name in ("celeba", "cats", "cars")}
+    rows = photographs.run(roots, args.out, args.n, args.dims or None, args.seed, args.study, args.others,
+                           lambda line: print(line, file=sys.stderr))
+    faces = rows.select(dataset="celeba")
+    print(photographs.summary(faces, f"fid{args.dims}") if faces and args.dims else rows.to_markdown())
+
+
 def _bench(args):
     from .bench import run
     rows = run(lambda line: print(line, flush=True), args.quick)
@@ -203,6 +212,16 @@ def main(argv=None) -> int:
     p.add_argument("--size", type=int, default=64)
     p.add_argument("--crop", help="as for train")
     p.set_defaults(run=_data)
+    p = commands.add_parser("photographs", help="table 4.2, figures 4.3 and 4.4 from the shipped checkpoints")
+    for name in ("celeba", "cats", "cars"):
+        p.add_argument(f"--{name}", metavar="ROOT", help="as --root of this data set, or a folder with squares in test/")
+    p.add_argument("--n", type=int, default=1000, help="test images of each set, at most (default 1000)")
+    p.add_argument("--dims", type=int, default=768, help="Inception features for FID (default 768; 0 = none)")
+    p.add_argument("--study", type=int, default=0, metavar="SEEDS", help="also ask which FID table 4.2 holds, e.g. 5")
+    p.add_argument("--others", metavar="ROOT", help="further faces for --study, where there are fewer than 2 n")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--out", help="folder (default figures/)")
+    p.set_defaults(run=_photographs)
     p = commands.add_parser("bench", help="speed as ratios: masks, train step, slider, reading, FID features")
     p.add_argument("--quick", action="store_true", help="tiny networks, one repetition: does it run?")
     p.add_argument("--rows", help="jsonl file for the rows")

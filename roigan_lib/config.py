@@ -102,6 +102,7 @@ class Config(ModelConfig):
     zero: float = 1e-4             # zero concentrator (3.13)
     precision: str = "fp32"        # fp32 | bf16
     accumulate: int = 1            # parts in which a batch goes through, where memory is short
+    start: str | None = None       # checkpoint.pt of another run, of the same architecture: begin with its networks
     seed: int = 0
     log_every: int = 20
     grid_every: int = 500
@@ -124,7 +125,7 @@ class Config(ModelConfig):
         return "\n".join([f"config {self.hash()}, profile {self.profile}"] + lines)
 
 
-_NOT_HASHED = ("root", "perceptual_weights", "stop_after_minutes", "log_every", "grid_every", "checkpoint_every")
+_NOT_HASHED = ("root", "perceptual_weights", "start", "stop_after_minutes", "log_every", "grid_every", "checkpoint_every")
 THESIS_TRAINING = dict(lr_g=3e-4, lr_d=1e-4, beta2=0.999, decay=0.0, adversarial=1.0, matching=1.0, perceptual=5.0,
                        perceptual_net="vgg16", l1_hole=0.0, l1_outside=0.0, variation=0.5, kl=0.5, info=0.5,
                        prior=0.0, code_noise=0.0, path_b=1.0, perceptual_prior=0.0, l1_prior=0.0,

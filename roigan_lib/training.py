@@ -89,7 +89,7 @@ class Trainer:
         self.perceptual = None
         if cfg.perceptual > 0 and cfg.perceptual_net != "none":
             self.perceptual = L.PerceptualNet(cfg.perceptual_net, cfg.perceptual_weights).to(self.device)
-        self.step_count, self.seconds = 0, 0.0
+        self.step_count, self.seconds, self.started_from = 0, 0.0, None
         self._order = (-1, None)
 
     # -- what a step draws ------------------------------------------------------------------------------------------
@@ -305,7 +305,7 @@ class Trainer:
                  "discriminator": self.discriminator.state_dict(), "ema": self.ema.state_dict(),
                  "reader": self.reader.state_dict() if self.reader else {},
                  "opt_g": self.opt_g.state_dict(), "opt_d": self.opt_d.state_dict(),
-                 "data": self.data.fingerprint}
+                 "data": self.data.fingerprint, "started_from": self.started_from}
         if not all(p.isfinite().all() for p in self.g_params + self.d_params):
             raise RoiganError(f"The weights became NaN at step {self.step_count}; the last checkpoint is intact: "
                               f"continue with a lower lr_g and lr_d, or with precision='fp32'.")
@@ -322,8 +322,13 @@ class Trainer:
             raise RoiganError(f"The checkpoint {path} could not be written: {why}; the previous one is "
                               f"intact.") from None
 
-    def load(self, path: Path) -> None:
-        """Continue from a checkpoint of the same configuration. Raises RoiganError where it does not fit."""
+    def load(self, path: Path, start: bool = False) -> None:
+        """Continue from a checkpoint of the same configuration. Raises RoiganError where it does not fit.
+
+        start: take the networks alone, whatever images they were trained on, and count from 0.
+        """
+        if not Path(path).is_file():
+            raise RoiganError(f"There is no checkpoint {path} to start from; give the checkpoint.pt of a run.")
         try:
             state = torch.load(path, weights_only=True, map_location=self.device)
         except Exception:
@@ -334,7 +339,8 @@ class Trainer:
         ours = asdict(self.cfg.model())
         theirs = asdict(ModelConfig()) | {k: v for k, v in state["config"].items() if k in ours}
         found = [(k, theirs[k], v) for k, v in ours.items() if theirs[k] != v]
-        found += [("data", state["data"], self.data.fingerprint)] * (state["data"] != self.data.fingerprint)
+        if not start:
+            found += [("data", state["data"], self.data.fingerprint)] * (state["data"] != self.data.fingerprint)
         if found:
             k, old, new = found[0]
             raise RoiganError(f"{path} was trained with {k}={old!r}, this run asks for {k}={new!r}; choose another "
@@ -348,9 +354,14 @@ class Trainer:
         except RuntimeError:
             raise RoiganError(f"{path} holds networks of another version of the kit; choose another output folder or "
                               f"start with fresh=True.") from None
+        if start:
+            about = state["config"]
+            self.started_from = {"dataset": about["dataset"], "steps": state["step"], "seconds": round(state["seconds"]),
+                                 "images_seen": state["step"] * about["batch"], "before": state.get("started_from")}
+            return
         self.opt_g.load_state_dict(state["opt_g"])
         self.opt_d.load_state_dict(state["opt_d"])
-        self.step_count, self.seconds = state["step"], state["seconds"]
+        self.step_count, self.seconds, self.started_from = state["step"], state["seconds"], state.get("started_from")
 
     def model(self) -> RoIGAN:
         """The averaged generator, ready to inpaint."""
@@ -362,7 +373,7 @@ class Trainer:
         return {"dataset": self.cfg.dataset, "data": self.data.fingerprint, "images": len(self.data),
                 "steps": self.step_count, "images_seen": self.step_count * self.cfg.batch,
                 "seconds": round(self.seconds), "config_hash": self.cfg.hash(), "training": asdict(self.cfg),
-                "torch": torch.__version__}
+                "torch": torch.__version__} | ({"started_from": self.started_from} if self.started_from else {})
 
 
 @contextmanager
@@ -428,6 +439,9 @@ def train(cfg: Config | None = None, folder=None, data=None, progress=print, fre
         say(f"continuing {checkpoint} at step {trainer.step_count}")
         if log.is_file():
             rows = [r for r in map(json.loads, log.read_text().splitlines()) if r["step"] <= trainer.step_count]
+    elif cfg.start:
+        trainer.load(Path(cfg.start), start=True)
+        say(f"starting with the networks of {cfg.start}")
     say(cfg.describe())
     images, masks, codes = fixed_grid(cfg, trainer.data)
     began, start, quiet = time.perf_counter(), trainer.step_count, 0

@@ -1,11 +1,11 @@
-"""Telea: outside the hole nothing moves by a bit, inside it is OpenCV's own answer."""
+"""The classic methods: outside the hole nothing moves by a bit, inside it is OpenCV's own answer."""
 import builtins
 
 import numpy as np
 import pytest
 import torch
 
-from roigan_lib.baselines import BASELINES, telea
+from roigan_lib.baselines import BASELINES, navier_stokes, telea
 from roigan_lib.errors import RoiganError
 from roigan_lib.masks import sample_masks
 
@@ -15,14 +15,15 @@ def pair():
     return torch.rand(5, 3, 32, 40) * 2 - 1, sample_masks("elliptic", 5, (32, 40), seed=3)
 
 
-def test_outside_is_bit_equal_and_inside_is_opencv(pair):
+@pytest.mark.parametrize("method, flag", [(telea, "INPAINT_TELEA"), (navier_stokes, "INPAINT_NS")])
+def test_outside_is_bit_equal_and_inside_is_opencv(pair, method, flag):
     cv2 = pytest.importorskip("cv2")
     images, masks = pair
-    done = telea(images, masks)
+    done = method(images, masks)
     hole = masks.expand_as(images) > 0.5
     assert done.dtype == images.dtype and torch.equal(done[~hole], images[~hole]) and not torch.equal(done, images)
     pixels = ((images[0] + 1) * 127.5).round().byte().permute(1, 2, 0).numpy().copy()
-    expected = cv2.inpaint(pixels, masks[0, 0].byte().numpy(), 3, cv2.INPAINT_TELEA)
+    expected = cv2.inpaint(pixels, masks[0, 0].byte().numpy(), 3, getattr(cv2, flag))
     inside = masks[0, 0].numpy() > 0.5
     ours = ((done[0] + 1) * 127.5).permute(1, 2, 0).numpy()
     np.testing.assert_allclose(ours[inside], expected[inside], atol=1e-3)

@@ -364,3 +364,56 @@ def test_the_thesis_table():
     assert {k: min(v, key=v.get) for k, v in metrics.THESIS_TABLE_4_2.items()}["RoI-GAN"] == "rectangular"
     for law in ("elliptic", "rectangular", "mixed"):
         assert min(metrics.THESIS_TABLE_4_2, key=lambda m: metrics.THESIS_TABLE_4_2[m][law]) == "RoI-GAN"
+
+
+def test_precision_and_recall_of_known_sets():
+    generator = torch.Generator().manual_seed(0)
+    real = torch.randn(200, 4, generator=generator)
+    assert metrics.precision_recall(real, real) == (1.0, 1.0)
+    assert metrics.precision_recall(real, real + 100) == (0.0, 0.0)
+    both = torch.cat([real, real + 100])
+    assert metrics.precision_recall(both, real) == (1.0, 0.5)        # true to life, but half of life is missing
+    assert metrics.precision_recall(real, both) == (0.5, 1.0)        # all of life, and as much again of nonsense
+
+
+def test_precision_and_recall_by_loops():
+    generator = torch.Generator().manual_seed(1)
+    real, fake, k = torch.randn(23, 3, generator=generator), 1.5 * torch.randn(17, 3, generator=generator), 2
+
+    def covered(point, cloud):
+        for one in cloud:
+            reach = sorted(float((one - other).norm()) for other in cloud)[k]
+            if float((one - point).norm()) <= reach + 1e-6:
+                return True
+        return False
+
+    expected = (sum(covered(p, real) for p in fake) / len(fake), sum(covered(p, fake) for p in real) / len(real))
+    assert metrics.precision_recall(real, fake, k) == pytest.approx(expected)
+    for wrong in (fake[:, :2], fake[:2], fake * float("nan")):
+        with pytest.raises(RoiganError, match="Precision and recall|NaN"):
+            metrics.precision_recall(real, wrong, k)
+
+
+def test_bins_hold_the_scores_of_their_images(pair, no_factors):
+    images = pair[0].repeat(2, 1, 1, 1)
+    masks = torch.zeros(24, 1, *images.shape[2:])
+    masks[:8, :, :4, :4], masks[8:20, :, :, :8], masks[20:, :, :, :16] = 1, 1, 1      # the last bin has too few
+    share = float(masks[8].mean())
+    table = metrics.compare({"colour": Coloured()}, images, {"squares": masks}, bins=(0, share - 0.01, share, 1))
+    laws = [law for metric, law in table.columns() if metric == "l1_hole"]
+    assert len(laws) == 3 and laws[0] == "squares" and all(law.startswith("squares, ") for law in laws[1:])
+    done = metrics.complete("colour", Coloured(), images, masks, 0)
+    for law, chosen in zip(laws, (slice(None), slice(0, 8), slice(8, 20))):
+        row = table.select(metric="l1_hole", mask_law=law)[0]
+        assert row["value"] == metrics.l1_hole(done[chosen], images[chosen], masks[chosen])
+        assert row["n_fake"] == row["n_real"] == len(images[chosen])
+    assert len(table.select(metric="diversity")) == 1
+
+
+@needs_inception
+@pytest.mark.filterwarnings("ignore:.*official weight file")
+def test_several_depths_come_from_one_pass(pair):
+    both = metrics.inception_features(pair[0], (192, 64))
+    assert list(both) == [64, 192] and set(both) <= set(metrics.inception_dims())
+    for d, features in both.items():
+        assert torch.allclose(features, metrics.inception_features(pair[0], d), atol=1e-5)

@@ -96,6 +96,26 @@ def test_train_goes_on_as_if_it_had_never_stopped(data, tmp_path):
     assert fresh.model.card["steps"] == 1 and [row["step"] for row in fresh.rows] == [1]
 
 
+def test_starting_from_another_run_takes_its_networks_and_nothing_else(data, tmp_path):
+    T.train(tiny(steps=2), tmp_path / "faces", data, progress=None)
+    other = ImageSet("others", "train", 32, data.uint8.flip(0)[:8])
+    start = tmp_path / "faces" / "checkpoint.pt"
+    cfg = tiny(steps=3, start=start)
+    first = T.Trainer(cfg, other)
+    first.load(start, start=True)
+    assert differences(first.generator.state_dict(), state_of(start)["generator"]) == []
+    assert first.step_count == 0 and not first.opt_g.state and first.card()["started_from"]["steps"] == 2
+    said = []
+    run = T.train(cfg, tmp_path / "cats", other, progress=said.append)
+    assert "starting with the networks" in said[0] and run.model.card["steps"] == 3
+    more = T.train(tiny(steps=4, start=start), tmp_path / "cats", other, progress=None)
+    assert more.model.card["steps"] == 4 and more.model.card["started_from"]["images_seen"] == 2 * cfg.batch
+    with pytest.raises(RoiganError, match="no checkpoint"):
+        T.train(tiny(start=tmp_path / "nothing.pt"), tmp_path / "x", other, progress=None)
+    with pytest.raises(RoiganError, match="width"):
+        T.train(tiny(start=start, width=0.25), tmp_path / "x", other, progress=None)
+
+
 def test_an_interrupt_within_a_step_saves_whole_steps_only(data, tmp_path, monkeypatch):
     import signal
     cfg, inner, calls = tiny(), T.L.total_variation, []

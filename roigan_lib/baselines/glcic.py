@@ -22,13 +22,13 @@ from roigan_lib.config import load_config
 from roigan_lib.data import ImageSet
 from roigan_lib.errors import RoiganError
 from roigan_lib.masks import check_pair, sample_masks
-from roigan_lib.models import _state_hash
+from roigan_lib.models import WEIGHTS, _state_hash
 from roigan_lib.training import Trainer, _finite, _memory, _whole_step, _write_log
 
 FORMAT = "roigan-glcic-1"
 SHARES = (0.18, 0.02, 0.80)             # of a run by phase: 90,000, 10,000 and 400,000 steps in the paper
 ALPHA = 4e-4                            # weight of the adversarial term in phase 3
-ALPHA_D = ALPHA                         # and of D's loss there, as in otenim's code; with 1 D learns sooner
+ALPHA_D = 1.0                           # of D's own loss, plain in algorithm 1 of the paper; otenim's code: ALPHA
 CHANNELS = (64, 128, 128, 256, 256, 256, 256, 256, 256, 256, 256, 256, 128, 128, 64, 32, 3)     # of layers 1 … 17
 DILATIONS = (2, 4, 8, 16)               # of conv7 … conv10
 CELEBA_MEAN = (0.5063, 0.4258, 0.3832)  # otenim's weights saw CelebA
@@ -174,14 +174,16 @@ def save_glcic(network, path, card) -> Path:
     return path
 
 
-def load_glcic(path, device="cpu") -> GLCIC:
-    """A GLCIC from the model.safetensors of `train_glcic` (or its folder), or from a model_cn of otenim/GLCIC-PyTorch.
+def load_glcic(name_or_path="glcic_celeba", device="cpu") -> GLCIC:
+    """A GLCIC from a shipped name, the model.safetensors of `train_glcic` (or its folder), or otenim's model_cn.
 
     An otenim file does not name the mean pixel: that of the config.json beside it is taken, else CelebA's. Weights load
     without executing code. RoiganError: a missing, damaged or foreign file, a discriminator.
     """
-    path = Path(path)
+    path = Path(name_or_path)
     path = path / "model.safetensors" if path.is_dir() else path
+    if not path.suffix and not path.exists():
+        path = WEIGHTS / f"{path.name}.safetensors"
     if not path.is_file():
         raise RoiganError(f"There is no GLCIC at {path}; train one with train_glcic, or fetch otenim's model_cn.")
     state, card = (_read_own if path.suffix == ".safetensors" else _read_otenim)(path)
@@ -237,7 +239,7 @@ class GLCICTrainer(Trainer):
         self.ema, self.reader = self.generator, None                # a checkpoint has room for both, GLCIC neither
         self.g_params, self.d_params = list(self.generator.parameters()), list(self.discriminator.parameters())
         self.opt_g, self.opt_d = torch.optim.Adadelta(self.g_params), torch.optim.Adadelta(self.d_params)
-        self.step_count, self.seconds, self._order = 0, 0.0, (-1, None)
+        self.step_count, self.seconds, self.started_from, self._order = 0, 0.0, None, (-1, None)
 
     def share(self):
         """How much of the run is done, from 0 to 1: of the minutes where they are limited, else of the steps."""

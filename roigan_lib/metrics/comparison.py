@@ -13,6 +13,7 @@ from . import features as nets
 from .frechet import frechet_distance, small_n_note
 from .inpainting import METRICS, diversity
 from .kernel import kernel_distance
+from .precision import precision_recall
 from .table import Table
 
 # Table 4.2 of the thesis: FID between 1,000 completed images and 1,000 of CelebA's test images, by mask family. The
@@ -101,7 +102,7 @@ def _inputs(images, masks, seed, mask_law):
 
 
 def compare(methods, images, masks, dims=None, seed=0, reference=None, data=None, split=None, mask_law=None,
-            config=None, batch=64, diversity_images=64, diversity_seeds=4, progress=False):
+            config=None, bins=None, batch=64, diversity_images=64, diversity_seeds=4, progress=False):
     """Score inpainting methods on the same images and masks; returns a `Table` of rows.
 
     methods    {name: model with .inpaint, or callable (images, masks) -> completed}; a `seed` argument is used if there
@@ -111,14 +112,16 @@ def compare(methods, images, masks, dims=None, seed=0, reference=None, data=None
     reference  real images that the Fréchet and kernel distances refer to; default the very images that were masked,
                which scores lower than other images of the same set would, and is what the thesis seems to have done
     data, split, mask_law, config   words for the rows, where the arguments themselves do not tell
+    bins       edges of the share of the picture that a hole takes, such as (0, 0.1, 0.2, 0.5): the scores once more for
+               each bin with at least 8 images, the mask family then called "elliptic, 10–20 %"
     batch      images a method is given at once
     progress   True prints rates and times; or a function that takes a line
 
-    One row per method, mask family and metric: fid768_n1000 and kid768_n1000 (spread: sd over subsets),
-    frechet_factors_n1000 (if the factor network's weights are there), those of `inpainting.METRICS` (spread: sd over
-    images, where there is one score per image) and diversity, between `diversity_seeds` completions of the first
-    `diversity_images` images. RoiganError: bad images or masks, a method's bad output (naming it), or Inception
-    weights that dims asks for and that are missing.
+    One row per method, mask family and metric: fid768_n1000, kid768_n1000 (spread: sd over subsets), precision768_n1000,
+    recall768_n1000, frechet_factors_n1000 and its precision and recall (if the factor network's weights are there), those
+    of `inpainting.METRICS` (spread: sd over images, where there is one score per image) and diversity, between
+    `diversity_seeds` completions of the first `diversity_images` images. RoiganError: bad images or masks, a method's
+    bad output (naming it), or Inception weights that dims asks for and that are missing.
     """
     say = progress if callable(progress) else print if progress else None
     if not isinstance(methods, dict) or not methods:
@@ -135,24 +138,39 @@ def compare(methods, images, masks, dims=None, seed=0, reference=None, data=None
     for law, holes in masks.items():
         for name, method in methods.items():
             done = complete(name, method, pixels, holes, seed, batch, say)
-            row = {"method": name, "n_real": len(real), "n_fake": len(pixels), "mask_law": law,
-                   "mask_hash": mask_hash(holes),
-                   "checkpoint": getattr(method, "checkpoint_hash", None),
+            row = {"method": name, "checkpoint": getattr(method, "checkpoint_hash", None),
                    "config": config or (getattr(method, "card", None) or {}).get("config_hash"), **shared}
-            scores = []
-            for key, (extract, network) in extractors.items():
-                scores += _distances(key, real_features[key], extract(done, f"{name}, {law}"), network)
-            for key, metric in METRICS.items():
-                value = metric(done, pixels, holes)
-                each = isinstance(value, torch.Tensor)
-                scores.append((key, float(value.mean() if each else value), float(value.std()) if each else None, {}))
+            features = {key: extract(done, f"{name}, {law}") for key, (extract, _) in extractors.items()}
             few = slice(0, diversity_images)
             again = [done[few]] + [complete(name, method, pixels[few], holes[few], seed + 1_000_003 * k, batch)
                                    for k in range(1, diversity_seeds)]
-            scores.append(("diversity", diversity(again, holes[few]), None, {"n_real": None, "n_fake": len(again[0])}))
-            table += [{"metric": key, "value": value, "spread": spread, **row, **more}
-                      for key, value, spread, more in scores]
+            for label, chosen in {law: slice(None), **_bins(law, holes, bins)}.items():
+                x, y, m = pixels[chosen], done[chosen], holes[chosen]
+                scores = []
+                for key, (_, network) in extractors.items():
+                    of_real = real_features[key][chosen] if reference is None else real_features[key]
+                    scores += _distances(key, of_real, features[key][chosen], network)
+                for key, metric in METRICS.items():
+                    value = metric(y, x, m)
+                    each = isinstance(value, torch.Tensor)
+                    scores.append((key, float(value.mean() if each else value), float(value.std()) if each else None, {}))
+                if label == law:
+                    scores.append(("diversity", diversity(again, m[few]), None, {"n_real": None, "n_fake": len(again[0])}))
+                about = {"n_real": len(x if reference is None else real), "n_fake": len(x), "mask_law": label,
+                         "mask_hash": mask_hash(m)}
+                table += [{"metric": key, "value": value, "spread": spread, **row, **about, **more}
+                          for key, value, spread, more in scores]
     return table
+
+
+def _bins(law, masks, edges):
+    """{"elliptic, 10–20 %": indices} of the masks whose area lies in (low, high], for bins of at least 8."""
+    share, found = masks.mean((1, 2, 3)), {}
+    for low, high in zip(edges or (), (edges or ())[1:]):
+        inside = ((share > low) & (share <= high)).nonzero()[:, 0]
+        if len(inside) >= 8:
+            found[f"{law}, {100 * low:g}–{100 * high:g} %"] = inside
+    return found
 
 
 def _extractors(dims, say):
@@ -175,8 +193,12 @@ def _extractors(dims, say):
 
 def _distances(key, real, fake, network):
     n, more = len(fake), {"weights": network, "note": small_n_note(min(len(real), len(fake)), real.shape[1])}
+    precision, recall = precision_recall(real, fake)
+    name = "_factors" if key == "factors" else key
+    both = [(f"precision{name}_n{n}", precision, None, {"weights": network}),
+            (f"recall{name}_n{n}", recall, None, {"weights": network})]
     if key == "factors":
-        return [(f"frechet_factors_n{n}", frechet_distance(real, fake), None, more)]
+        return [(f"frechet_factors_n{n}", frechet_distance(real, fake), None, more)] + both
     mean, sd = kernel_distance(real, fake)
     return [(f"fid{key}_n{n}", frechet_distance(real, fake), None, more),
-            (f"kid{key}_n{n}", mean, sd, {"weights": network})]
+            (f"kid{key}_n{n}", mean, sd, {"weights": network})] + both

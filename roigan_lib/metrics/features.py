@@ -59,7 +59,7 @@ def inception_hash():
     return _sha256(str(path), path.stat().st_mtime_ns)[:12]
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=4)
 def _inception(dims):
     from torch.nn.utils.fusion import fuse_conv_bn_eval
     if not inception_hash().startswith("6726825d"):
@@ -67,7 +67,7 @@ def _inception(dims):
                       f"distances may differ from published ones.", stacklevel=3)
     from pytorch_fid.inception import InceptionV3
     try:
-        net = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[dims]]).eval()             # resizes to 299 × 299 by itself
+        net = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[d] for d in dims]).eval()  # resizes to 299 × 299 by itself
     except Exception as error:                            # unpickling a broken file raises nearly anything
         raise RoiganError(f"{inception_path()} cannot be read as Inception weights ({type(error).__name__}): delete it "
                           f"so that it is fetched again, or pass dims=None.") from error
@@ -82,29 +82,46 @@ def inception_features(images, dims=768, batch=None, device=None, progress=None)
     """Features of the 2015 FID Inception network by pytorch-fid 0.3: (n, dims) float32 on the CPU.
 
     images: float (n, 3, H, W) in [-1, 1]; rounded to 8 bits first, as if saved and read again, then resized by
-    pytorch-fid to 299 × 299 (bilinear, no antialias). dims: 64, 192, 768 (mean over positions) or 2048.
+    pytorch-fid to 299 × 299 (bilinear, no antialias). dims: 64, 192, 768 (mean over positions) or 2048; a tuple of them
+    gives {dims: features} from one pass.
     device: default the images' own. batch: images at a time, default 8 on a CPU (quickest there), else 64.
     progress: called with (images done, n). Raises RoiganError for other dims, or where the weights are missing,
     unreadable or without values for these dims.
     """
-    if dims not in INCEPTION_DIMS:
+    wanted = tuple(sorted(dims)) if isinstance(dims, (tuple, list)) else (dims,)
+    if not set(wanted) <= set(INCEPTION_DIMS):
         raise RoiganError(f"Inception features come with {', '.join(map(str, INCEPTION_DIMS))} dims, not {dims!r}.")
     device = torch.device(device or images.device)
     batch = batch or (8 if device.type == "cpu" else 64)
-    net = _inception(dims).to(device)
+    net = _inception(wanted).to(device)
     chunks = []
     with torch.inference_mode():
         for start in range(0, len(images), batch):
             pixels = to_uint8(images[start:start + batch]).to(device).float() / 255
-            out = net(pixels.contiguous(memory_format=torch.channels_last))[0]       # (b, dims, h, w)
-            chunks.append(out.mean((2, 3)).cpu())
+            maps = net(pixels.contiguous(memory_format=torch.channels_last))         # (b, dims, h, w) each
+            chunks.append([y.mean((2, 3)).cpu() for y in maps])
             if progress:
                 progress(min(start + batch, len(images)), len(images))
-    features = torch.cat(chunks)
-    if not torch.isfinite(features).all():
-        raise RoiganError(f"The Inception weights at {inception_path()} have no values for {dims} dims: use 64, 192 or "
-                          f"768, or delete the file so that the official one is fetched.")
-    return features
+    features = {d: torch.cat(parts) for d, parts in zip(wanted, zip(*chunks))}
+    for d, values in features.items():
+        if not torch.isfinite(values).all():
+            raise RoiganError(f"The Inception weights at {inception_path()} have no values for {d} dims: use 64, 192 or "
+                              f"768, or delete the file so that the official one is fetched.")
+    return features if isinstance(dims, (tuple, list)) else features[dims]
+
+
+def inception_dims():
+    """The feature dims that the weight file at hand has values for: all four, or fewer; () where it is missing."""
+    if not inception_available():
+        return ()
+    found = []
+    for d in INCEPTION_DIMS:
+        try:
+            inception_features(torch.zeros(1, 3, 64, 64), d)
+        except RoiganError:
+            continue
+        found.append(d)
+    return tuple(found)
 
 
 def factor_net():

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from roigan_lib.errors import RoiganError
 
-KEY = ("metric", "method", "dataset", "split", "mask_law", "seed", "n_fake")
+KEY = ("metric", "method", "dataset", "split", "mask_law", "seed", "n_fake", "reference")
 
 # what is better, by how a metric's name begins; a metric that is in neither (diversity) has no best value
 _LOWER = ("fid", "kid", "frechet", "l1", "lpips", "outside_change", "border_ratio")
-_HIGHER = ("psnr", "ssim")
+_HIGHER = ("psnr", "ssim", "precision", "recall")
 
 
 def write_atomically(path, data):

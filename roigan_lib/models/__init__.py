@@ -136,8 +136,8 @@ def _state_hash(state):
 
 
 def shipped() -> list[str]:
-    """Names of the checkpoints that come with the kit."""
-    return sorted(p.stem for p in WEIGHTS.glob("*.safetensors") if p.stem != "factor_net")
+    """Names of the RoI-GAN checkpoints that come with the kit."""
+    return sorted(p.stem for p in WEIGHTS.glob("*.safetensors") if p.stem != "factor_net" and "glcic" not in p.stem)
 
 
 def save_model(state, cfg, path, card=None) -> Path:

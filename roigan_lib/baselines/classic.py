@@ -1,4 +1,4 @@
-"""The Fast Marching Method of Telea (2004), the thesis' "FMM" (section 2.1, table 4.2), by OpenCV."""
+"""Two methods of OpenCV that know nothing of faces: Telea's fast marching (the thesis' "FMM") and Navier-Stokes."""
 import numpy as np
 import torch
 
@@ -7,26 +7,38 @@ from roigan_lib.errors import RoiganError
 
 
 def telea(images, masks, radius=3):
-    """Fill each hole from its border inwards (A. Telea, J. Graphics Tools 9(1), 2004).
+    """Fill each hole from its border inwards (A. Telea, J. Graphics Tools 9(1), 2004; thesis 2.1 and table 4.2, "FMM").
 
     images: float (n, 3, H, W) in [-1, 1]; masks: float (n, 1, H, W) in {0, 1}, 1 = the region to fill.
     radius: pixels around a point that it is filled from; OpenCV's usual 3.
     Returns float (n, 3, H, W) on the images' device: the hole filled from an 8-bit copy (steps of 2/255), every other
     pixel bit-equal to the input. Deterministic. Raises RoiganError for a wrong shape or where OpenCV is missing.
     """
+    return _by_opencv("INPAINT_TELEA", images, masks, radius)
+
+
+def navier_stokes(images, masks, radius=3):
+    """Continue the lines of equal brightness into each hole (M. Bertalmio, A. Bertozzi, G. Sapiro, CVPR 2001).
+
+    Arguments, result and errors as for `telea`.
+    """
+    return _by_opencv("INPAINT_NS", images, masks, radius)
+
+
+def _by_opencv(method, images, masks, radius):
     try:
         import cv2
     except ImportError as error:
-        raise RoiganError("Telea's method needs OpenCV: pip install opencv-python-headless.") from error
+        raise RoiganError("The classic methods need OpenCV: pip install opencv-python-headless.") from error
     if images.ndim != 4 or images.shape[1] != 3 or masks.shape != (len(images), 1, *images.shape[2:]):
-        raise RoiganError(f"telea takes images (n, 3, H, W) and masks (n, 1, H, W) of one size, "
+        raise RoiganError(f"The classic methods take images (n, 3, H, W) and masks (n, 1, H, W) of one size, "
                           f"not {tuple(images.shape)} and {tuple(masks.shape)}.")
     if not len(images):
         return images.clone()
     hole = masks > 0.5                                                               # (n, 1, H, W)
     pixels = to_uint8(images).permute(0, 2, 3, 1).cpu().numpy()                      # (n, H, W, 3)
     holes = hole[:, 0].to(torch.uint8).cpu().numpy()                                 # (n, H, W)
-    filled = np.stack([cv2.inpaint(np.ascontiguousarray(picture), region, radius, cv2.INPAINT_TELEA)
+    filled = np.stack([cv2.inpaint(np.ascontiguousarray(picture), region, radius, getattr(cv2, method))
                        for picture, region in zip(pixels, holes)])
     filled = torch.from_numpy(filled).permute(0, 3, 1, 2).to(images) / 127.5 - 1     # (n, 3, H, W)
     return torch.where(hole, filled, images)

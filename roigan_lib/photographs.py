@@ -1,0 +1,185 @@
+"""Section 4.2 on real photographs, from checkpoints: table 4.2, figures 4.3 and 4.4, and which FID the table holds.
+
+`python -m roigan_lib photographs --celeba ROOT --cats ROOT --cars ROOT` runs all of it. A root is what the data set of
+that name takes, or a folder with ready squares in `test`.
+"""
+import time
+from pathlib import Path
+
+import torch
+
+from . import plots
+from .baselines import load_glcic, navier_stokes, telea
+from .data import open_dataset
+from .errors import RoiganError
+from .masks import sample_masks
+from .metrics import (THESIS_TABLE_4_2, Table, compare, complete, frechet_distance, inception_dims, inception_features,
+                      load_rows, versions)
+from .metrics.features import inception_hash
+from .models import WEIGHTS, load_model
+
+FAMILIES = ("elliptic", "rectangular", "mixed")
+BINS = (0, 0.1, 0.2, 0.3, 0.6)                                      # of the share of the picture that a hole takes
+OURS, LITERAL = "roi-gan", "roi-gan, thesis recipe"
+ROWS = {"ours, improved recipe": OURS, "ours, thesis recipe": LITERAL, "GLCIC": "glcic", "FMM (Telea)": "telea",
+        "Navier-Stokes": "navier-stokes"}
+CURVES = ("l1_hole", "d", "adversarial")                            # of the training logs
+OF_THESIS = {OURS: "RoI-GAN", LITERAL: "RoI-GAN", "glcic": "GLCIC", "telea": "FMM (Telea)"}
+
+
+def photographs(name, root, n=None, size=64):
+    """The first n test images of "celeba", "cats" or "cars" below `root`; RoiganError where there are none."""
+    ready = root is not None and (Path(root) / "test").is_dir()
+    data = open_dataset("folder" if ready else name, "test", size, root, limit=n)
+    data.name = name
+    return data
+
+
+def methods_for(name):
+    """{label: method} for a data set: its shipped models, best first, then the classic methods."""
+    found = {}
+    if (WEIGHTS / f"{name}.safetensors").is_file():
+        found[OURS] = load_model(name)
+    if (WEIGHTS / f"{name}_thesis.safetensors").is_file():
+        found[LITERAL] = load_model(f"{name}_thesis")
+    if (WEIGHTS / f"glcic_{name}.safetensors").is_file():
+        found["glcic"] = load_glcic(f"glcic_{name}")
+    if not found:
+        raise RoiganError(f"No model for {name!r} ships with this kit; train one with `python -m roigan_lib train "
+                          f"--dataset {name}`.")
+    return found | {"telea": telea, "navier-stokes": navier_stokes}
+
+
+def which_fid(pixels, others, method=telea, name="telea", seeds=5, dims=(64, 192, 768), families=FAMILIES, data=None,
+              say=lambda line: None):
+    """Fréchet distances of one method at several feature depths, for both choices of reference and several mask seeds.
+
+    pixels (n, 3, S, S), others (m, 3, S, S): other images of the set, in [-1, 1]; dims as for `inception_features`.
+    Returns rows fid{dims}_n{n} with reference "same" (the very images that were masked) and "other", a row a seed, and
+    the distance between the two real sets (method "real").
+    """
+    real = {"same": inception_features(pixels, dims), "other": inception_features(others, dims)}
+    about = {"dataset": data, "split": "test", "n_fake": len(pixels), "spread": None, "weights": inception_hash(),
+             "versions": versions(), "checkpoint": getattr(method, "checkpoint_hash", None)}
+    rows = Table({"metric": f"fid{d}_n{len(pixels)}", "method": "real", "mask_law": "none", "seed": 0,
+                  "reference": "other", "value": frechet_distance(real["other"][d], real["same"][d]),
+                  "n_real": len(others), **about} for d in dims)
+    for family in families:
+        for seed in range(seeds):
+            begin = time.perf_counter()
+            masks = sample_masks(family, len(pixels), pixels.shape[-1], seed=seed)
+            features = inception_features(complete(name, method, pixels, masks, seed), dims)
+            rows += [{"metric": f"fid{d}_n{len(pixels)}", "method": name, "mask_law": family, "seed": seed,
+                      "reference": reference, "value": frechet_distance(of_real[d], features[d]),
+                      "n_real": len(of_real[d]), **about} for reference, of_real in real.items() for d in dims]
+            say(f"which FID: {family}, seed {seed}, {time.perf_counter() - begin:.0f} s")
+    return rows
+
+
+def which_fid_table(rows):
+    """Markdown of `which_fid`'s rows: mean ± sd over mask seeds by depth and reference, beside the thesis' FMM row."""
+    laws = [law for law in FAMILIES if any(r["mask_law"] == law for r in rows)]
+    lines = ["| features, reference | " + " | ".join(laws) + " | two real sets |", "|---|" + "---:|" * (len(laws) + 1)]
+    for metric in dict.fromkeys(r["metric"] for r in rows):
+        for reference in ("same", "other"):
+            cells = []
+            for law in laws:
+                values = torch.tensor([r["value"] for r in rows if (r["metric"], r["reference"], r["mask_law"])
+                                       == (metric, reference, law)], dtype=torch.float64)
+                cells.append(f"{values.mean():.3f} ± {values.std():.3f}")
+            floor = [r["value"] for r in rows if (r["metric"], r["method"]) == (metric, "real")]
+            cells.append(f"{floor[0]:.3f}" if reference == "other" else "0")
+            lines.append(f"| {metric}, {reference} images | " + " | ".join(cells) + " |")
+    thesis = THESIS_TABLE_4_2["FMM (Telea)"]
+    return "\n".join(lines + ["| thesis, FMM | " + " | ".join(f"{thesis[law]:.3f}" for law in laws) + " | – |"])
+
+
+def summary(rows, metric="fid768"):
+    """Table 4.2 in Markdown: a line a method, thesis | ours for each mask family, from rows of `compare`."""
+    rows = Table(rows)
+    head = " | ".join(f"{law}: thesis | ours" for law in FAMILIES)
+    lines = [f"| {metric} | {head} |", "|---|" + "---:|---:|" * len(FAMILIES)]
+    for label, method in ROWS.items():
+        if any(r["method"] == method for r in rows):
+            cells = []
+            for law in FAMILIES:
+                thesis = THESIS_TABLE_4_2.get(OF_THESIS.get(method), {}).get(law)
+                cells.append("–" if thesis is None else f"{thesis:.3f}")
+                cells.append(f"{rows.value(metric, method, law):.3f}")
+            lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def figure_4_3(pixels, methods, seed=0, faces=4):
+    """Figure 4.3: `faces` pictures under each mask family, every method beside the other, RoI-GAN with two seeds."""
+    pixels = pixels[:faces]
+    parts, columns = [], ["original", "masked", *methods]
+    if OURS in methods:
+        columns.insert(columns.index(OURS) + 1, "other seed")
+    for law in FAMILIES:
+        masks = sample_masks(law, faces, pixels.shape[-1], seed=seed)
+        shown = {name: complete(name, method, pixels, masks, seed) for name, method in methods.items()}
+        if OURS in methods:
+            shown["other seed"] = complete(OURS, methods[OURS], pixels, masks, seed + 1)
+        shown |= {"original": pixels, "masked": plots.masked(pixels, masks)}
+        parts.append(torch.stack([shown[name] for name in columns], 1))
+    short = ["thesis recipe" if name == LITERAL else name for name in columns]
+    return plots.sheet(torch.cat(parts).flatten(0, 1), ncols=len(columns), scale=2, titles=short,
+                       rows=[law for law in FAMILIES for _ in range(faces)])
+
+
+def figure_4_4(sets, seed=0, each=5):
+    """Figure 4.4: for each of {name: (pixels, model)} three columns, the picture, the region, what RoI-GAN drew."""
+    blocks, titles = [], []
+    for name, (pixels, model) in sets.items():
+        x = pixels[:each]
+        masks = sample_masks("elliptic", len(x), x.shape[-1], seed=seed)
+        blocks.append(torch.stack([x, plots.masked(x, masks), model.inpaint(x, masks, seed=seed)], 1))
+        titles += [name, "masked", "roi-gan"]
+    return plots.sheet(torch.cat(blocks, 1).flatten(0, 1), ncols=3 * len(blocks), scale=2, titles=titles)
+
+
+def training_curves(folder):
+    """Curves of the shipped CelebA runs from their logs `training_*.jsonl` in `folder`, or None where there are none."""
+    rows = [{"minutes": row["seconds"] / 60} | {f"{key}, {log.stem.removeprefix('training_')}": row[key]
+                                                for key in CURVES if key in row}
+            for log in sorted(Path(folder).glob("training_*.jsonl")) for row in load_rows(log)]
+    known = dict.fromkeys(key for row in rows for key in row if key != "minutes")
+    panels = [tuple(k for k in known if k.startswith(f"{name}, ")) for name in CURVES]
+    return plots.curves(rows, [panel for panel in panels if panel], x="minutes") if rows else None
+
+
+def run(roots, out=None, n=1000, dims=768, seed=0, study=0, others=None, say=print):
+    """All of it for {"celeba": root, …}: real_images.jsonl, fig_4_3.png, fig_4_4.png; returns the rows.
+
+    out: folder, default the figures. n: test images at most. dims: Inception features, or None. study: mask seeds for
+    `which_fid` on the faces (which_fid.jsonl), 0 = none; its other images are the test images after the first n, or come
+    from `others`, a folder of further ones. RoiganError: a root without pictures, missing weights.
+    """
+    out = Path(out) if out else plots.figures_dir()
+    sets = {name: photographs(name, root, n) for name, root in roots.items() if root}
+    if not sets:
+        raise RoiganError("There are no photographs to measure on: give --celeba, --cats or --cars a folder.")
+    if study and "celeba" not in sets:
+        raise RoiganError("Which FID table 4.2 holds is asked of its faces: give --celeba a folder as well.")
+    methods, rows = {name: methods_for(name) for name in sets}, Table()
+    if study:
+        if others:
+            more = open_dataset("folder", "all", 64, others, crop="thesis", limit=n)[:]
+        else:
+            more = photographs("celeba", roots["celeba"], 2 * n)[n:]
+        if len(more) < n:
+            raise RoiganError(f"Besides the first {n} test images there are only {len(more)} others to compare with; "
+                              f"give --others a folder of further pictures, or a smaller --n.")
+        which_fid(sets["celeba"][:], more, seeds=study, dims=inception_dims(), data=sets["celeba"].name,
+                  say=say).save(out / "which_fid.jsonl")
+    if "celeba" in sets:
+        plots.save(figure_4_3(sets["celeba"][40:44], methods["celeba"], seed), out / "fig_4_3.png", colours=256)
+    shown = {name: (data[:], methods[name][OURS]) for name, data in sets.items() if OURS in methods[name]}
+    plots.save(figure_4_4(shown, seed), out / "fig_4_4.png", colours=256)
+    for name, data in sets.items():
+        say(f"{name}: {len(data)} test images; {', '.join(methods[name])}")
+        found = compare(methods[name], data, list(FAMILIES), dims=dims, seed=seed, bins=BINS, progress=say)
+        found.save(out / "real_images.jsonl")
+        rows += found
+    return rows
