@@ -16,6 +16,7 @@ from .masks import sample_masks
 from .metrics import (THESIS_TABLE_4_2, Table, compare, complete, frechet_distance, inception_dims, inception_features,
                       load_rows, versions)
 from .metrics.features import inception_hash
+from .metrics.table import write_atomically
 from .models import WEIGHTS, load_model
 
 FAMILIES = ("elliptic", "rectangular", "mixed")
@@ -23,6 +24,11 @@ BINS = (0, 0.1, 0.2, 0.3, 0.6)                                      # of the sha
 OURS, LITERAL = "roi-gan", "roi-gan, thesis recipe"
 ROWS = {"ours, improved recipe": OURS, "ours, thesis recipe": LITERAL, "GLCIC": "glcic", "FMM (Telea)": "telea",
         "Navier-Stokes": "navier-stokes"}
+NON_COMMERCIAL = "non-commercial research only; so are weights trained on it"
+TERMS = {"celeba": NON_COMMERCIAL, "cars": NON_COMMERCIAL,
+         "cats": "photographs of mixed origin, no licence stated: research only"}
+SETTINGS = ("recipe", "width", "encoder_width", "deep_width", "refine", "batch", "lr_g", "lr_d", "adversarial",
+            "matching", "perceptual", "perceptual_prior", "perceptual_net", "alpha", "alpha_d", "mask_family", "seed")
 CURVES = ("l1_hole", "d", "adversarial")                            # of the training logs
 OF_THESIS = {OURS: "RoI-GAN", LITERAL: "RoI-GAN", "glcic": "GLCIC", "telea": "FMM (Telea)"}
 
@@ -139,8 +145,54 @@ def figure_4_4(sets, seed=0, each=5):
     return plots.sheet(torch.cat(blocks, 1).flatten(0, 1), ncols=3 * len(blocks), scale=2, titles=titles)
 
 
+def sample_sheet(pixels, method, seed=0, n=8):
+    """The first n pictures, their elliptic regions and two answers of a method: the sheet of its card."""
+    pixels = pixels[:n]
+    masks = sample_masks("elliptic", len(pixels), pixels.shape[-1], seed=seed)
+    answers = [complete("model", method, pixels, masks, seed + k) for k in (0, 1)]
+    return plots.sheet(torch.cat([pixels, plots.masked(pixels, masks), *answers]), ncols=len(pixels), scale=2,
+                       rows=["original", "masked", f"seed {seed}", f"seed {seed + 1}"])
+
+
+def model_cards(folder):
+    """Markdown: a card for each shipped checkpoint, from its own header and the rows and sheets in `folder`."""
+    folder = Path(folder)
+    lines = ["# Cards of the shipped checkpoints", "", "Written by `python -m roigan_lib photographs`."]
+    rows = Table(r for file in ("real_images.jsonl", "comparison.jsonl") if (folder / file).exists()
+                 for r in load_rows(folder / file))
+    for path in sorted(WEIGHTS.glob("*.safetensors")):
+        if path.stem == "factor_net":
+            continue
+        model = load_glcic(path) if "glcic" in path.stem else load_model(path)
+        card = model.card
+        own = [r for r in rows if r["checkpoint"] == model.checkpoint_hash and r["mask_law"] in FAMILIES]
+        start, changed = card.get("started_from"), card.get("training", {})
+        facts = {"weights": f"`{path.name}`, {path.stat().st_size / 1e6:.1f} MB, checkpoint `{model.checkpoint_hash}`",
+                 "data": "; ".join(filter(None, [f"{card.get('dataset')}, {card.get('images', 0):,} pictures",
+                                                 card.get("data_note")])),
+                 "terms of the data": TERMS.get(path.stem.removeprefix("glcic_").removesuffix("_thesis"), "none"),
+                 "training": f"{card.get('steps', 0):,} steps, {card.get('images_seen', 0):,} images seen, "
+                             f"{card.get('seconds', 0):,} s",
+                 "began with": start and "networks that had seen {images_seen:,} images of {dataset} in {seconds:,} s"
+                                         .format(**start),
+                 "machine": card.get("machine"), "history": card.get("history"),
+                 "config": f"`{card.get('config_hash')}`",
+                 "settings": ", ".join(f"{k} {v}" for k, v in (changed or card).items() if k in SETTINGS)}
+        lines += ["", f"## {path.stem}", "", "| | |", "|---|---|"] + [f"| {k} | {v} |" for k, v in facts.items() if v]
+        metrics = dict.fromkeys(r["metric"] for r in own)
+        if metrics:
+            lines += ["", "| score | " + " | ".join(FAMILIES) + " |", "|---|" + "---:|" * len(FAMILIES)]
+        for metric in metrics:
+            found = {r["mask_law"]: r["value"] for r in own if r["metric"] == metric}
+            cells = [f"{found[law]:.4g}" if law in found else "–" for law in FAMILIES]
+            lines.append(f"| {metric} | " + " | ".join(cells) + " |")
+        if (folder / f"card_{path.stem}.png").exists():
+            lines += ["", f"![first test pictures, regions, two answers](card_{path.stem}.png)"]
+    return "\n".join(lines) + "\n"
+
+
 def training_curves(folder):
-    """Curves of the shipped CelebA runs from their logs `training_*.jsonl` in `folder`, or None where there are none."""
+    """Curves of the shipped CelebA runs from their logs `training_*.jsonl` in `folder`, or None without any."""
     rows = [{"minutes": row["seconds"] / 60} | {f"{key}, {log.stem.removeprefix('training_')}": row[key]
                                                 for key in CURVES if key in row}
             for log in sorted(Path(folder).glob("training_*.jsonl")) for row in load_rows(log)]
@@ -150,11 +202,11 @@ def training_curves(folder):
 
 
 def run(roots, out=None, n=1000, dims=768, seed=0, study=0, others=None, say=print):
-    """All of it for {"celeba": root, …}: real_images.jsonl, fig_4_3.png, fig_4_4.png; returns the rows.
+    """All of it for {"celeba": root, …}: rows, figures 4.3 and 4.4, the models' cards and sheets; returns the rows.
 
     out: folder, default the figures. n: test images at most. dims: Inception features, or None. study: mask seeds for
-    `which_fid` on the faces (which_fid.jsonl), 0 = none; its other images are the test images after the first n, or come
-    from `others`, a folder of further ones. RoiganError: a root without pictures, missing weights.
+    `which_fid` on the faces (which_fid.jsonl), 0 = none; its other images are the test images after the first n, or
+    come from `others`, a folder of further ones. RoiganError: a root without pictures, missing weights.
     """
     out = Path(out) if out else plots.figures_dir()
     sets = {name: photographs(name, root, n) for name, root in roots.items() if root}
@@ -182,4 +234,8 @@ def run(roots, out=None, n=1000, dims=768, seed=0, study=0, others=None, say=pri
         found = compare(methods[name], data, list(FAMILIES), dims=dims, seed=seed, bins=BINS, progress=say)
         found.save(out / "real_images.jsonl")
         rows += found
+        for label, stem in ((OURS, name), (LITERAL, f"{name}_thesis"), ("glcic", f"glcic_{name}")):
+            if label in methods[name]:
+                plots.save(sample_sheet(data[:8], methods[name][label], seed), out / f"card_{stem}.png", colours=256)
+    write_atomically(out / "model_cards.md", model_cards(out).encode())
     return rows

@@ -363,6 +363,10 @@ class Trainer:
         self.opt_d.load_state_dict(state["opt_d"])
         self.step_count, self.seconds, self.started_from = state["step"], state["seconds"], state.get("started_from")
 
+    def _machine(self):
+        cuda = self.device.type == "cuda"
+        return torch.cuda.get_device_name(self.device) if cuda else f"{torch.get_num_threads()} CPU threads"
+
     def model(self) -> RoIGAN:
         """The averaged generator, ready to inpaint."""
         ema = copy.deepcopy(self.ema).cpu()
@@ -373,7 +377,7 @@ class Trainer:
         return {"dataset": self.cfg.dataset, "data": self.data.fingerprint, "images": len(self.data),
                 "steps": self.step_count, "images_seen": self.step_count * self.cfg.batch,
                 "seconds": round(self.seconds), "config_hash": self.cfg.hash(), "training": asdict(self.cfg),
-                "torch": torch.__version__} | ({"started_from": self.started_from} if self.started_from else {})
+                "machine": self._machine(), "torch": torch.__version__} | ({"started_from": self.started_from} if self.started_from else {})
 
 
 @contextmanager

@@ -71,6 +71,19 @@ def test_the_literal_discriminator_has_the_size_that_the_thesis_states():
     assert abs(count / 6.04e6 - 1) < 0.005                          # 3.8: 6.04M
 
 
+def test_a_refined_generator_begins_as_the_plain_one():
+    plain, refined = (load_config("smoke", size=32, refine=n).model() for n in (0, 2))
+    torch.manual_seed(0)
+    first, second = Generator(plain).eval(), Generator(refined).eval()
+    missing = second.load_state_dict(first.state_dict(), strict=False).missing_keys
+    assert missing and all(key.startswith("refine.") for key in missing)
+    x, m, z = torch.rand(2, 3, 32, 32) * 2 - 1, sample_masks("elliptic", 2, 32, seed=0), torch.randn(2, first.z_dim)
+    with torch.no_grad():
+        assert torch.equal(first(x, m, z)[0], second(x, m, z)[0])
+        second.refine[1].second.weight.add_(0.1)
+        assert not torch.allclose(first(x, m, z)[0], second(x, m, z)[0])
+
+
 def test_without_drop_downs():
     cfg = load_config("smoke", size=32, n_discrete=0).model()
     gan = RoIGAN(Generator(cfg))

@@ -33,7 +33,11 @@ def of_pixels(monkeypatch):
 def test_one_call_makes_rows_and_figures(faces, tmp_path):
     lines = []
     rows = photographs.run({"celeba": faces, "cats": None}, tmp_path / "out", n=44, dims=None, say=lines.append)
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["fig_4_3.png", "fig_4_4.png", "real_images.jsonl"]
+    made = {p.name for p in (tmp_path / "out").iterdir()}
+    assert {"card_celeba.png", "fig_4_3.png", "fig_4_4.png", "model_cards.md", "real_images.jsonl"} <= made
+    cards = (tmp_path / "out" / "model_cards.md").read_text()
+    assert f"{rows.value('psnr', 'roi-gan', 'mixed'):.4g}" in cards and "(card_celeba.png)" in cards
+    assert "## celeba\n" in cards and "non-commercial" in cards and "## synthfaces\n" in cards
     assert len(metrics.load_rows(tmp_path / "out" / "real_images.jsonl")) == len(rows)
     methods = {r["method"] for r in rows}
     assert {"roi-gan", "telea", "navier-stokes"} <= methods and {r["dataset"] for r in rows} == {"celeba"}

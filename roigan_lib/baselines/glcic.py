@@ -301,7 +301,8 @@ class GLCICTrainer(Trainer):
                 "steps": self.step_count, "images_seen": self.step_count * cfg.batch, "seconds": round(self.seconds),
                 "finished": self.share() >= 1, "size": cfg.size, "width": cfg.width, "dilations": network.dilations,
                 "mean": network.mean.flatten().tolist(), "alpha": ALPHA, "alpha_d": ALPHA_D, "batch": cfg.batch,
-                "mask_family": cfg.mask_family, "seed": cfg.seed, "config_hash": cfg.hash(), "torch": torch.__version__}
+                "mask_family": cfg.mask_family, "seed": cfg.seed, "config_hash": cfg.hash(), "machine": self._machine(),
+                "torch": torch.__version__}
 
 
 def train_glcic(data, folder, size=64, width=1.0, batch=16, steps=5000, minutes=0, mask_family="elliptic", seed=0,
