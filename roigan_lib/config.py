@@ -39,7 +39,7 @@ class ModelConfig:
     norm: str = "instance"         # instance | layer: over what (3.8) takes E(x) and D(x); see Denormalization
     shortcut: bool = True          # a 1×1 convolution past each upsample block: what norms erase gets through
     late: bool = True              # enlarge behind the branches of a block, not before them: a quarter of the work
-    refine: int = 0                # residual blocks at full resolution, behind the last upsample block
+    refine: int = 0                # residual blocks behind every upsample block: depth where it costs little
     unit_gain: bool = True         # (1 + gamma) and (1 + z1) in (3.8): a layer begins as the identity
     equalized: bool = False        # equalized learning rate (3.20)
     spectral: bool = True          # spectral norm in the discriminator; False: instance norm, as in figure 3.6

@@ -193,3 +193,11 @@ def test_compare_prints_a_table(home, capsys):
     assert "did you mean 'mixed'" in refused(capsys, *given, "--families", "mixd")
     assert "limit" in refused(capsys, *given[:-1], "0")
     assert "no shipped model" in refused(capsys, "compare", "--model", "synthfacez")
+
+
+def test_photographs_without_photographs_is_one_sentence(capsys):
+    assert main(["photographs"]) == 2
+    assert "give --celeba, --cats or --cars a folder" in capsys.readouterr().err
+    assert main(["photographs", "--cats", "no/such/place", "--dims", "0"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1 and "Traceback" not in said

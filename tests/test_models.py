@@ -80,7 +80,7 @@ def test_a_refined_generator_begins_as_the_plain_one():
     x, m, z = torch.rand(2, 3, 32, 32) * 2 - 1, sample_masks("elliptic", 2, 32, seed=0), torch.randn(2, first.z_dim)
     with torch.no_grad():
         assert torch.equal(first(x, m, z)[0], second(x, m, z)[0])
-        second.refine[1].second.weight.add_(0.1)
+        second.refine[0][1].second.weight.add_(0.1)
         assert not torch.allclose(first(x, m, z)[0], second(x, m, z)[0])
 
 

@@ -42,9 +42,9 @@ def join_codes(cfg, codes, noise):
 
 
 class Refinement(nn.Module):
-    """Residual block at full resolution (He et al. 2016): (n, c, S, S) -> the same; it begins as the identity.
+    """Residual block behind an upsample block (He et al. 2016): (n, c, H, W) -> the same; it begins as the identity.
 
-    The last upsample block enlarges and then looks once at 3×3 pixels: too little to draw an edge that is one pixel wide.
+    An upsample block looks twice at 3×3 pixels: that is little depth for deciding what belongs into a large hole.
     """
 
     def __init__(self, channels, equalized):
@@ -84,7 +84,7 @@ class Generator(nn.Module):
         self.dense = nn.ModuleList(linear(n, style, eq) for n in (self.z_dim, style, style))
         c_in = [style // 16 + e[1]] + [d_i + e_i for d_i, e_i in zip(d, e[2:])]
         self.blocks = nn.ModuleList(UpsampleBlock(a, b, hidden, style, cfg) for a, b in zip(c_in, d))
-        self.refine = nn.ModuleList(Refinement(d[-1], eq) for _ in range(cfg.refine))
+        self.refine = nn.ModuleList(nn.Sequential(*(Refinement(c, eq) for _ in range(cfg.refine))) for c in d)
         self.to_rgb = conv(d[-1] + (c_image if cfg.residual else 0), 3, 3, 1, 1, equalized=eq)
         if not eq:
             self._initialise()
@@ -99,8 +99,9 @@ class Generator(nn.Module):
         for block in self.blocks:
             for layer in (block.conv_left, block.conv_right, block.conv_last):
                 nn.init.kaiming_normal_(layer.weight, a=SLOPE)
-        for block in self.refine:
-            nn.init.zeros_(block.second.weight)
+        for module in self.refine.modules():
+            if isinstance(module, Refinement):
+                nn.init.zeros_(module.second.weight)
         for layer in self.dense:
             nn.init.kaiming_normal_(layer.weight, a=SLOPE)
         for layer in self.encoder:
@@ -133,10 +134,8 @@ class Generator(nn.Module):
         w = z * torch.exp(0.5 * f["logvar"]) + f["mean"]            # σZ + μ
         y = F.pixel_shuffle(w[:, :, None, None], 4).contiguous(memory_format=torch.channels_last)  # (n, style/16, 4, 4)
         skips = f["maps"][-2::-1]                                   # 4×4, 8×8, … S/2
-        for block, skip in zip(self.blocks, skips):
-            y = block(torch.cat([y, skip], 1), masks, z, f["windows"])
-        for block in self.refine:
-            y = block(y)
+        for block, refine, skip in zip(self.blocks, self.refine, skips):
+            y = refine(block(torch.cat([y, skip], 1), masks, z, f["windows"]))
         if not self.cfg.residual:
             return torch.tanh(F.instance_norm(self.to_rgb(y).float()))
         return f["fill"] + self.to_rgb(torch.cat([y, f["seen"].to(y.dtype)], 1)).float()
