@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from . import parallel
 from .errors import RoiganError
@@ -48,7 +49,7 @@ def gradient_penalty(discriminator, real, completed, masks, alpha, inside=True):
 
 def feature_matching(real_maps, fake_maps):
     """Feature matching (2.13, 3.11): mean absolute difference of D's LeakyReLU maps, summed over the layers."""
-    return sum((r.detach() - f).abs().mean() for r, f in zip(real_maps, fake_maps))
+    return sum(F.l1_loss(f, r.detach()) for r, f in zip(real_maps, fake_maps))
 
 
 def perceptual(net, real_maps, images, relative=True):
@@ -58,7 +59,7 @@ def perceptual(net, real_maps, images, relative=True):
     the printed equation is relative=False. A net with `layer_weights` weighs its layers, as the release does.
     """
     weights = getattr(net, "layer_weights", None) or [1.0] * len(real_maps)
-    return sum(w * (r - f).abs().mean() / (parallel.average(r.abs().mean()) if relative else 1.0)
+    return sum(w * F.l1_loss(f, r) / (parallel.average(r.abs().mean()) if relative else 1.0)
                for w, r, f in zip(weights, real_maps, net(images)))
 
 
@@ -164,7 +165,10 @@ class PerceptualNet(nn.Module):
             from .models.factor_net import load_factor_net
             self.net = load_factor_net()
         else:
-            self.net = self._vgg(name, weights)
+            self.net = self._vgg(name, weights).eval()
+            for i, layer in enumerate(self.net):                    # frozen batch norm is part of the convolution
+                if isinstance(layer, nn.BatchNorm2d):
+                    self.net[i - 1], self.net[i] = fuse_conv_bn_eval(self.net[i - 1], layer), nn.Identity()
             self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
             self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
         self.eval().requires_grad_(False)
@@ -202,7 +206,7 @@ class PerceptualNet(nn.Module):
             return self.net.maps(images)
         y, maps = (images.clamp(-1, 1) * 0.5 + 0.5 - self.mean) / self.std, []
         for i, layer in enumerate(self.net):
-            y = layer(y) if not isinstance(layer, nn.ReLU) else F.relu(y)
+            y = layer(y) if not isinstance(layer, nn.ReLU) else F.relu(y, inplace=True)
             if i in self.TAPS[self.name]:
                 maps.append(y)
         return maps
