@@ -19,7 +19,7 @@ from .metrics.features import inception_hash
 from .metrics.table import write_atomically
 from .models import WEIGHTS, load_model
 
-FAMILIES = ("elliptic", "rectangular", "mixed")
+FAMILIES = ("elliptic", "rectangular", "mixed-released")            # the printed law of mixtures misses table 4.2
 BINS = (0, 0.1, 0.2, 0.3, 0.6)                                      # of the share of the picture that a hole takes
 OURS, LITERAL = "roi-gan", "roi-gan, thesis recipe"
 ROWS = {"ours, improved recipe": OURS, "ours, thesis recipe": LITERAL, "GLCIC": "glcic", "FMM (Telea)": "telea",
@@ -42,7 +42,7 @@ def photographs(name, root, n=None, size=64):
 
 
 def methods_for(name):
-    """{label: method} for a data set: its shipped models, best first, then the classic methods."""
+    """{label: method} for a data set: its shipped models, best first, then Telea; on faces, table 4.2, all there is."""
     found = {}
     if (WEIGHTS / f"{name}.safetensors").is_file():
         found[OURS] = load_model(name)
@@ -53,11 +53,16 @@ def methods_for(name):
     if not found:
         raise RoiganError(f"No model for {name!r} ships with this kit; train one with `python -m roigan_lib train "
                           f"--dataset {name}`.")
-    return found | {"telea": telea, "navier-stokes": navier_stokes}
+    return found | {"telea": telea} | ({"navier-stokes": navier_stokes} if name == "celeba" else {})
 
 
-def which_fid(pixels, others, method=telea, name="telea", seeds=5, dims=(64, 192, 768), families=FAMILIES, data=None,
-              say=lambda line: None):
+def of_thesis(method, law):
+    """The thesis' value in table 4.2 for one of our methods and mask families; None where it has none."""
+    return THESIS_TABLE_4_2.get(OF_THESIS.get(method), {}).get(law.removesuffix("-released"))
+
+
+def which_fid(pixels, others, method=telea, name="telea", seeds=5, dims=(64, 192, 768), families=(*FAMILIES, "mixed"),
+              data=None, say=lambda line: None):
     """Fréchet distances of one method at several feature depths, for both choices of reference and several mask seeds.
 
     pixels (n, 3, S, S), others (m, 3, S, S): other images of the set, in [-1, 1]; dims as for `inception_features`.
@@ -84,7 +89,7 @@ def which_fid(pixels, others, method=telea, name="telea", seeds=5, dims=(64, 192
 
 def which_fid_table(rows):
     """Markdown of `which_fid`'s rows: mean ± sd over mask seeds by depth and reference, beside the thesis' FMM row."""
-    laws = [law for law in FAMILIES if any(r["mask_law"] == law for r in rows)]
+    laws = list(dict.fromkeys(r["mask_law"] for r in rows if r["method"] != "real"))
     lines = ["| features, reference | " + " | ".join(laws) + " | two real sets |", "|---|" + "---:|" * (len(laws) + 1)]
     for metric in dict.fromkeys(r["metric"] for r in rows):
         for reference in ("same", "other"):
@@ -96,8 +101,8 @@ def which_fid_table(rows):
             floor = [r["value"] for r in rows if (r["metric"], r["method"]) == (metric, "real")]
             cells.append(f"{floor[0]:.3f}" if reference == "other" else "0")
             lines.append(f"| {metric}, {reference} images | " + " | ".join(cells) + " |")
-    thesis = THESIS_TABLE_4_2["FMM (Telea)"]
-    return "\n".join(lines + ["| thesis, FMM | " + " | ".join(f"{thesis[law]:.3f}" for law in laws) + " | – |"])
+    thesis = " | ".join(f"{of_thesis('telea', law):.3f}" for law in laws)
+    return "\n".join(lines + [f"| thesis, FMM | {thesis} | – |"])
 
 
 def summary(rows, metric="fid768"):
@@ -109,8 +114,7 @@ def summary(rows, metric="fid768"):
         if any(r["method"] == method for r in rows):
             cells = []
             for law in FAMILIES:
-                thesis = THESIS_TABLE_4_2.get(OF_THESIS.get(method), {}).get(law)
-                cells.append("–" if thesis is None else f"{thesis:.3f}")
+                cells.append("–" if (thesis := of_thesis(method, law)) is None else f"{thesis:.3f}")
                 cells.append(f"{rows.value(metric, method, law):.3f}")
             lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -36,7 +36,7 @@ def test_one_call_makes_rows_and_figures(faces, tmp_path):
     made = {p.name for p in (tmp_path / "out").iterdir()}
     assert {"card_celeba.png", "fig_4_3.png", "fig_4_4.png", "model_cards.md", "real_images.jsonl"} <= made
     cards = (tmp_path / "out" / "model_cards.md").read_text()
-    assert f"{rows.value('psnr', 'roi-gan', 'mixed'):.4g}" in cards and "(card_celeba.png)" in cards
+    assert f"{rows.value('psnr', 'roi-gan', 'mixed-released'):.4g}" in cards and "(card_celeba.png)" in cards
     assert "## celeba\n" in cards and "non-commercial" in cards and "## synthfaces\n" in cards
     assert len(metrics.load_rows(tmp_path / "out" / "real_images.jsonl")) == len(rows)
     methods = {r["method"] for r in rows}
@@ -54,7 +54,7 @@ def test_which_fid_has_a_row_for_every_choice(of_pixels):
     torch.manual_seed(0)
     pixels, others = torch.rand(24, 3, 64, 64) * 2 - 1, torch.rand(20, 3, 64, 64) * 2 - 1
     rows = photographs.which_fid(pixels, others, seeds=3, dims=(8, 16))
-    assert len(rows) == 2 + 3 * 3 * 2 * 2
+    assert len(rows) == 2 + 4 * 3 * 2 * 2
     keys = {(r["metric"], r["mask_law"], r["seed"], r["reference"]) for r in rows}
     assert len(keys) == len(rows)
     mean = lambda **f: sum(r["value"] for r in rows.select(**f)) / len(rows.select(**f))
