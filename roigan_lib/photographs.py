@@ -218,7 +218,15 @@ def run(roots, out=None, n=1000, dims=768, seed=0, study=0, others=None, say=pri
         raise RoiganError("There are no photographs to measure on: give --celeba, --cats or --cars a folder.")
     if study and "celeba" not in sets:
         raise RoiganError("Which FID table 4.2 holds is asked of its faces: give --celeba a folder as well.")
-    methods, rows = {name: methods_for(name) for name in sets}, Table()
+    methods, rows = {}, Table()
+    for name in list(sets):
+        try:
+            methods[name] = methods_for(name)
+        except RoiganError as error:
+            del sets[name]
+            if not sets:
+                raise
+            say(f"left out: {error}")
     if study:
         if others:
             more = open_dataset("folder", "all", 64, others, crop="thesis", limit=n)[:]
@@ -230,7 +238,8 @@ def run(roots, out=None, n=1000, dims=768, seed=0, study=0, others=None, say=pri
         which_fid(sets["celeba"][:], more, seeds=study, dims=inception_dims(), data=sets["celeba"].name,
                   say=say).save(out / "which_fid.jsonl")
     if "celeba" in sets:
-        plots.save(figure_4_3(sets["celeba"][40:44], methods["celeba"], seed), out / "fig_4_3.png", colours=256)
+        first = max(0, min(40, len(sets["celeba"]) - 4))            # not the faces of the card
+        plots.save(figure_4_3(sets["celeba"][first:first + 4], methods["celeba"], seed), out / "fig_4_3.png", colours=256)
     shown = {name: (data[:], methods[name][OURS]) for name, data in sets.items() if OURS in methods[name]}
     plots.save(figure_4_4(shown, seed), out / "fig_4_4.png", colours=256)
     for name, data in sets.items():

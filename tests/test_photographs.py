@@ -1,4 +1,6 @@
 """Section 4.2 from checkpoints: rows and figures of one call, the table, and which FID it holds."""
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -73,6 +75,13 @@ def test_the_study_wants_other_images(faces, tmp_path, of_pixels):
         photographs.run({"cats": faces}, tmp_path / "out", dims=None, study=1, say=lambda line: None)
 
 
+def test_a_set_without_a_model_is_left_out(faces, tmp_path, monkeypatch):
+    monkeypatch.setattr(photographs, "compare", lambda *a, **k: metrics.Table())
+    lines = []
+    photographs.run({"celeba": faces, "cars": faces}, tmp_path / "out", n=8, dims=None, say=lines.append)
+    assert any(line.startswith("left out: No model for 'cars'") for line in lines)
+
+
 def test_bad_requests_are_one_sentence(tmp_path, faces, monkeypatch):
     with pytest.raises(RoiganError, match="no photographs"):
         photographs.run({"celeba": None}, tmp_path)
@@ -90,3 +99,9 @@ def test_training_curves_of_both_recipes(tmp_path):
     assert len(axes) == 3
     labels = [line.get_label() for line in axes[0].lines if not line.get_label().startswith("_")]
     assert labels == ["l1_hole, improved", "l1_hole, thesis"]
+
+
+def test_the_readme_shows_the_rows():
+    root = Path(photographs.__file__).resolve().parent.parent
+    rows = metrics.load_rows(root / "figures" / "real_images.jsonl").select(dataset="celeba")
+    assert photographs.summary(rows) in (root / "README.md").read_text()
