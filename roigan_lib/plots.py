@@ -22,7 +22,7 @@ from roigan_lib.metrics.table import write_atomically
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DPI = 100
 _FONT = 8                                                # points; 11 pixels
-_LOSSLESS = 150_000                                      # a picture above so many bytes is shown with 256 colours
+_LOSSLESS = 60_000                                       # a picture above so many bytes is shown with 256 colours
 
 
 def figures_dir():

@@ -84,6 +84,9 @@ def _short(value):
 class Table(list):
     """Rows of measurements, a list of dictionaries that a notebook shows as methods × (metric, mask family)."""
 
+    def __repr__(self):
+        return f"Table of {len(self)} rows"
+
     def columns(self):
         """The (metric, mask_law) pairs, in the order in which they first appear."""
         return list(dict.fromkeys((row["metric"], row["mask_law"]) for row in self))
