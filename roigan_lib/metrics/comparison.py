@@ -165,7 +165,7 @@ def compare(methods, images, masks, dims=None, seed=0, reference=None, data=None
 
 def _bins(law, masks, edges):
     """{"elliptic, 10–20 %": indices} of the masks whose area lies in (low, high], for bins of at least 8."""
-    share, found = masks.mean((1, 2, 3)), {}
+    share, found = masks.mean((1, 2, 3)).cpu(), {}
     for low, high in zip(edges or (), (edges or ())[1:]):
         inside = ((share > low) & (share <= high)).nonzero()[:, 0]
         if len(inside) >= 8:
