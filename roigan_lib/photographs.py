@@ -41,15 +41,15 @@ def photographs(name, root, n=None, size=64):
     return data
 
 
+def _stems(name):
+    """{label: name of the weights} of the trained methods for a data set, best first, whether they ship or not."""
+    return {OURS: name, LITERAL: f"{name}_thesis", "glcic": f"glcic_{name}"}
+
+
 def methods_for(name):
     """{label: method} for a data set: its shipped models, best first, then Telea; on faces, table 4.2, all there is."""
-    found = {}
-    if (WEIGHTS / f"{name}.safetensors").is_file():
-        found[OURS] = load_model(name)
-    if (WEIGHTS / f"{name}_thesis.safetensors").is_file():
-        found[LITERAL] = load_model(f"{name}_thesis")
-    if (WEIGHTS / f"glcic_{name}.safetensors").is_file():
-        found["glcic"] = load_glcic(f"glcic_{name}")
+    found = {label: (load_glcic if label == "glcic" else load_model)(stem) for label, stem in _stems(name).items()
+             if (WEIGHTS / f"{stem}.safetensors").is_file()}
     if not found:
         raise RoiganError(f"No model for {name!r} ships with this kit; train one with `python -m roigan_lib train "
                           f"--dataset {name}`.")
@@ -247,7 +247,7 @@ def run(roots, out=None, n=1000, dims=768, seed=0, study=0, others=None, say=pri
         found = compare(methods[name], data, list(FAMILIES), dims=dims, seed=seed, bins=BINS, progress=say)
         found.save(out / "real_images.jsonl")
         rows += found
-        for label, stem in ((OURS, name), (LITERAL, f"{name}_thesis"), ("glcic", f"glcic_{name}")):
+        for label, stem in _stems(name).items():
             if label in methods[name]:
                 plots.save(sample_sheet(data[:8], methods[name][label], seed), out / f"card_{stem}.png", colours=256)
     write_atomically(out / "model_cards.md", model_cards(out).encode())

@@ -144,6 +144,7 @@ def compare(methods, images, masks, dims=None, seed=0, reference=None, data=None
             few = slice(0, diversity_images)
             again = [done[few]] + [complete(name, method, pixels[few], holes[few], seed + 1_000_003 * k, batch)
                                    for k in range(1, diversity_seeds)]
+            whole = {key: metric(done, pixels, holes) for key, metric in METRICS.items()}
             for label, chosen in {law: slice(None), **_bins(law, holes, bins)}.items():
                 x, y, m = pixels[chosen], done[chosen], holes[chosen]
                 scores = []
@@ -151,8 +152,8 @@ def compare(methods, images, masks, dims=None, seed=0, reference=None, data=None
                     of_real = real_features[key][chosen] if reference is None else real_features[key]
                     scores += _distances(key, of_real, features[key][chosen], network)
                 for key, metric in METRICS.items():
-                    value = metric(y, x, m)
-                    each = isinstance(value, torch.Tensor)
+                    each = isinstance(whole[key], torch.Tensor)     # a score an image needs no second look at the bin
+                    value = whole[key][chosen] if each else whole[key] if label == law else metric(y, x, m)
                     scores.append((key, float(value.mean() if each else value), float(value.std()) if each else None, {}))
                 if label == law:
                     scores.append(("diversity", diversity(again, m[few]), None, {"n_real": None, "n_fake": len(again[0])}))
