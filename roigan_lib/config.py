@@ -67,7 +67,7 @@ class Config(ModelConfig):
     dataset: str = "synthfaces"    # a name of roigan_lib.data.DATASETS
     root: str | None = None        # folder or zip of images, for data sets made of files (else ROIGAN_DATA)
     crop: str | None = None        # how a photograph becomes a square: see roigan_lib.data.folder
-    mask_family: str = "elliptic"  # the thesis trains on ellipses only and tests on all three families
+    mask_family: str = "elliptic"  # the thesis trains on ellipses only and tests on all three; see masks.LAWS
     steps: int = 2800              # generator updates
     batch: int = 16                # larger batches do not learn faster per second on two cores
     lr_g: float = 4e-4             # generator and Q; thesis 3e-4

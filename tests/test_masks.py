@@ -99,6 +99,13 @@ def test_mean_areas_are_those_of_the_laws():
     assert mean["mixed"] > mean["elliptic"]
 
 
+def test_wide_ellipses_are_also_small_and_far_from_the_centre():
+    wide, plain = (sample_masks(family, 3_000, 64)[:, 0] for family in ("elliptic-wide", "elliptic"))
+    assert (areas(wide[:, None]) < 0.05).float().mean() > 0.15 and areas(plain[:, None]).min() > 0.05
+    assert wide.mean() < 0.55 * plain.mean() and wide[:, 4:12, 4:12].mean() > 1.1 * plain[:, 4:12, 4:12].mean()
+    assert set(wide.unique().tolist()) == {0, 1} and wide.sum((1, 2)).min() > 0
+
+
 def test_frames_that_are_not_square_put_x_along_the_width():
     masks = sample_masks("elliptic", 500, (40, 120), seed=2)[:, 0]
     assert masks.amax(1).sum(1).mean() > 2 * masks.amax(2).sum(1).mean()
