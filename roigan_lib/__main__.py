@@ -212,7 +212,7 @@ def main(argv=None) -> int:
     p.add_argument("--size", type=int, default=64)
     p.add_argument("--crop", help="as for train")
     p.set_defaults(run=_data)
-    p = commands.add_parser("photographs", help="table 4.2, figures 4.3 and 4.4 from the shipped checkpoints")
+    p = commands.add_parser("photographs", help="table 4.2, figures 4.3-4.5 and A.1-A.4 from the shipped checkpoints")
     for name in ("celeba", "cats", "cars"):
         p.add_argument(f"--{name}", metavar="ROOT", help="as --root of this data set, or a folder with squares in test/")
     p.add_argument("--n", type=int, default=1000, help="test images of each set, at most (default 1000)")

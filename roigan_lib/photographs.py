@@ -1,4 +1,4 @@
-"""Section 4.2 on real photographs, from checkpoints: table 4.2, figures 4.3 and 4.4, and which FID the table holds.
+"""Sections 4.2 and 4.3 on photographs, from checkpoints: table 4.2, figures 4.3-4.5, A.1-A.4, and which FID it was.
 
 `python -m roigan_lib photographs --celeba ROOT --cats ROOT --cars ROOT` runs all of it. A root is what the data set of
 that name takes, or a folder with ready squares in `test`.
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from . import plots
+from . import edits, plots
 from .baselines import load_glcic, navier_stokes, telea
 from .data import open_dataset
 from .errors import RoiganError
@@ -206,7 +206,7 @@ def training_curves(folder):
 
 
 def run(roots, out=None, n=1000, dims=768, seed=0, study=0, others=None, say=print):
-    """All of it for {"celeba": root, …}: rows, figures 4.3 and 4.4, the models' cards and sheets; returns the rows.
+    """All of it for {"celeba": root, …}: rows, figures, the models' cards and sheets; returns the rows.
 
     out: folder, default the figures. n: test images at most. dims: Inception features, or None. study: mask seeds for
     `which_fid` on the faces (which_fid.jsonl), 0 = none; its other images are the test images after the first n, or
@@ -242,6 +242,8 @@ def run(roots, out=None, n=1000, dims=768, seed=0, study=0, others=None, say=pri
         plots.save(figure_4_3(sets["celeba"][first:first + 4], methods["celeba"], seed), out / "fig_4_3.png", colours=256)
     shown = {name: (data[:], methods[name][OURS]) for name, data in sets.items() if OURS in methods[name]}
     plots.save(figure_4_4(shown, seed), out / "fig_4_4.png", colours=256)
+    for name, (pixels, model) in shown.items():
+        edits.figures(name, model, pixels[8:17] if len(pixels) > 16 else pixels, out, seed)
     for name, data in sets.items():
         say(f"{name}: {len(data)} test images; {', '.join(methods[name])}")
         found = compare(methods[name], data, list(FAMILIES), dims=dims, seed=seed, bins=BINS, progress=say)

@@ -139,6 +139,30 @@ def traversal_sheet(images, names=None, values=None, **options):
     return sheet(images.flatten(0, 1), ncols=images.shape[1], titles=titles, rows=names, **options)
 
 
+def animation(frames, path, ncols=3, scale=2, seconds=0.1):
+    """Write frames (t, n, 3, H, W) as a looping GIF of sheets with `ncols` columns; returns the path.
+
+    seconds: how long a frame stays. RoiganError: no frames, another ending than .gif, or a path that cannot be written.
+    """
+    frames = torch.as_tensor(frames)
+    if frames.ndim != 5 or not frames.numel():
+        raise RoiganError(f"An animation is made of frames (t, n, 3, H, W), not of {tuple(frames.shape)}.")
+    if Path(path).suffix.lower() != ".gif":
+        raise RoiganError(f"Animations are saved as GIF: name it {Path(path).with_suffix('.gif')}, not {path}.")
+    pages = []
+    for frame in frames:
+        pixels = torch.from_numpy(to_uint8(frame)).movedim(-1, 1)                    # (n, 3, H, W)
+        blank = pixels.new_full((-len(pixels) % ncols, *pixels.shape[1:]), 255)
+        page = torch.cat([pixels, blank]).unflatten(0, (-1, ncols)).permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)
+        pages.append(Image.fromarray(page.repeat_interleave(scale, 0).repeat_interleave(scale, 1).numpy()))
+    few = np.concatenate([np.asarray(page) for page in pages[::max(1, len(pages) // 8)]])
+    palette = Image.fromarray(few).quantize(128)     # one for all frames: what does not move must not flicker
+    pages = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
+    buffer = io.BytesIO()
+    pages[0].save(buffer, "GIF", save_all=True, append_images=pages[1:], duration=round(1000 * seconds), loop=0)
+    return write_atomically(path, buffer.getvalue())
+
+
 def _style(axes, title):
     axes.set_title(title, fontsize=_FONT + 1, loc="left")
     axes.tick_params(labelsize=_FONT - 1)

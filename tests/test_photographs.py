@@ -37,6 +37,7 @@ def test_one_call_makes_rows_and_figures(faces, tmp_path):
     rows = photographs.run({"celeba": faces, "cats": None}, tmp_path / "out", n=44, dims=None, say=lines.append)
     made = {p.name for p in (tmp_path / "out").iterdir()}
     assert {"card_celeba.png", "fig_4_3.png", "fig_4_4.png", "model_cards.md", "real_images.jsonl"} <= made
+    assert {"fig_4_5.png", "fig_a_3.png", "fig_a_4.png", "sliders.gif"} <= made
     cards = (tmp_path / "out" / "model_cards.md").read_text()
     assert f"{rows.value('psnr', 'roi-gan', 'mixed-released'):.4g}" in cards and "(card_celeba.png)" in cards
     assert "## celeba\n" in cards and "non-commercial" in cards and "## synthfaces\n" in cards
