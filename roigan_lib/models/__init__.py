@@ -58,22 +58,26 @@ class RoIGAN:
         """n code rows from the prior, (n, n_continuous + n_discrete): U(−1, 1), then category indices."""
         return sample_codes(self.config, n, torch.Generator().manual_seed(seed))
 
-    def generate(self, images, masks, codes=None, seed: int = 0) -> torch.Tensor:
+    def sample_noise(self, n: int, seed: int = 0) -> torch.Tensor:
+        """The incompressible noise z0 ~ N(0, 1) that `seed` stands for in a batch of n images, (n, n_noise)."""
+        return torch.randn(n, self.n_noise, generator=torch.Generator().manual_seed(seed + 1_000_003))
+
+    def generate(self, images, masks, codes=None, seed: int = 0, noise=None) -> torch.Tensor:
         """The raw output of the generator for the whole frame, (n, 3, S, S), clamped to [-1, 1].
 
         images (n, 3, S, S) in [-1, 1]; masks (n, 1, S, S) or one mask for all, 1 = the region to fill; codes
-        (n, n_codes) or one row for all, None draws them from the prior with `seed`, which also fixes the noise z0.
-        Raises RoiganError for anything else.
+        (n, n_codes) or one row for all, None draws them from the prior with `seed`, which also fixes the noise z0;
+        noise (n, n_noise) or one row for all, in its place. Raises RoiganError for anything else.
         """
-        return self._redraw(*_masks.check_pair(images, masks), codes, seed)
+        return self._redraw(*_masks.check_pair(images, masks), codes, seed, noise)
 
-    def _redraw(self, images, masks, codes, seed):
+    def _redraw(self, images, masks, codes, seed, noise):
         if images.shape[-1] != self.size or images.shape[-2] != self.size:
             raise RoiganError(f"This model works at {self.size}×{self.size} pixels and the images have "
                               f"{images.shape[-1]}×{images.shape[-2]}; resize them first.")
         n = len(images)
         codes = self.sample_codes(n, seed) if codes is None else self._check_codes(codes, n)
-        noise = torch.randn(n, self.n_noise, generator=torch.Generator().manual_seed(seed + 1_000_003))
+        noise = self.sample_noise(n, seed) if noise is None else self._check_noise(noise, n)
         out = []
         with torch.inference_mode():
             for i in range(0, n, 32):
@@ -84,13 +88,13 @@ class RoIGAN:
                 out.append(self.generator.decode(f, m, z).clamp(-1, 1).cpu())
         return torch.cat(out).clone()
 
-    def inpaint(self, images, masks, codes=None, seed: int = 0) -> torch.Tensor:
+    def inpaint(self, images, masks, codes=None, seed: int = 0, noise=None) -> torch.Tensor:
         """Completed images (3.9), (n, 3, S, S): new content inside the region, outside it the input bit for bit.
 
         Arguments and errors as in `generate`.
         """
         images, masks = _masks.check_pair(images, masks)
-        return torch.where(masks.cpu() > 0.5, self._redraw(images, masks, codes, seed), images.cpu())
+        return torch.where(masks.cpu() > 0.5, self._redraw(images, masks, codes, seed, noise), images.cpu())
 
     def _features(self, x, m, cache):
         """Encoder maps and mask windows do not depend on the sliders: a slider move reuses the last ones."""
@@ -119,6 +123,15 @@ class RoIGAN:
             raise RoiganError(f"a category index is outside 0 … {self.n_categories - 1} or not whole; the last "
                               f"{self.n_discrete} columns of codes name categories.")
         return codes.expand(n, -1)
+
+
+    def _check_noise(self, noise, n):
+        noise = torch.as_tensor(noise, dtype=torch.float32)
+        noise = noise[None] if noise.ndim == 1 else noise
+        if noise.ndim != 2 or noise.shape[1] != self.n_noise or len(noise) not in (1, n) or not noise.isfinite().all():
+            raise RoiganError(f"noise has shape {tuple(noise.shape)}; this model takes ({n}, {self.n_noise}) finite "
+                              f"numbers, as `sample_noise` draws them.")
+        return noise.expand(n, -1)
 
 
 def sample_codes(cfg, n, generator):
