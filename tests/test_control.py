@@ -1,6 +1,7 @@
 """The measures of control, on a stub whose codes move known pixels by known amounts."""
 import pytest
 import torch
+from torch.nn import functional as F
 
 from roigan_lib.errors import RoiganError
 from roigan_lib.metrics import control
@@ -77,3 +78,60 @@ def test_bad_shapes_are_refused(faces):
         control.sweep(Stub(), *faces, torch.zeros(3))
     with pytest.raises(RoiganError, match="two settings"):
         control.visible_change(torch.zeros(1, 20, 3, 8, 8), faces[1])
+
+
+class Raw(Stub):
+    """Raw output: what the stub paints inside, and a quarter of it outside."""
+    def inpaint(self, images, masks, codes=None, seed=0):
+        return super().inpaint(images, torch.ones_like(masks), codes, seed) * (masks + (1 - masks) / 4)
+
+
+def test_locality_is_infinite_for_completed_images_and_stated_for_raw_ones(faces):
+    ends = control.ends(Stub(), 0)
+    assert torch.isinf(control.locality(control.sweep(Stub(), *faces, ends), faces[1])).all()
+    assert torch.allclose(control.locality(control.sweep(Raw(), *faces, ends), faces[1]), torch.tensor(4.0))
+    dead = control.locality(control.sweep(Raw(), *faces, control.ends(Raw(), 1)), faces[1])
+    assert torch.isnan(dead).all()
+
+
+def test_consistency_is_the_mean_cosine_of_difference_pictures(faces):
+    images, masks = faces
+    masks = masks[1:2]
+    stacks = control.end_completions(Stub(), images, masks)
+    assert control.consistency(stacks["c1"], masks) == pytest.approx(1)
+    assert control.consistency(stacks["c2"], masks) == 0                            # nothing moves
+    there_and_back = torch.stack([torch.zeros(4, 3, 8, 8), torch.ones(4, 3, 8, 8) * torch.tensor([1., 1, -1, -1])
+                                  .reshape(4, 1, 1, 1)])
+    assert control.consistency(there_and_back, masks) == pytest.approx((2 - 4) / 6)  # of six pairs two agree
+    noise = torch.randn(2, 10, 3, 8, 8)
+    delta = F.normalize(((noise[1] - noise[0]) * masks).flatten(1), dim=1)
+    expected = (delta @ delta.T)[~torch.eye(10, dtype=torch.bool)].mean()
+    assert control.consistency(noise, masks) == pytest.approx(expected.item(), abs=1e-6)
+    with pytest.raises(RoiganError, match="two images"):
+        control.consistency(noise[:, :1], masks)
+
+
+def test_feature_change_looks_at_the_hole_in_unit_features():
+    class Maps:
+        """One map of two channels: (red, green), whatever their length."""
+        def maps(self, x):
+            return [x[:, :2], F.avg_pool2d(x[:, :2], 2)]
+
+    masks = torch.zeros(2, 1, 8, 8)
+    masks[:, :, 2:6, 2:6] = 1
+    red, green = torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 8, 8)
+    red[:, 0], green[:, 1] = 1, 0.3
+    assert torch.allclose(control.feature_change(torch.stack([red, green]), masks, Maps()), torch.tensor(2.0))
+    assert torch.allclose(control.feature_change(torch.stack([red, 0.5 * red]), masks, Maps()), torch.tensor(0.0))
+    outside = torch.where(masks > 0.5, red, green)
+    assert torch.allclose(control.feature_change(torch.stack([red, outside]), masks, Maps()), torch.tensor(0.0))
+    three = torch.stack([red, green, red])
+    assert torch.allclose(control.feature_change(three, masks, Maps()), torch.tensor(4 / 3))
+    with pytest.raises(RoiganError, match="two settings"):
+        control.feature_change(red[None], masks, Maps())
+
+
+def test_feature_change_with_the_shipped_network(faces):
+    images, masks = faces
+    change = control.feature_change(torch.stack([images, -images]), masks)
+    assert change.shape == (20,) and (change > 0).all() and (change < 2).all()

@@ -417,3 +417,12 @@ def test_several_depths_come_from_one_pass(pair):
     assert list(both) == [64, 192] and set(both) <= set(metrics.inception_dims())
     for d, features in both.items():
         assert torch.allclose(features, metrics.inception_features(pair[0], d), atol=1e-5)
+
+
+def test_one_mask_serves_all_images():
+    torch.manual_seed(0)
+    x, y = torch.rand(2, 5, 3, 8, 8) * 2 - 1
+    mask = (torch.rand(1, 1, 8, 8) > 0.5).float()
+    every = mask.expand(5, -1, -1, -1)
+    assert metrics.l1_hole(x, y, mask) == metrics.l1_hole(x, y, every) < 1
+    assert metrics.diversity(torch.stack([x, y]), mask) == metrics.diversity(torch.stack([x, y]), every)

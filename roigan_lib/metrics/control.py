@@ -4,8 +4,11 @@ A model is anything with `.inpaint(images, masks, codes=, seed=)`, `.n_continuou
 Images are float (n, 3, H, W) in [-1, 1], masks (n, 1, H, W) in {0, 1}, 1 = the hole, codes as in `RoIGAN.inpaint`.
 """
 import torch
+from torch.nn import functional as F
 
 from roigan_lib.errors import RoiganError
+
+from .features import factor_net
 
 BATCH = 16              # RoIGAN keeps the encoder's maps of up to 16 images: further codes cost the decoder alone
 
@@ -124,3 +127,47 @@ def readability(deltas, codes, held_out=0.25, ridge=1e-2):
     kernel = kernel + ridge * kernel.diagonal().mean().clamp_min(1e-30) * torch.eye(m, dtype=x.dtype)
     guess = x[m:] @ x[:m].T @ torch.linalg.solve(kernel, y[:m] - centre) + centre
     return (1 - (guess - y[m:]).square().sum(0) / (y[m:] - y[m:].mean(0)).square().sum(0).clamp_min(1e-12)).float()
+
+
+def locality(stack, masks):
+    """Visible change inside the region ÷ outside it, each a mean over its pixels, per image: (n,).
+
+    stack (v, n, 3, H, W) as in `visible_change`. 1 = a code moves the whole frame alike. Infinite where nothing outside
+    moves, as in every completed image: it is for raw output (`gan.generate`). NaN: nothing moves at all.
+    """
+    return visible_change(stack, masks) / visible_change(stack, 1 - masks)
+
+
+def consistency(stack, masks):
+    """How alike a traversal changes different images: mean cosine of any two images' difference pictures, -1 … 1.
+
+    stack (v, n, 3, H, W): the last setting minus the first, inside masks. A float: 1 = the same change on every image,
+    about 0 for noise drawn anew. Comparable over images only for a region in one place. RoiganError: one image.
+    """
+    n = stack.shape[1]
+    if n < 2:
+        raise RoiganError("Consistency across images needs two images or more: this stack has one.")
+    unit = F.normalize(((stack[-1] - stack[0]) * masks).flatten(1).double(), dim=1)      # (n, 3·H·W)
+    return float((unit.sum(0).square().sum() - unit.square().sum()) / (n * (n - 1)))
+
+
+def feature_change(stack, masks, net=None):
+    """Change of FactorNet's maps between all pairs of the v settings in stack (v, n, 3, H, W), per image: (n,), 0 … 2.
+
+    Computed as in LPIPS (Zhang et al. 2018), but it is not LPIPS: squared distance of unit-length feature vectors, mean
+    over the positions in the hole and over three maps, without weights fitted to human judgement, by a network that has
+    seen drawn portraits only. Two different images give the yardstick. RoiganError: one setting, FactorNet missing.
+    """
+    net = net or factor_net()
+    if net is None or len(stack) < 2:
+        raise RoiganError("A change of features needs two settings or more, and the weights of FactorNet.")
+    total = 0
+    with torch.inference_mode():
+        settings = [[F.normalize(y, dim=1) for y in net.maps(pictures)] for pictures in stack]
+        for level in zip(*settings):                                                # v maps (n, c, h, w)
+            weights = F.adaptive_avg_pool2d(masks, level[0].shape[-2:])[:, 0]       # (n or 1, h, w)
+            weights = weights / weights.sum((1, 2), keepdim=True).clamp_min(1e-12)
+            pairs = [((level[i] - level[j]).square().sum(1) * weights).sum((1, 2))
+                     for i in range(len(level)) for j in range(i)]
+            total = total + torch.stack(pairs).mean(0)
+    return total / len(settings[0])

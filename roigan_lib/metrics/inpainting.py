@@ -13,6 +13,7 @@ def l1_hole(completed, images, masks, each=False):
 
     A large hole so counts for more than a small one; each=True gives one mean per image instead, (n,).
     """
+    masks = masks.expand(len(images), -1, -1, -1)                                    # one mask may serve all
     error = ((completed - images).abs() * masks).sum((1, 2, 3)) / 2                  # (n,)
     count = masks.sum((1, 2, 3)) * images.shape[1]
     return error / count.clamp(min=1) if each else float(error.double().sum() / count.double().sum().clamp(min=1))
