@@ -11,11 +11,16 @@ const ICONS = {
   redo: '<path d="M9.5 2.5 13 6 9.5 9.5M12.6 6H6.5a3.5 3.5 0 0 0 0 7H10" fill="none" ' +
     'stroke="currentColor" stroke-width="1.5"/>',
   ellipse: '<ellipse cx="8" cy="8" rx="6.2" ry="4.7" fill="none" stroke="currentColor" stroke-width="1.6"/>',
+  lasso: '<path d="M4.2 9.6C2.8 8.9 2 7.9 2 6.7c0-2.3 2.7-4.1 6-4.1s6 1.8 6 4.1-2.7 4.1-6 4.1h-.8' +
+    'M7 11.2a1.5 1.5 0 1 1-3 0 1.5 1.5 0 0 1 3 0zM4.9 12.7c.2.9-.2 1.5-1.2 1.9" fill="none" ' +
+    'stroke="currentColor" stroke-width="1.5"/>',
 };
-const TOOLS = { brush: "Brush", erase: "Erase", rectangle: "Rectangle", ellipse: "Ellipse" };
-const HINT = "Paint on the picture. With the keyboard: arrows move the brush, Space puts it down and lifts it, " +
+const TOOLS = { brush: "Brush", erase: "Erase", rectangle: "Rectangle", ellipse: "Ellipse", lasso: "Free outline" };
+const HINT = "Paint on the picture. With the keyboard: arrows move the tool, Space puts it down and lifts it, " +
   "Escape gives up, Ctrl+Z undoes.";
 const PATIENCE = 5000; // milliseconds without an answer before the status line says so
+const SEEDS = 4, PAUSE = 250; // the row of seeds waits for so many milliseconds of rest, and gives way to any request
+const BATCH = 9;
 
 function h(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -62,6 +67,27 @@ function shape(mask, size, tool, a, b) {
   }
 }
 
+// Winding number not 0: what an outline goes round twice is inside as well.
+function polygon(mask, size, points) {
+  for (let y = 0; y < size; y++) {
+    const level = y + 0.5, crossings = [];
+    points.forEach((a, i) => {
+      const b = points[(i + 1) % points.length];
+      if ((a.y <= level) !== (b.y <= level)) {
+        crossings.push([a.x + ((level - a.y) / (b.y - a.y)) * (b.x - a.x), a.y < b.y ? 1 : -1]);
+      }
+    });
+    crossings.sort((a, b) => a[0] - b[0]);
+    let winding = 0;
+    crossings.forEach(([from, turn], i) => {
+      winding += turn;
+      if (!winding) return;
+      const to = Math.min(size, Math.ceil(crossings[i + 1][0] - 0.5));
+      for (let x = Math.max(0, Math.ceil(from - 0.5)); x < to; x++) mask[y * size + x] = 1;
+    });
+  }
+}
+
 function outline(mask, size, scale) {
   const path = new Path2D();
   const at = (x, y) => x >= 0 && y >= 0 && x < size && y < size && mask[y * size + x];
@@ -75,15 +101,25 @@ function outline(mask, size, scale) {
   return path;
 }
 
-function fill(canvas, rgb, size, mask = null) {
-  if (rgb.length !== size * size * 3) return;
-  const image = new ImageData(size, size);
-  for (let i = 0; i < size * size; i++) {
-    const hidden = mask && mask[i];
-    for (let c = 0; c < 3; c++) image.data[4 * i + c] = hidden ? 128 : rgb[3 * i + c];
-    image.data[4 * i + 3] = 255;
+function fill(canvas, rgb, size, mask = null) { // one picture, or several in rows of three
+  const count = rgb.length / (3 * size * size), across = count > 1 ? 3 : 1;
+  if (!count || count % 1) return;
+  canvas.width = canvas.height = across * size;
+  for (let k = 0; k < count; k++) {
+    const image = new ImageData(size, size);
+    for (let i = 0; i < size * size; i++) {
+      const hidden = mask && mask[i];
+      for (let c = 0; c < 3; c++) image.data[4 * i + c] = hidden ? 128 : rgb[3 * (k * size * size + i) + c];
+      image.data[4 * i + 3] = 255;
+    }
+    canvas.getContext("2d").putImageData(image, (k % 3) * size, Math.floor(k / 3) * size);
   }
-  canvas.getContext("2d").putImageData(image, 0, 0);
+}
+
+function download(name, type, bytes) {
+  const link = h("a", { href: URL.createObjectURL(new Blob([bytes], { type })), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
 function render({ model, el }) {
@@ -91,19 +127,24 @@ function render({ model, el }) {
   const uid = Math.random().toString(36).slice(2, 8);
   let mask = new Uint8Array(size * size), past = [], future = [];
   let tool = "brush", radius = Math.max(1, size / 16), stroke = null, cursor = null, byKey = false;
-  let showing = "completed", waiting = false, timer = null, frame = 0;
+  let showing = "completed", waiting = false, timer = null, frame = 0, note = null;
+  let count = 1, across = 1, tile = { x: 0, y: 0 }; // pictures on the stage, in a row of it, and where the cursor is
+  let first = model.get("seed"), filled = "", round = 0, later = null; // the row of seeds
 
   // --- talking to the kernel: the newest state only, and only after its last answer -------------------------------
-  const busy = () => model.get("tick") !== model.get("answered");
+  const busy = () => model.get("tick") > model.get("answered"); // less, where another browser tab asked as well
   function request(values) {
     for (const [name, value] of Object.entries(values)) model.set(name, value);
     waiting = true;
+    round++;
+    clearTimeout(later);
     flush();
   }
   function flush() {
     if (waiting && !busy()) {
       waiting = false;
-      model.set("tick", model.get("tick") + 1);
+      note = null;
+      model.set("tick", model.get("answered") + 1);
       model.save_changes();
       clearTimeout(timer);
       timer = setTimeout(showStatus, PATIENCE, true);
@@ -112,9 +153,24 @@ function render({ model, el }) {
   }
   function showStatus(late = false) {
     const lost = late === true && busy();
-    status.dataset.state = model.get("failed") ? "failed" : busy() ? "busy" : "ready";
+    status.dataset.state = (note?.failed ?? model.get("failed")) ? "failed" : busy() ? "busy" : "ready";
     const patience = "waiting for the kernel; if none is running, run this notebook first";
-    text.textContent = lost ? patience : model.get("status");
+    text.textContent = lost ? patience : note?.text ?? model.get("status");
+  }
+  const asked = new Map(); // questions that are answered once, beside the shared state
+  function ask(content) {
+    const id = `${uid}-${Math.random()}`;
+    model.send({ ...content, id });
+    return new Promise((resolve) => asked.set(id, resolve));
+  }
+  function answer({ id, error }, buffers) {
+    asked.get(id)?.({ error, bytes: bytesOf(buffers?.[0]) });
+    asked.delete(id);
+  }
+  async function tell(question, done) { // the same, for a button: what came of it goes to the status line
+    const { error, bytes } = await ask(question);
+    note = { failed: Boolean(error), text: error ?? done(bytes) };
+    showStatus();
   }
 
   // --- parts ------------------------------------------------------------------------------------------------------
@@ -122,6 +178,7 @@ function render({ model, el }) {
     h("canvas", { width: size, height: size, "data-testid": testid, role: "img", "aria-label": label });
   const base = square("roi-completed", "completed picture at the model's resolution");
   base.className = "roi-base";
+  const source = h("canvas"); // as base, before the redrawing
   const original = square("roi-original", "original picture");
   const masked = square("roi-masked", "what the model is shown");
   const canvas = h("canvas", {
@@ -129,13 +186,18 @@ function render({ model, el }) {
     "aria-label": "Picture: paint the region to redraw", "aria-describedby": `roi-hint-${uid}`,
   });
   const stage = h("div", { class: "roi-stage" }, base, canvas);
+  const seedTiles = Array.from({ length: SEEDS }, (_, k) =>
+    h("button", { type: "button", "data-testid": `seed-${k}`, onclick: () => request({ seed: first + k }) },
+      h("canvas", { width: size, height: size }), h("span")));
+  const seedRow = h("div", { class: "roi-seeds", role: "group", "aria-label": "Seeds", hidden: true }, ...seedTiles);
   const text = h("span", { "data-testid": "roi-status" });
   const status = h("div", { class: "roi-status", role: "status", "aria-live": "polite" }, h("i"), text);
 
   const button = (label, testid, title, action) =>
-    h("button",
-      { type: "button", class: "roi-button", "data-testid": testid, title, "aria-label": title, onclick: action },
-      label);
+    h("button", {
+      type: "button", class: "roi-button", "data-testid": testid, title, onclick: action,
+      "aria-label": typeof label === "string" ? null : title, // words speak for themselves
+    }, label);
   const choice = (group, value, checked, testid, title, body, action) =>
     h("label", { title, "data-testid": testid },
       h("input", { type: "radio", name: `${group}-${uid}`, value, checked, "aria-label": title, onchange: action }),
@@ -156,7 +218,18 @@ function render({ model, el }) {
     ...["original", "completed"].map((name) =>
       choice("show", name, name === showing, `show-${name}`, `Show the ${name} picture`,
         h("span", {}, name[0].toUpperCase() + name.slice(1)), () => { showing = name; draw(); })));
-  const edge = h("input", { type: "checkbox", checked: true, "data-testid": "show-outline", onchange: draw });
+  const check = (label, testid, title, checked, action) => {
+    const box = h("input", { type: "checkbox", checked, "data-testid": testid, onchange: action });
+    return [box, h("label", { class: "roi-check", title }, box, h("span", {}, label))];
+  };
+  const [edge, edgeLabel] = check("Outline", "show-outline", "Draw the edge of the region", true, draw);
+  const several = Math.min(BATCH, model.get("n_images"));
+  const [batch, batchLabel] = check("Batch", "show-batch",
+    `The first ${several} images at once, under one region and the same codes`, false,
+    () => request({ batch: batch.checked }));
+  batchLabel.hidden = several < 2;
+  const [seeds, seedsLabel] =
+    check("Seeds", "show-seeds", "The same with other seeds, side by side", false, refreshSeeds);
   const toolbar = h("div", { class: "roi-toolbar" }, tools,
     h("label", { class: "roi-size" }, h("span", {}, "Size"), width),
     h("div", { class: "roi-group" }, undoButton, redoButton, clearButton));
@@ -164,7 +237,7 @@ function render({ model, el }) {
   const thumbs = h("div", { class: "roi-thumbs", role: "radiogroup", "aria-label": "Image" });
   for (let i = 0; i < model.get("n_images"); i++) {
     thumbs.append(choice("image", i, i === model.get("index"), `image-${i}`, `Image ${i + 1}`,
-      h("canvas", { width: 64, height: 64 }), () => request({ index: i })));
+      h("canvas", { width: 64, height: 64 }), () => request({ index: i, batch: false })));
   }
   thumbs.style.gridTemplateColumns = `repeat(${Math.min(12, model.get("n_images"))}, minmax(0, 44px))`;
   createImageBitmap(new Blob([bytesOf(model.get("thumbs"))], { type: "image/png" })).then((sprite) => {
@@ -175,21 +248,39 @@ function render({ model, el }) {
   const sliders = [], outputs = [], selects = [];
   const codes = () => [...sliders, ...selects].map((node) => Number(node.value));
   const sendCodes = () => { paintCodes(); request({ code_values: codes() }); };
+  const nameOf = (key) => model.get("names")[key] ?? key;
+  const fields = {};
+  const row = (key, node, ...rest) => { // a code's key, its name (a text to type over), its control
+    fields[key] = h("input", {
+      type: "text", class: "roi-name", maxlength: 40, placeholder: "name", spellcheck: "false", autocomplete: "off",
+      "data-testid": `name-${key}`, "aria-label": `Name of code ${key}`,
+      onchange: (event) => {
+        const names = { ...model.get("names") }, name = event.target.value.trim();
+        if (name) names[key] = name; else delete names[key];
+        model.set("names", names);
+        model.save_changes();
+      },
+      onkeydown: (event) => {
+        if (event.key === "Escape") refreshNames();
+        if (event.key === "Enter" || event.key === "Escape") node.focus();
+      },
+    });
+    node.dataset.code = key;
+    return h("div", { class: "roi-code" }, h("span", { "aria-hidden": "true" }, key), fields[key], ...rest);
+  };
   const sliderRows = Array.from({ length: nContinuous }, (_, i) => {
     const slider = h("input", {
-      type: "range", min: -1, max: 1, step: 0.01, value: 0,
-      "data-testid": `code-${i + 1}`, "aria-label": `Code c${i + 1}`, title: "Double-click for 0",
+      type: "range", min: -1, max: 1, step: 0.01, value: 0, "data-testid": `code-${i + 1}`, title: "Double-click for 0",
       oninput: sendCodes, ondblclick: () => { slider.value = 0; sendCodes(); },
     });
     sliders.push(slider);
     outputs.push(h("output", { "aria-hidden": "true" }));
-    return h("label", { class: "roi-code" }, h("span", {}, `c${i + 1}`), slider, outputs[i]);
+    return row(`c${i + 1}`, slider, outputs[i], slider);
   });
   const selectRows = Array.from({ length: nDiscrete }, (_, i) => {
     const options = Array.from({ length: model.get("n_categories") }, (_, k) => h("option", { value: k }, String(k)));
-    const names = { "data-testid": `disc-${i + 1}`, "aria-label": `Discrete code d${i + 1}` };
-    selects.push(h("select", { ...names, onchange: sendCodes }, ...options));
-    return h("label", { class: "roi-disc" }, h("span", {}, `d${i + 1}`), selects[i]);
+    selects.push(h("select", { "data-testid": `disc-${i + 1}`, onchange: sendCodes }, ...options));
+    return row(`d${i + 1}`, selects[i], selects[i]);
   });
   const seed = h("input", {
     type: "number", min: 0, step: 1, value: model.get("seed"), "data-testid": "roi-seed", "aria-label": "Noise seed",
@@ -205,20 +296,39 @@ function render({ model, el }) {
     sendCodes();
   });
   const sheet = button("Update sheet", "roi-sheet", "Redraw the contact sheet below with what is shown here",
-    () => model.send("sheet"));
+    () => tell({ do: "sheet" }, () => "the contact sheet is redrawn"));
+  const strip = button("", "roi-strip", "Save the last moved code from end to end, as a PNG", () => {
+    const file = `strip-${model.get("moved")}.png`;
+    tell({ do: "strip" }, (bytes) => { download(file, "image/png", bytes); return `saved ${file}`; });
+  });
+  const save = button("Save names", "names-save", "Save the names of the codes to a file", () => {
+    const file = `names-${model.get("title")}.json`;
+    tell({ do: "save" }, (bytes) => { download(file, "application/json", bytes); return `saved ${file}`; });
+  });
+  const picker = h("input", {
+    type: "file", accept: ".json", hidden: true, "data-testid": "names-file",
+    onchange: async () => {
+      const file = picker.files[0];
+      if (!file) return;
+      const text = await file.slice(0, 100000).text();
+      picker.value = ""; // the same file may be chosen again
+      tell({ do: "load", file: file.name, text }, () => `names loaded from ${file.name}`);
+    },
+  });
+  const load = button("Load names", "names-load", "Load names from such a file", () => picker.click());
+  const buttons = nContinuous + nDiscrete ? [random, reset, save, load, picker, strip, sheet] : [sheet];
 
   const figure = (node, caption) => h("figure", {}, node, h("figcaption", {}, caption));
   const quiet = { "data-lm-suppress-shortcuts": "true" }; // JupyterLab keeps its shortcuts to itself in here
   const root = h("div", { class: "roi-explorer", "data-testid": "roi-explorer", ...quiet, onkeydown: shortcut },
     h("div", { class: "roi-left" }, toolbar, stage,
-      h("div", { class: "roi-below" }, views, h("label", { class: "roi-check" }, edge, h("span", {}, "Outline"))),
-      status),
+      h("div", { class: "roi-below" }, views, edgeLabel, batchLabel, seedsLabel), seedRow, status),
     h("div", { class: "roi-right" }, thumbs,
       h("div", { class: "roi-inputs" }, figure(original, "Original"), figure(masked, "What the model sees"),
         h("dl", {}, h("dt", {}, "Model"), h("dd", {}, model.get("title")),
           h("dt", {}, "Pixels"), h("dd", {}, `${size} × ${size}`), h("dt", {}, "Seed"), h("dd", {}, seed))),
-      h("div", { class: "roi-codes" }, ...sliderRows), h("div", { class: "roi-discs" }, ...selectRows),
-      h("div", { class: "roi-group" }, random, reset, sheet)),
+      h("div", { class: "roi-codes" }, ...sliderRows), h("div", { class: "roi-codes roi-discs" }, ...selectRows),
+      h("div", { class: "roi-group" }, ...buttons)),
     h("p", { id: `roi-hint-${uid}`, class: "roi-hint" }, HINT));
   root.style.setProperty("--roi-px", `${model.get("size_px")}px`);
   el.append(root);
@@ -241,45 +351,84 @@ function render({ model, el }) {
     if (!frame) frame = requestAnimationFrame(() => { frame = 0; paint(); });
   }
   function paint() {
-    const wide = Math.round(canvas.clientWidth * devicePixelRatio) || model.get("size_px"), scale = wide / size;
+    const wide = Math.round(canvas.clientWidth * devicePixelRatio) || model.get("size_px"), side = wide / across;
     if (canvas.width !== wide) canvas.width = canvas.height = wide;
-    const context = canvas.getContext("2d");
-    const accent = getComputedStyle(root).getPropertyValue("--roi-accent").trim() || "#1976d2";
+    const context = canvas.getContext("2d"), scale = side / size, dot = devicePixelRatio;
+    const colour = (name) => getComputedStyle(root).getPropertyValue(name).trim();
     context.imageSmoothingQuality = "high";
-    context.drawImage(showing === "original" ? original : base, 0, 0, wide, wide);
-    if (stroke) {
-      context.fillStyle = accent;
-      context.globalAlpha = 0.5;
-      const tint = new Path2D(); // one path: overlapping squares must not add up
-      for (let i = 0; i < mask.length; i++) {
-        if (mask[i]) tint.rect((i % size) * scale, Math.floor(i / size) * scale, scale + 0.5, scale + 0.5);
-      }
-      context.fill(tint);
-      context.globalAlpha = 1;
+    context.clearRect(0, 0, wide, wide);
+    context.drawImage(showing === "original" ? source : base, 0, 0, wide, wide);
+    const tint = new Path2D(); // one path: overlapping squares must not add up
+    for (let i = 0; stroke && i < mask.length; i++) {
+      if (mask[i]) tint.rect((i % size) * scale, Math.floor(i / size) * scale, scale + 0.5, scale + 0.5);
     }
-    const rings = edge.checked || stroke ? [outline(mask, size, scale)] : [];
-    if (cursor) {
-      const ring = new Path2D();
-      if (tool === "brush" || tool === "erase") ring.arc(cursor.x * scale, cursor.y * scale, radius * scale, 0, 7);
-      else {
-        const arm = 7 * devicePixelRatio;
-        const x = cursor.x * scale, y = cursor.y * scale;
-        ring.moveTo(x - arm, y); ring.lineTo(x + arm, y);
-        ring.moveTo(x, y - arm); ring.lineTo(x, y + arm);
-      }
-      rings.push(ring);
+    const region = edge.checked || stroke ? outline(mask, size, scale) : new Path2D(), ring = new Path2D();
+    if (stroke?.tool === "lasso") stroke.points.forEach(({ x, y }) => ring.lineTo(x * scale, y * scale));
+    if (cursor && (tool === "brush" || tool === "erase")) {
+      ring.moveTo((cursor.x + radius) * scale, cursor.y * scale);
+      ring.arc(cursor.x * scale, cursor.y * scale, radius * scale, 0, 7);
+    } else if (cursor) {
+      const arm = 7 * dot, x = cursor.x * scale, y = cursor.y * scale;
+      ring.moveTo(x - arm, y); ring.lineTo(x + arm, y);
+      ring.moveTo(x, y - arm); ring.lineTo(x, y + arm);
     }
-    for (const ring of rings) { // dark under light: visible on any picture
-      context.lineCap = "round";
-      context.lineWidth = 3 * devicePixelRatio; context.strokeStyle = "rgba(0, 0, 0, 0.35)"; context.stroke(ring);
-      context.lineWidth = 1.4 * devicePixelRatio; context.strokeStyle = "#fff"; context.stroke(ring);
+    for (let k = 0; k < count; k++) {
+      const at = { x: k % 3, y: Math.floor(k / 3) };
+      context.save();
+      context.translate(at.x * side, at.y * side);
+      context.beginPath(); context.rect(0, 0, side, side); context.clip();
+      context.globalAlpha = 0.5; context.fillStyle = colour("--roi-accent"); context.fill(tint);
+      context.globalAlpha = 1; context.lineCap = "round";
+      for (const path of at.x === tile.x && at.y === tile.y ? [region, ring] : [region]) { // dark under light:
+        context.lineWidth = 3 * dot; context.strokeStyle = "rgba(0, 0, 0, 0.35)"; context.stroke(path);
+        context.lineWidth = 1.4 * dot; context.strokeStyle = "#fff"; context.stroke(path); // visible on any picture
+      }
+      context.restore();
+    }
+    context.fillStyle = colour("--roi-back");
+    for (let k = 1; k < across; k++) {
+      context.fillRect(k * side - 2 * dot, 0, 4 * dot, wide);
+      context.fillRect(0, k * side - 2 * dot, wide, 4 * dot);
     }
   }
   function refreshPictures() {
+    const before = bytesOf(model.get("original_rgb")), bytes = 3 * size * size;
+    count = Math.max(1, Math.floor(before.length / bytes));
+    across = count > 1 ? 3 : 1;
+    const chosen = model.get("index") < count ? model.get("index") : 0;
+    const one = before.subarray(chosen * bytes, (chosen + 1) * bytes);
     fill(base, bytesOf(model.get("completed_rgb")), size);
-    fill(original, bytesOf(model.get("original_rgb")), size);
-    fill(masked, bytesOf(model.get("original_rgb")), size, mask);
+    fill(source, before, size);
+    fill(original, one, size);
+    fill(masked, one, size, mask);
+    if (!stroke && (tile.x >= across || tile.y * across + tile.x >= count)) tile = { x: 0, y: 0 };
     draw();
+  }
+  function refreshSeeds() {
+    const now = model.get("seed"), on = seeds.checked && !model.get("batch");
+    const state = () => [model.get("code_values"), model.get("index"), first, mask.join("")].join(";");
+    const mine = ++round;
+    clearTimeout(later);
+    seedRow.hidden = !on;
+    if (!on) return;
+    if (now < first || now >= first + SEEDS) first = now;
+    const stale = state() !== filled;
+    seedTiles.forEach((node, k) => {
+      node.lastChild.textContent = `seed ${first + k}`;
+      node.setAttribute("aria-pressed", first + k === now);
+      node.classList.toggle("roi-stale", stale);
+    });
+    if (stale && !busy() && !waiting) later = setTimeout(fillSeeds, PAUSE, mine, state());
+  }
+  async function fillSeeds(mine, state) { // one at a time, so that a slider never waits for more than one of them
+    for (const [k, node] of seedTiles.entries()) {
+      const shown = first + k === model.get("seed") && { bytes: bytesOf(model.get("completed_rgb")) };
+      const { bytes, error } = shown || await ask({ do: "seed", seed: first + k });
+      if (round !== mine || error) return;
+      fill(node.firstChild, bytes, size);
+      node.classList.remove("roi-stale");
+    }
+    filled = state;
   }
   function refreshControls() {
     const values = model.get("code_values");
@@ -290,6 +439,20 @@ function render({ model, el }) {
     if (chosen) chosen.checked = true;
     undoButton.disabled = !past.length;
     redoButton.disabled = !future.length;
+    batch.checked = model.get("batch");
+    seeds.disabled = batch.checked;
+  }
+  function refreshNames() {
+    const names = model.get("names");
+    for (const [key, field] of Object.entries(fields)) {
+      field.value = names[key] ?? "";
+      field.title = names[key] ?? "Type a name of your own";
+    }
+    for (const node of [...sliders, ...selects]) {
+      const key = node.dataset.code;
+      node.setAttribute("aria-label", names[key] ? `${names[key]}, code ${key}` : `Code ${key}`);
+    }
+    strip.textContent = `Save strip of ${nameOf(model.get("moved"))}`;
   }
   function refreshMask() {
     const bytes = bytesOf(model.get("mask_bytes"));
@@ -312,7 +475,7 @@ function render({ model, el }) {
   }
   function undo() { if (past.length && !stroke) { future.push(mask); mask = past.pop(); send(); } }
   function redo() { if (future.length && !stroke) { past.push(mask); mask = future.pop(); send(); } }
-  function down(point) { stroke = { tool, before: mask, start: point, last: point }; move(point); }
+  function down(point) { stroke = { tool, before: mask, start: point, last: point, points: [] }; move(point); }
   function move(point) {
     cursor = point;
     if (stroke) {
@@ -321,7 +484,8 @@ function render({ model, el }) {
         dab(mask, size, stroke.last, point, radius, stroke.tool === "brush" ? 1 : 0);
       } else {
         mask = Uint8Array.from(stroke.before);
-        shape(mask, size, stroke.tool, stroke.start, point);
+        if (stroke.tool === "lasso") polygon(mask, size, (stroke.points.push(point), stroke.points));
+        else shape(mask, size, stroke.tool, stroke.start, point);
       }
       stroke.last = point;
     }
@@ -336,7 +500,10 @@ function render({ model, el }) {
   }
   const point = (event) => {
     const box = canvas.getBoundingClientRect();
-    return { x: ((event.clientX - box.left) / box.width) * size, y: ((event.clientY - box.top) / box.height) * size };
+    const x = ((event.clientX - box.left) / box.width) * across, y = ((event.clientY - box.top) / box.height) * across;
+    const on = { x: Math.floor(x), y: Math.floor(y) };
+    if (!stroke && on.x >= 0 && on.y >= 0 && on.x < across && on.y * across + on.x < count) tile = on;
+    return { x: (x - tile.x) * size, y: (y - tile.y) * size };
   };
   canvas.addEventListener("pointerdown", (event) => {
     if (event.button !== 0 || byKey && stroke) return;
@@ -370,6 +537,7 @@ function render({ model, el }) {
   });
   function shortcut(event) {
     event.stopPropagation();
+    if (event.target.type === "text") return; // there, Ctrl+Z takes back what was typed
     if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") {
       event.preventDefault();
       if (event.shiftKey) redo(); else undo();
@@ -378,11 +546,14 @@ function render({ model, el }) {
 
   // --- following the model ----------------------------------------------------------------------------------------
   const follow = [
-    ["change:answered", () => { clearTimeout(timer); flush(); }],
-    ["change:status change:failed change:tick", () => showStatus()],
-    ["change:completed_rgb change:original_rgb", refreshPictures],
+    ["change:answered", () => { clearTimeout(timer); flush(); refreshSeeds(); }],
+    ["change:status change:failed", () => { note = null; showStatus(); }],
+    ["change:tick", () => showStatus()],
+    ["change:completed_rgb change:original_rgb", () => { refreshPictures(); refreshSeeds(); }],
     ["change:mask_bytes", refreshMask],
-    ["change:index change:seed change:code_values", () => { if (!waiting) refreshControls(); }],
+    ["change:index change:seed change:code_values change:batch", () => { if (!waiting) refreshControls(); }],
+    ["change:names change:moved", refreshNames],
+    ["msg:custom", answer],
   ].flatMap(([names, action]) => names.split(" ").map((name) => [name, action]));
   for (const [name, action] of follow) model.on(name, action);
   const observer = new ResizeObserver(draw);
@@ -390,11 +561,13 @@ function render({ model, el }) {
   track(width, 1);
   refreshMask();
   refreshControls();
+  refreshNames();
   showStatus();
   return () => {
     for (const [name, action] of follow) model.off(name, action);
     observer.disconnect();
     clearTimeout(timer);
+    clearTimeout(later);
     cancelAnimationFrame(frame);
   };
 }

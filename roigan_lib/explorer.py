@@ -1,24 +1,31 @@
 """The explorer: paint the region on the picture, move the codes, see the model's completion at once (anywidget).
 
 Browser and kernel share a few synchronised values; `explorer.js` sends a mask once per stroke and holds further slider
-moves back until the kernel has answered, so that no stale picture is ever computed.
+moves back until the kernel has answered, so that no stale picture is ever computed. What is wanted once (a strip, a
+file of names, the picture of another seed) is asked for, and answered, by messages of its own.
 """
+import inspect
 import io
+import json
 import time
 from pathlib import Path
 
 import anywidget
+import matplotlib
 import numpy as np
 import torch
 import traitlets as tl
 from PIL import Image, ImageDraw, ImageFont
 
 from roigan_lib.errors import RoiganError
+from roigan_lib.metrics.table import write_atomically
 from roigan_lib.plots import to_uint8
 
 HERE = Path(__file__).parent
-NEEDS = ("inpaint", "size", "n_continuous", "n_discrete", "n_categories")
-STEPS = 9  # pictures in a traversal row of the contact sheet; three of them are as wide as one large picture
+STEPS = 9  # pictures in a traversal row; three of them are as wide as one large picture of the contact sheet
+BATCH = 9  # faces that one slider moves together, as in figure 4.5
+TILE, HEAD, GAP = 64, 24, 6  # pixels of a small picture, a line of text and the room between pictures
+INK = "#444"
 
 
 def _binary(**metadata):
@@ -32,8 +39,53 @@ def _png(picture, **options):
     return buffer.getvalue()
 
 
+def _font():
+    # Pillow's own font has neither Cyrillic nor Greek, and the names on a sheet are the reader's.
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), 12)
+
+
+def _thumb(picture, side):
+    return Image.fromarray(picture).resize((side, side), Image.LANCZOS if side < len(picture) else Image.BICUBIC)
+
+
+def _sweep(steps):
+    return torch.linspace(-1, 1, steps).tolist()
+
+
+def _signed(values):
+    return [f"{value:+.2g}" if abs(value) > 1e-6 else "0" for value in values]
+
+
+def _large(images):
+    """One picture, or up to nine in rows of three, as wide as three small ones with their gaps."""
+    pictures = to_uint8(images)
+    side = 3 * TILE + 2 * GAP
+    if len(pictures) == 1:
+        return _thumb(pictures[0], side)
+    page = Image.new("RGB", (side, side), "white")
+    for k, picture in enumerate(pictures):
+        page.paste(_thumb(picture, TILE), (k % 3 * (TILE + GAP), k // 3 * (TILE + GAP)))
+    return page
+
+
+def _traversal(page, left, top, values, rows, labels=()):
+    """Put rows of small pictures, each uint8 (steps, H, W, 3), on a page: values above, each row's label before it."""
+    draw, font = ImageDraw.Draw(page), _font()
+    for step, value in enumerate(values):
+        draw.text((left + step * (TILE + GAP) + TILE / 2, top + HEAD / 2), value, INK, font, "mm")
+    for row, pictures in enumerate(rows):
+        y = top + HEAD + row * (TILE + GAP)
+        if labels:
+            draw.text((left - 8, y + TILE / 2), labels[row], INK, font, "rm")
+        for step, picture in enumerate(pictures):
+            page.paste(_thumb(picture, TILE), (left + step * (TILE + GAP), y))
+
+
 def _take(images, size, limit):
-    """The first `limit` pictures as a float32 tensor (n, 3, size, size), or a RoiganError that says what is wrong."""
+    """The first `limit` pictures as float32 (n, 3, size, size), or a RoiganError that says what is wrong.
+
+    size None: the model does not say at what size it works; the pictures then have to be square.
+    """
     if isinstance(images, (torch.Tensor, np.ndarray)):
         images = torch.as_tensor(images)
         images = images[None] if images.ndim == 3 else images
@@ -44,13 +96,14 @@ def _take(images, size, limit):
             if any(getattr(image, "shape", None) != getattr(images[0], "shape", None) for image in images):
                 raise RoiganError("The images differ in shape: pass them all at the model's size.")
             images = [torch.as_tensor(image) for image in images]
-            images = torch.stack(images) if images else torch.empty(0, 3, size, size)
+            images = torch.stack(images) if images else torch.empty(0, 3, 1, 1)
     if not isinstance(images, torch.Tensor):
         raise RoiganError(f"explore() takes a tensor (n, 3, H, W) or an image set, not {type(images).__name__}.")
     if images.ndim != 4 or images.shape[1] != 3:
         raise RoiganError(f"Images have shape {tuple(images.shape)}: pass RGB pictures as (n, 3, H, W).")
     if not len(images):
         raise RoiganError("There is no image to explore: pass at least one.")
+    size = size or images.shape[2]
     if tuple(images.shape[2:]) != (size, size):
         raise RoiganError(f"Images are {images.shape[3]}x{images.shape[2]} but the model works at {size}x{size}: "
                           "resize them.")
@@ -68,8 +121,9 @@ def _middle(size):
 class Explorer(anywidget.AnyWidget):
     """What `explore` returns. `mask`, `codes`, `original` and `completed` hold what is on the screen right now.
 
-    `index` (which image) and `seed` (the noise) may be set from Python too, the mask and the codes through `set_mask`
-    and `set_codes`; each change redraws. A change that the model refuses is told in `status`, over the original.
+    `index` (which image), `seed` (the noise) and `batch` (the first nine images at once) may be set from Python too,
+    the mask and the codes through `set_mask` and `set_codes`; each change redraws. A change that the model refuses is
+    told in `status`, over the original. `names`, a dict {"c1": "smile"}, are the reader's: assign a whole one.
     """
 
     _esm = HERE / "explorer.js"
@@ -78,29 +132,36 @@ class Explorer(anywidget.AnyWidget):
     n_continuous, n_discrete, n_categories = (tl.Int().tag(sync=True) for _ in range(3))
     title, status = (tl.Unicode().tag(sync=True) for _ in range(2))
     thumbs = _binary()  # PNG, the pictures side by side
-    original_rgb, completed_rgb, mask_bytes = _binary(), _binary(), _binary()  # H*W*3, H*W*3, H*W (0 or 1)
+    original_rgb, completed_rgb = _binary(), _binary()  # n*H*W*3, n = 1 or, in the batch view, up to 9
+    mask_bytes = _binary()  # H*W (0 or 1)
     code_values = tl.List(tl.Float()).tag(sync=True, echo_update=False)
     index, seed = tl.Int(0).tag(sync=True), tl.Int(0).tag(sync=True)
-    failed = tl.Bool(False).tag(sync=True)
+    batch, failed = tl.Bool(False).tag(sync=True), tl.Bool(False).tag(sync=True)
+    names = tl.Dict().tag(sync=True)
+    moved = tl.Unicode().tag(sync=True)  # the code moved last, such as "c1"
     tick = tl.Int(0).tag(sync=True, echo_update=False)  # the number of the browser's request
     answered = tl.Int(0).tag(sync=True)  # the last request that has its picture
 
     def __init__(self, gan, images, mask=None, size_px=384, limit=12, seed=0):
-        missing = [name for name in NEEDS if not hasattr(gan, name)]
-        if missing:
-            raise RoiganError("explore() needs a model such as load_model() returns; "
-                              f"this one lacks {', '.join(missing)}.")
+        if not callable(getattr(gan, "inpaint", None)):
+            raise RoiganError("explore() needs a model such as load_model() returns; this one lacks inpaint.")
         self._ready, self._shown, self._handle = False, None, None
-        self.gan, self.images = gan, _take(images, gan.size, limit)
-        thumb = min(gan.size, 64)
+        self.gan, self.images = gan, _take(images, getattr(gan, "size", None), limit)
+        size = self.images.shape[-1]
+        continuous, discrete = getattr(gan, "n_continuous", 0), getattr(gan, "n_discrete", 0)
+        self.code_keys = [f"c{i + 1}" for i in range(continuous)] + [f"d{i + 1}" for i in range(discrete)]
+        takes = inspect.signature(gan.inpaint).parameters.values()
+        self._takes = [name for name in ("codes", "seed")
+                       if any(p.name == name or p.kind is p.VAR_KEYWORD for p in takes)]
+        thumb = min(size, TILE)
         strip = [Image.fromarray(p).resize((thumb, thumb), Image.LANCZOS) for p in to_uint8(self.images)]
         super().__init__(
-            size=gan.size, size_px=size_px, n_images=len(self.images), seed=seed,
+            size=size, size_px=size_px, n_images=len(self.images), seed=seed,
             title=str(getattr(gan, "name", "model")),
-            n_continuous=gan.n_continuous, n_discrete=gan.n_discrete, n_categories=gan.n_categories,
-            code_values=[0.0] * (gan.n_continuous + gan.n_discrete),
+            n_continuous=continuous, n_discrete=discrete, n_categories=getattr(gan, "n_categories", 0),
+            code_values=[0.0] * len(self.code_keys), moved=self.code_keys[0] if self.code_keys else "",
             thumbs=_png(Image.fromarray(np.concatenate([np.asarray(p) for p in strip], axis=1))))
-        self.set_mask(_middle(gan.size) if mask is None else mask)
+        self.set_mask(_middle(size) if mask is None else mask)
         self.on_msg(self._message)
         self._ready = True
         self._redraw()
@@ -118,12 +179,15 @@ class Explorer(anywidget.AnyWidget):
 
     @property
     def original(self):
-        """The chosen picture, (1, 3, H, W) in [-1, 1]."""
-        return self.images[self.index:self.index + 1]
+        """The chosen picture, (1, 3, H, W) in [-1, 1]; in the batch view the first nine of them, (9, 3, H, W)."""
+        return self.images[:BATCH] if self.batch else self.images[self.index:self.index + 1]
 
     @property
     def completed(self):
-        """The picture shown, (1, 3, H, W) in [-1, 1]: the model's completion, or the original if there is none."""
+        """What is shown, shaped as `original`: the model's completion, or the original where there is none.
+
+        In the batch view each picture has noise of its own, as `inpaint` draws it for several.
+        """
         return self._completed
 
     def set_mask(self, mask):
@@ -152,12 +216,28 @@ class Explorer(anywidget.AnyWidget):
             raise RoiganError(f"There is no image {proposal['value']}: choose 0 to {len(self.images) - 1}.")
         return proposal["value"]
 
-    @tl.observe("index", "seed", "mask_bytes", "code_values", "tick")
+    @tl.validate("names")
+    def _check_names(self, proposal):
+        names = proposal["value"]
+        unknown = [key for key in names if key not in self.code_keys]
+        if unknown:
+            raise self._no_code(unknown[0])
+        if not all(isinstance(name, str) and 0 < len(name.strip()) <= 40 for name in names.values()):
+            raise RoiganError("The name of a code is a text of 1 to 40 characters.")
+        return {key: " ".join(names[key].split()) for key in self.code_keys if key in names}
+
+    def _no_code(self, code):
+        return RoiganError(f"There is no code {code!r}: this model has {', '.join(self.code_keys) or 'none'}.")
+
+    @tl.observe("index", "seed", "batch", "mask_bytes", "code_values", "tick")
     def _redraw(self, change=None):
         if not self._ready:
             return
-        asked = (self.index, self.seed, self.mask_bytes, tuple(self.code_values))
+        asked = (self.index, self.seed, self.batch, self.mask_bytes, tuple(self.code_values))
         with self.hold_sync():  # one message back, whatever changed
+            if change is not None and change.name == "code_values":
+                differ = [key for key, old, new in zip(self.code_keys, change.old, change.new) if old != new]
+                self.moved = differ[0] if len(differ) == 1 else self.moved
             if asked != self._shown:
                 self._shown = asked
                 self._complete()
@@ -170,67 +250,141 @@ class Explorer(anywidget.AnyWidget):
             self.status = "nothing painted yet: this is the original"
         else:
             try:
-                self._completed = self._inpaint(self.original, self.mask, self.codes)
-                self.status = f"mask {pixels:,} px, rendered in {1000 * (time.perf_counter() - start):.0f} ms"
+                self._completed = self._inpaint(self.original, self.codes)
+                many = f"{len(self._completed)} pictures " if self.batch else ""
+                self.status = f"mask {pixels:,} px, {many}rendered in {1000 * (time.perf_counter() - start):.0f} ms"
             except Exception as error:  # a traceback from a comm message would go to a log that nobody reads
-                self.failed = True
-                known = isinstance(error, RoiganError)
-                self.status = str(error) if known else f"the model failed: {type(error).__name__}: {error}"
+                self.failed, self.status = True, self._sentence(error)
         self.original_rgb, self.completed_rgb = to_uint8(self.original).tobytes(), to_uint8(self._completed).tobytes()
 
+    @staticmethod
+    def _sentence(error):
+        return str(error) if isinstance(error, RoiganError) else f"the model failed: {type(error).__name__}: {error}"
+
     @torch.no_grad()
-    def _inpaint(self, images, masks, codes):
-        return self.gan.inpaint(images, masks, codes=codes, seed=self.seed).detach().float().cpu()
+    def _inpaint(self, images, codes, seed=None):
+        n = len(images)
+        offered = {"codes": codes.expand(n, -1), "seed": self.seed if seed is None else seed}
+        wanted = {name: offered[name] for name in self._takes}
+        return self.gan.inpaint(images, self.mask.expand(n, -1, -1, -1), **wanted).detach().float().cpu()
 
     def _message(self, _, content, buffers):
-        if content == "sheet" and self._handle is not None:
-            self._handle.update({"image/png": self.sheet(), "text/plain": "contact sheet"}, raw=True)
+        """Answer what a button of the browser asks for, under the number of its question."""
+        answer, data = {"id": content.get("id")}, []
+        try:
+            if content["do"] == "sheet" and self._handle is not None:
+                self._handle.update({"image/png": self.sheet(), "text/plain": "contact sheet"}, raw=True)
+            elif content["do"] == "seed":
+                image = self.images[self.index:self.index + 1]
+                redrawn = self._inpaint(image, self.codes, content["seed"]) if self.mask.any() else image
+                data = [to_uint8(redrawn).tobytes()]
+            elif content["do"] == "strip":
+                data = [self.strip()]
+            elif content["do"] == "save":
+                data = [self._names_file()]
+            elif content["do"] == "load":
+                self._take_names(content["text"], content["file"])
+        except Exception as error:
+            answer["error"] = self._sentence(error)
+        self.send(answer, data)
+
+    def _whose(self):
+        return {"model": self.title, "checkpoint": getattr(self.gan, "checkpoint_hash", None),
+                "n_continuous": self.n_continuous, "n_discrete": self.n_discrete}
+
+    def _names_file(self):
+        return json.dumps({**self._whose(), "names": self.names}, indent=2, ensure_ascii=False).encode()
+
+    def _take_names(self, data, file):
+        mine = self._whose()
+        try:
+            content = json.loads(data)
+            theirs, names = {key: content[key] for key in mine}, dict(content["names"])
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise RoiganError(f"{file} is no complete file of names: write one by save_names().") from None
+        same = [{**who, "model": who["checkpoint"] or who["model"]} for who in (mine, theirs)]  # weights may be renamed
+        if same[0] != same[1]:
+            theirs, mine = ("{model} (checkpoint {checkpoint}, {n_continuous} + {n_discrete} codes)".format(**who)
+                            for who in (theirs, mine))
+            raise RoiganError(f"The names in {file} belong to {theirs}, not to {mine}.")
+        self.names = names
+
+    def save_names(self, path):
+        """Write the names of the codes and whose they are to `path` (JSON); the path, or a RoiganError if it cannot."""
+        return write_atomically(path, self._names_file())
+
+    def load_names(self, path):
+        """Take the names that `save_names` wrote to `path` for this very model.
+
+        RoiganError, and the names stay: a file that is missing, broken, or another model's.
+        """
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise RoiganError(f"Cannot read the names in {path}: {error.strerror}.") from None
+        self._take_names(data, path)
+
+    def _traverse(self, images, code, values):
+        """One code over its values, all else as it is: a row for each of n images, uint8 (n, steps, H, W, 3)."""
+        rows = []
+        for value in values:  # a call each: in a batch each picture gets noise of its own, and only the code may differ
+            codes = self.codes
+            codes[0, self.code_keys.index(code)] = value
+            rows.append(to_uint8(self._inpaint(images, codes)))
+        return np.stack(rows, axis=1)
+
+    def strip(self, code=None, steps=STEPS):
+        """One code from end to end, all else as it is, as PNG bytes; in the batch view a row for each face.
+
+        code: "c1", or the name you gave it; None takes the one moved last. steps: pictures from -1 to 1, 2 to 33; a
+        discrete code shows each category once. RoiganError: no such code, another number of steps, nothing painted.
+        """
+        asked = self.moved if code is None else code
+        code = asked if asked in self.code_keys else next((k for k, name in self.names.items() if name == asked), None)
+        if code is None:
+            raise self._no_code(asked)
+        if steps not in range(2, 34):
+            raise RoiganError(f"A strip has 2 to 33 steps, not {steps}.")
+        if not self.mask.any():
+            raise RoiganError("Nothing is painted yet: paint a region, and the strip shows what the code does in it.")
+        values = _sweep(steps) if code[0] == "c" else range(self.n_categories)
+        rows = self._traverse(self.original, code, values)
+        page = Image.new("RGB", (len(values) * (TILE + GAP) + GAP, 2 * HEAD + len(rows) * (TILE + GAP)), "white")
+        title = f"{self.names[code]} ({code})" if code in self.names else code
+        ImageDraw.Draw(page).text((GAP, HEAD / 2), title, INK, _font(), "lm")
+        _traversal(page, GAP, HEAD, _signed(values) if code[0] == "c" else map(str, values), rows)
+        return _png(page)
+
+    def export_strip(self, path, code=None, steps=STEPS):
+        """Write `strip(code, steps)` to `path` (PNG) and return the path; its RoiganErrors, or one if it cannot."""
+        return write_atomically(path, self.strip(code, steps))
 
     def sheet(self, rows=3):
         """The contact sheet as PNG bytes: original, masked, completed; below, the first codes from -1 to 1 in turn."""
-        rows = min(rows, self.n_continuous)
-        tile, head, gap, label = 64, 24, 6, 34
-        big = 3 * tile + 2 * gap
-        width, height = label + 3 * big + 4 * gap, head + big + 2 * gap + (rows and head + rows * (tile + gap))
-        page = Image.new("RGB", (width, height), "white")
-        draw, font = ImageDraw.Draw(page), ImageFont.load_default(13)
-        masked = self.original * (1 - self.mask)
-        pictures = {"original": self.original, "masked": masked, "completed": self.completed}
-        for i, (name, image) in enumerate(pictures.items()):
-            x = label + i * (big + gap)
-            page.paste(Image.fromarray(to_uint8(image)[0]).resize((big, big), Image.BICUBIC), (x, head))
-            draw.text((x, 4), name, fill="#444", font=font)
-        top = head + big + gap
-        for j, value in enumerate(torch.linspace(-1, 1, STEPS)) if rows else ():
-            if j % 4 == 0:
-                draw.text((label + j * (tile + gap) + tile / 2, top + head / 2), f"{value:+.0f}" if value else "0",
-                          fill="#444", font=font, anchor="mm")
-        if rows and bool(self.mask.any()) and not self.failed:
-            codes = self.codes.repeat(rows * STEPS, 1)
-            for row in range(rows):
-                codes[row * STEPS:(row + 1) * STEPS, row] = torch.linspace(-1, 1, STEPS)
-            # One at a time: in a batch each picture would get noise of its own, and only the code may differ.
-            strip = to_uint8(torch.cat([self._inpaint(self.original, self.mask, code[None]) for code in codes]))
+        keys, image = self.code_keys[:min(rows, self.n_continuous)], self.images[self.index:self.index + 1]
+        labels, values = [self.names.get(key, key) for key in keys], _sweep(STEPS) if keys else []
+        left = max([34] + [int(_font().getlength(label)) + 16 for label in labels])
+        big = 3 * TILE + 2 * GAP
+        page = Image.new("RGB", (left + 3 * big + 4 * GAP,
+                                 HEAD + big + 2 * GAP + (HEAD + len(keys) * (TILE + GAP) if keys else 0)), "white")
+        pictures = {"original": self.original, "masked": self.original * (1 - self.mask), "completed": self.completed}
+        for i, (name, images) in enumerate(pictures.items()):
+            page.paste(_large(images), (left + i * (big + GAP), HEAD))
+            ImageDraw.Draw(page).text((left + i * (big + GAP), HEAD / 2), name, INK, _font(), "lm")
+        if keys and bool(self.mask.any()) and not self.failed:
+            strips = np.concatenate([self._traverse(image, key, values) for key in keys])
         else:
-            strip = to_uint8(self.original).repeat(rows * STEPS, axis=0)
-        for k, picture in enumerate(strip):
-            row, step = divmod(k, STEPS)
-            y = top + head + row * (tile + gap)
-            page.paste(Image.fromarray(picture).resize((tile, tile), Image.LANCZOS), (label + step * (tile + gap), y))
-            if step == 0:
-                draw.text((label - 8, y + tile / 2), f"c{row + 1}", fill="#444", font=font, anchor="rm")
+            strips = to_uint8(image)[:, None].repeat(STEPS, axis=1).repeat(len(keys), axis=0)
+        _traversal(page, left, HEAD + big + GAP, _signed(values), strips, labels)
         return _png(page)
 
     def export_sheet(self, path):
         """Write the contact sheet to `path` (PNG) and return the path; a RoiganError if it cannot be written."""
-        try:
-            Path(path).write_bytes(self.sheet())
-        except OSError as error:
-            raise RoiganError(f"Cannot write the contact sheet to {path}: {error.strerror}.") from None
-        return Path(path)
+        return write_atomically(path, self.sheet())
 
     def __repr__(self):
-        return f"Explorer({self.title}, image {self.index + 1} of {self.n_images}; {self.status})"
+        which = f"{len(self.original)} images at once" if self.batch else f"image {self.index + 1} of {self.n_images}"
+        return f"Explorer({self.title}, {which}; {self.status})"
 
     def _ipython_display_(self):
         from IPython.display import display
@@ -243,7 +397,8 @@ class Explorer(anywidget.AnyWidget):
 def explore(gan, images, *, mask=None, size_px=384, limit=12, seed=0):
     """Explore a model by hand: paint the region on the picture, move its codes, see the completion at once.
 
-    gan: any model with `inpaint(images, masks, codes=, seed=)`, `size`, `n_continuous`, `n_discrete`, `n_categories`.
+    gan: any model with `inpaint(images, masks)`. It gets `codes` and `seed` if it takes them; `size`, `n_continuous`,
+    `n_discrete` and `n_categories` tell its pixels and its codes, `name` and `checkpoint_hash` whose the names are.
     images: (n, 3, H, W) floats in [-1, 1] at the model's size, or an image set; the first `limit` are offered.
     mask: the region to begin with, (H, W) of zeros and ones, 1 = redraw; default: an ellipse over the face.
     size_px: width of the large picture on the screen, in pixels. seed: the noise to begin with.

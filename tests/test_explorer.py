@@ -1,6 +1,8 @@
 """The explorer without a browser: messages as the browser sends them, the pictures that go back, and bad input."""
 import base64
 import io
+import json
+import re
 
 import numpy as np
 import pytest
@@ -46,6 +48,16 @@ def send(widget, **values):
     """What arrives when the browser saves: binary values as a memoryview, all values in one message, a new tick."""
     values = {k: memoryview(v) if isinstance(v, bytes) else v for k, v in values.items()}
     widget.set_state({**values, "tick": widget.tick + 1})
+
+
+def ask(widget, monkeypatch, **question):
+    """What a button of the browser asks for, and the answer: (what goes wrong or None, bytes or None)."""
+    answers = []
+    monkeypatch.setattr(widget, "send", lambda content, buffers: answers.append((content, buffers)))
+    widget._message(widget, {**question, "id": "7"}, [])
+    (content, buffers), = answers
+    assert content["id"] == "7"
+    return content.get("error"), buffers[0] if buffers else None
 
 
 def as_bytes(image):
@@ -141,7 +153,7 @@ def test_display_leaves_a_contact_sheet(widget, monkeypatch, tmp_path):
     path = widget.export_sheet(tmp_path / "sheet.png")
     assert Image.open(path).size == sheet.size
     with pytest.raises(RoiganError, match="Cannot write"):
-        widget.export_sheet(tmp_path / "no" / "sheet.png")
+        widget.export_sheet(path / "sheet.png")  # below a file
 
 
 def test_traversal_changes_one_code_at_a_time(widget):
@@ -161,6 +173,137 @@ def test_a_model_without_codes(images):
     gan.inpaint = lambda images, masks, codes=None, seed=0: torch.where(masks.bool(), 0.0, images)
     widget = explore(gan, images)
     assert widget.codes.shape == (1, 0) and Image.open(io.BytesIO(widget.sheet())).width > 500
+
+
+class Plain:
+    def inpaint(self, images, masks):
+        return torch.where(masks.bool(), 0.5, images)
+
+
+def test_anything_with_inpaint_will_do(images):
+    widget = explore(Plain(), images)
+    assert widget.size == SIZE and widget.codes.shape == (1, 0) and not widget.failed
+    assert (widget.completed[widget.mask.expand(1, 3, -1, -1) == 1] == 0.5).all()
+    with pytest.raises(RoiganError, match="has none"):
+        widget.strip()
+
+
+def test_batch_redraws_nine_pictures_at_once_inside_the_region_only(images):
+    images = images.repeat(4, 1, 1, 1)
+    widget = explore(Stub(), images)
+    calls = len(widget.gan.calls)
+    send(widget, batch=True)
+    send(widget, code_values=[0.5] + [0.0] * 11)
+    assert len(widget.gan.calls) == calls + 2 and len(widget.gan.calls[-1][1]) == 9  # one call for the nine
+    assert widget.original.shape == widget.completed.shape == (9, 3, SIZE, SIZE)
+    kept = widget.mask.expand_as(widget.original) == 0
+    assert torch.equal(widget.completed[kept], images[:9][kept])
+    assert ((widget.completed != widget.original) | kept).all()
+    assert len(widget.completed_rgb) == len(widget.original_rgb) == 9 * 3 * SIZE ** 2
+    assert "9 pictures rendered in" in widget.status and "9 images at once" in repr(widget)
+    assert Image.open(io.BytesIO(widget.sheet())).width > 500
+    strip = Image.open(io.BytesIO(widget.strip(steps=3)))
+    assert strip.height > 9 * 64 and strip.width < 4 * 70
+    send(widget, index=2, batch=False)
+    assert torch.equal(widget.original, images[2:3]) and len(widget.completed_rgb) == 3 * SIZE ** 2
+    widget = explore(Stub(), images[:2])
+    widget.batch = True  # there are not always nine
+    assert widget.completed.shape == (2, 3, SIZE, SIZE) and widget.answered == widget.tick
+
+
+def test_another_seed_is_asked_for_beside_the_picture(widget, monkeypatch):
+    before = widget.completed_rgb, widget.status, widget.seed
+    error, picture = ask(widget, monkeypatch, do="seed", seed=2)
+    assert error is None and (widget.completed_rgb, widget.status, widget.seed) == before
+    widget.seed = 2
+    assert picture == widget.completed_rgb
+    send(widget, mask_bytes=bytes(SIZE * SIZE))
+    assert ask(widget, monkeypatch, do="seed", seed=5) == (None, widget.original_rgb)
+    send(widget, mask_bytes=bytes([1]) * SIZE * SIZE)
+    assert "whole picture" in ask(widget, monkeypatch, do="seed", seed=5)[0]
+
+
+def test_strip_is_of_the_code_moved_last(widget, monkeypatch, tmp_path):
+    assert widget.moved == "c1"
+    send(widget, code_values=[0.0, 0.25] + [0.0] * 10)
+    assert widget.moved == "c2"
+    send(widget, code_values=[0.1] * 10 + [1.0, 3.0])  # all at once: none of them in particular
+    assert widget.moved == "c2"
+    shown, calls = widget.completed_rgb, len(widget.gan.calls)
+    strip = Image.open(io.BytesIO(widget.strip(steps=5)))
+    rows = torch.tensor([codes[0] for _, codes, _ in widget.gan.calls[calls:]])
+    assert rows[:, 1].tolist() == [-1, -0.5, 0, 0.5, 1]
+    assert (rows[:, [0, *range(2, 10)]] == 0.1).all() and (rows[:, 10:] == torch.tensor([1.0, 3.0])).all()
+    assert strip.size == (5 * 70 + 6, 2 * 24 + 70) and widget.completed_rgb == shown
+    tiles = [strip.getpixel((6 + 32 + 70 * k, 48 + 36))[1] for k in range(5)]  # green follows c2
+    assert tiles == sorted(set(tiles))
+    widget.names = {"c1": "c2", "d2": "glasses"}  # a misleading name does not hide a code
+    assert widget.strip("glasses") == widget.strip("d2")
+    assert Image.open(widget.export_strip(tmp_path / "d2.png", "d2")).width == 4 * 70 + 6  # its four categories
+    assert ask(widget, monkeypatch, do="strip") == (None, widget.strip("c2"))
+    for code, steps, message in [("c11", 9, "no code 'c11'"), ("c1", 1, "2 to 33"), ("c1", 999, "2 to 33")]:
+        with pytest.raises(RoiganError, match=message):
+            widget.strip(code, steps)
+    widget.set_mask(torch.zeros(SIZE, SIZE))
+    assert "Nothing is painted" in ask(widget, monkeypatch, do="strip")[0]
+
+
+def test_names_are_saved_and_loaded(widget, images, monkeypatch, tmp_path):
+    calls = len(widget.gan.calls)
+    widget.set_state({"names": {"d1": "glasses", "c1": "  усмішка "}})  # as the browser does
+    assert widget.names == {"c1": "усмішка", "d1": "glasses"} and len(widget.gan.calls) == calls
+    assert Image.open(io.BytesIO(widget.sheet())).width > 500
+    path = widget.save_names(tmp_path / "names.json")
+    assert json.loads(path.read_text(encoding="utf-8")) == {
+        "model": "stub", "checkpoint": None, "n_continuous": 10, "n_discrete": 2, "names": widget.names}
+    assert ask(widget, monkeypatch, do="save") == (None, path.read_bytes())
+    other = explore(Stub(), images)
+    other.load_names(path)
+    assert other.names == widget.names
+    other.names = {}
+    text = path.read_text(encoding="utf-8")
+    assert ask(other, monkeypatch, do="load", text=text, file="names.json") == (None, None)
+    assert other.names == widget.names
+    with pytest.raises(RoiganError, match="Cannot write"):
+        widget.save_names(path / "names.json")
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda c: c.update(model="cats"), r"belong to cats .*, not to stub"),
+    (lambda c: c.update(checkpoint="0123456789ab"), r"belong to stub \(checkpoint 0123456789ab"),
+    (lambda c: c.update(n_continuous=9), r"9 \+ 2 codes"),
+    (lambda c: c.update(names={"c11": "hat"}), "no code 'c11'"), (lambda c: c.update(names={"c1": 3}), "1 to 40"),
+    (lambda c: c.update(names={"c1": "x" * 41}), "1 to 40"), (lambda c: c.update(names={"c1": " "}), "1 to 40"),
+    (lambda c: c.update(names=7), "no complete file"), (lambda c: c.pop("names"), "no complete file"),
+    (lambda c: c.pop("model"), "no complete file"),
+])
+def test_names_of_another_model_or_none_change_nothing(widget, monkeypatch, tmp_path, change, message):
+    content = json.loads(widget.save_names(tmp_path / "names.json").read_text())
+    widget.names = {"c1": "kept"}
+    change(content)
+    (tmp_path / "names.json").write_text(json.dumps(content))
+    refused(widget, tmp_path / "names.json", message)
+    assert re.search(message, ask(widget, monkeypatch, do="load", text=json.dumps(content), file="names.json")[0])
+    assert widget.names == {"c1": "kept"}
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"7", b"\xff\xfe\x00", b"[" * 100_000])
+def test_broken_or_missing_names_change_nothing(widget, tmp_path, data):
+    widget.names = {"c1": "kept"}
+    path = tmp_path / "names.json"
+    refused(widget, path, "Cannot read")
+    refused(widget, tmp_path, "Cannot read")
+    path.write_bytes(data)
+    refused(widget, path, "no complete file of names")
+    widget.save_names(path)
+    path.write_bytes(path.read_bytes()[:-20])
+    refused(widget, path, "no complete file of names")
+
+
+def refused(widget, path, message):
+    with pytest.raises(RoiganError, match=message) as error:
+        widget.load_names(path)
+    assert widget.names == {"c1": "kept"} and "\n" not in str(error.value) and str(error.value).endswith(".")
 
 
 def test_image_sets_and_single_pictures(images):
@@ -195,6 +338,8 @@ def test_bad_images(images, make, message):
 def test_bad_model_mask_and_codes(images, widget):
     with pytest.raises(RoiganError, match="lacks inpaint"):
         explore(object(), images)
+    with pytest.raises(RoiganError, match="resize"):
+        explore(Plain(), images[..., :12])
     for mask, message in [(torch.ones(8, 8), "shape"), (torch.full((SIZE, SIZE), 0.5), "only 0")]:
         with pytest.raises(RoiganError, match=message):
             widget.set_mask(mask)

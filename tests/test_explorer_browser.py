@@ -1,9 +1,14 @@
 """The explorer painted and slid in a real headless Chromium, on JupyterLab, with a stub model."""
+import base64
+import json
+import re
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
 import browser  # noqa: E402
@@ -16,21 +21,24 @@ from roigan_lib.explorer import explore
 
 class Stub:
     """Fills the region with a gradient whose colours follow the first three codes, the category and the seed."""
-    name, size, n_continuous, n_discrete, n_categories = "stub", 64, 10, 1, 3
+    name, size, n_continuous, n_discrete, n_categories, calls = "stub", 64, 10, 1, 3, 0
     def inpaint(self, images, masks, codes=None, seed=0):
+        self.calls += 1
         ramp = torch.linspace(-0.3, 0.3, self.size).view(1, 1, 1, -1)
         tint = codes[:, :3, None, None] * 0.6 + 0.05 * (seed % 5) + 0.1 * codes[:, -1:, None, None]
         return torch.where(masks.bool(), (tint + ramp).clamp(-1, 1).expand_as(images), images)
 
 grid = torch.linspace(-1, 1, 64)
 across, down = grid.view(1, -1).expand(64, 64), grid.view(-1, 1).expand(64, 64)
-images = torch.stack([torch.stack([across * s, down, torch.sin(3 * s * across)]) for s in (1.0, 0.5, -0.5, -1.0)])
+scales = 1, 0.5, -0.5, -1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8
+images = torch.stack([torch.stack([across * s, down, torch.sin(3 * s * across)]) for s in scales])
 '''
 STATE = '''
-kept = widget.mask.expand_as(images[:1]) == 0
-print("state", int(widget.mask.sum()), widget.codes.tolist(), widget.seed,
-      torch.equal(widget.completed[kept], widget.original[kept]))
+kept = widget.mask.expand_as(widget.original) == 0
+print("state", get_ipython().execution_count, int(widget.mask.sum()), widget.codes.tolist(), widget.seed,
+      torch.equal(widget.completed[kept], widget.original[kept]), widget.gan.calls, widget.names)
 '''
+OTHER_TAB = 'widget.set_state({"tick": 3})  # of whose requests this browser hears nothing but the answers'
 PICKER = '''
 import ipywidgets, numpy as np
 from roigan_lib.explorer import pick_eyes
@@ -39,15 +47,18 @@ told = ipywidgets.Label()
 picker.observe(lambda change: setattr(told, "value", repr(picker)), "eye_points")
 ipywidgets.VBox([picker, told])
 '''
-PIXELS = """node => Array.from(node.getContext('2d').getImageData(0, 0, node.width, node.height).data)
-    .filter((v, i) => i % 4 < 3)"""
+PIXELS = """node => {
+    const data = node.getContext('2d').getImageData(0, 0, node.width, node.height).data;
+    let text = "";
+    data.forEach((value, i) => { if (i % 4 < 3) text += String.fromCharCode(value); });
+    return btoa(text); }"""
 
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory):
     import nbformat
     root = tmp_path_factory.mktemp("notebooks")
-    sources = (MODEL, "widget = explore(Stub(), images)\nwidget", PICKER, STATE)
+    sources = (MODEL, f"widget = explore(Stub(), images)\n{OTHER_TAB}\nwidget", PICKER, STATE)
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), root / "explorer.ipynb")
     with browser.lab(root) as lab:
@@ -57,14 +68,32 @@ def opened(tmp_path_factory):
         yield lab
 
 
+def picture(canvas):
+    """The pixels of a square canvas, (H, W, 3)."""
+    values = np.frombuffer(base64.b64decode(canvas.evaluate(PIXELS)), np.uint8).astype(int)
+    return values.reshape(round((len(values) / 3) ** 0.5), -1, 3)
+
+
+def kernel(page):
+    """What the kernel holds, as the last cell prints it."""
+    cell = page.locator(".jp-CodeCell").last
+    output, before = cell.locator(".jp-OutputArea-output"), cell.locator(".jp-OutputArea-output").inner_text()
+    cell.click()
+    page.keyboard.press("Control+Enter")
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if output.count() and output.inner_text().startswith("state") and output.inner_text() != before:
+            return output.inner_text()
+        page.wait_for_timeout(100)
+    raise AssertionError("the kernel did not answer")
+
+
 class Screen:
     """What is on the screen: the pictures at the model's resolution, and the region as the masked picture shows it."""
 
     def __init__(self, page):
-        import numpy as np
         self.original, self.masked, self.completed = (
-            np.array(page.get_by_test_id(f"roi-{name}").evaluate(PIXELS), dtype=int).reshape(64, 64, 3)
-            for name in ("original", "masked", "completed"))
+            picture(page.get_by_test_id(f"roi-{name}")) for name in ("original", "masked", "completed"))
         self.region = (self.masked != self.original).any(axis=2) & (self.masked == 128).all(axis=2)
         self.status = page.get_by_test_id("roi-status").inner_text()
 
@@ -145,12 +174,8 @@ def test_paint_and_slide(opened):
     other = until(page, lambda s: (s.original != start.original).any())
     assert not (other.completed != other.original).any(axis=2)[~changed].any()
 
-    page.locator(".jp-CodeCell").last.click()
-    page.keyboard.press("Control+Enter")  # what the kernel holds
-    page.locator(".jp-CodeCell").last.get_by_text("state").last.wait_for()
-    page.wait_for_timeout(500)
-    state = page.locator(".jp-CodeCell").last.locator(".jp-OutputArea-output").inner_text()
-    assert f"state {pixels(stroke.status)} [[1.0" in state and "2.0]] 0 True" in state
+    state = kernel(page)
+    assert f" {pixels(stroke.status)} [[1.0" in state and "2.0]] 0 True" in state
     assert not opened.errors
 
 
@@ -165,16 +190,163 @@ def test_fast_slider_ends_on_its_last_value(opened):
     assert not opened.errors
 
 
+def start_anew(page):
+    """One picture, a square region, all codes at 0."""
+    page.get_by_test_id("show-batch").set_checked(False)
+    page.get_by_test_id("roi-clear").click()
+    page.get_by_test_id("codes-reset").click()
+    page.get_by_test_id("tool-rectangle").click()
+    drag(page, (16, 16), (32, 32))
+    return until(page, lambda s: s.completed.shape == (64, 64, 3) and s.region.sum() == 256 and "rendered" in s.status
+                 and pixels(s.status) == 256)
+
+
+def test_free_outline_fills_what_it_goes_round(opened):
+    page = opened.page
+    page.get_by_test_id("roi-clear").click()
+    page.get_by_test_id("tool-lasso").click()
+    drag(page, (10, 10), (40, 10), (40, 50))  # a triangle; the outline closes by itself
+    drawn = until(page, lambda s: "rendered in" in s.status and s.region.any())
+    y, x = np.mgrid[:64, :64] + 0.5
+    inside = (x < 40) & (y > 10) & ((y - 10) * 30 < (x - 10) * 40)
+    assert (drawn.region != inside).sum() < 60 and abs(pixels(drawn.status) - 600) < 30
+    changed = (drawn.completed != drawn.original).any(axis=2)
+    assert changed.sum() > 500 and not (changed & ~drawn.region).any()
+
+    page.keyboard.press("Control+z")
+    until(page, lambda s: "nothing painted" in s.status)
+    for key in ("Space", *4 * ["Shift+ArrowUp"], *4 * ["Shift+ArrowRight"], *4 * ["Shift+ArrowDown"]):
+        page.keyboard.press(key)  # by the keyboard: three sides of a square of 16 pixels
+    assert "nothing painted" in Screen(page).status  # not before it is put down
+    page.keyboard.press("Space")
+    until(page, lambda s: "rendered" in s.status and pixels(s.status) == 256)
+    assert not opened.errors
+
+
+def test_names_are_typed_saved_and_loaded(opened, tmp_path):
+    page = opened.page
+    field = page.get_by_label("Name of code c2")
+    field.fill("smile")
+    page.keyboard.press("Enter")
+    slider = page.get_by_label("smile, code c2")
+    assert slider.evaluate("node => node === document.activeElement")
+    page.get_by_label("Name of code d1").fill("hat")
+    page.keyboard.press("Tab")
+    assert "{'c2': 'smile', 'd1': 'hat'}" in kernel(page)
+
+    with page.expect_download() as download:
+        page.get_by_test_id("names-save").click()
+    assert download.value.suggested_filename == "names-stub.json"
+    download.value.save_as(tmp_path / "mine.json")
+    content = json.loads((tmp_path / "mine.json").read_text())
+    assert content["names"] == {"c2": "smile", "d1": "hat"} and content["model"] == "stub"
+
+    field.fill("frown")
+    page.keyboard.press("Tab")
+    page.get_by_label("Name of code d1").fill("")
+    page.keyboard.press("Tab")
+    assert "{'c2': 'frown'}" in kernel(page)
+    said, file = page.get_by_test_id("roi-status"), page.get_by_test_id("names-file")
+    (tmp_path / "broken.json").write_text((tmp_path / "mine.json").read_text()[:40])
+    (tmp_path / "cats.json").write_text(json.dumps({**content, "model": "cats"}))
+    for name, sentence in [("broken", "broken.json is no complete file of names"), ("cats", "belong to cats")]:
+        file.set_input_files(tmp_path / f"{name}.json")
+        said.get_by_text(sentence).wait_for()
+        assert field.input_value() == "frown"
+    file.set_input_files(tmp_path / "mine.json")
+    said.get_by_text("names loaded from mine.json").wait_for()
+    assert field.input_value() == "smile" and page.get_by_label("Name of code d1").input_value() == "hat"
+    assert "{'c2': 'smile', 'd1': 'hat'}" in kernel(page)
+    assert not opened.errors
+
+
+def test_batch_moves_nine_faces_inside_the_region_only(opened):
+    page = opened.page
+    start_anew(page)
+    page.get_by_test_id("show-batch").check()
+    nine = until(page, lambda s: s.completed.shape == (192, 192, 3))
+    assert "9 pictures" in nine.status
+    page.get_by_test_id("code-1").focus()
+    page.keyboard.press("Home")
+    moved = until(page, lambda s: (s.completed != nine.completed).any())
+    region = np.zeros((64, 64), bool)
+    region[16:32, 16:32] = True
+    changed = (moved.completed != nine.completed).any(axis=2)
+    assert (changed == np.tile(region, (3, 3))).all()
+
+    page.get_by_test_id("tool-rectangle").click()
+    drag(page, (48, 48), (60, 60))  # on the stage, of 64 model pixels across: in the last face, from 16 to 52
+    painted = until(page, lambda s: pixels(s.status) > 256)
+    assert pixels(painted.status) == 36 ** 2 and painted.region[16:52, 16:52].all()
+
+    before = int(kernel(page).split(" True ")[1].split()[0])
+    page.get_by_test_id("code-2").evaluate("""node => { for (let i = 0; i <= 200; i++) { node.value = -1 + i / 100;
+        node.dispatchEvent(new Event('input', {bubbles: true})); } }""")
+    until(page, lambda s: s.completed[20, 20, 1] > 128 + 30 and "rendered in" in s.status)
+    assert int(kernel(page).split(" True ")[1].split()[0]) - before == 2  # the first move and the last, none between
+
+    page.get_by_test_id("image-3").click()
+    single = until(page, lambda s: s.completed.shape == (64, 64, 3))
+    assert not page.get_by_test_id("show-batch").is_checked() and "1296 px" in single.status.replace(",", "")
+    assert not opened.errors
+
+
+def test_a_row_of_seeds_to_choose_from(opened):
+    page = opened.page
+    first = start_anew(page)
+    page.get_by_test_id("show-seeds").check()
+    tiles = [page.get_by_test_id(f"seed-{k}") for k in range(4)]
+    page.wait_for_function("() => !document.querySelector('.roi-stale')")
+    assert [tile.inner_text() for tile in tiles] == [f"seed {k}" for k in range(4)]
+    shown = [picture(tile.locator("canvas")) for tile in tiles]
+    assert (shown[0] == first.completed).all() and len({tile.tobytes() for tile in shown}) == 4
+    assert not any((tile != first.completed).any(axis=2)[~first.region].any() for tile in shown)
+
+    tiles[2].click()
+    chosen = until(page, lambda s: (s.completed == shown[2]).all())
+    assert page.get_by_label("Noise seed").input_value() == "2" and tiles[2].get_attribute("aria-pressed") == "true"
+    assert [tile.inner_text() for tile in tiles] == [f"seed {k}" for k in range(4)]
+    page.get_by_test_id("code-1").focus()
+    page.keyboard.press("End")
+    slid = until(page, lambda s: (s.completed != chosen.completed).any())
+    page.wait_for_function("() => !document.querySelector('.roi-stale')")
+    assert (picture(tiles[2].locator("canvas")) == slid.completed).all()
+    assert (picture(tiles[3].locator("canvas")) != shown[3]).any()
+    page.get_by_label("Noise seed").fill("0")
+    page.keyboard.press("Tab")
+    page.get_by_test_id("show-seeds").uncheck()
+    assert not tiles[0].is_visible() and not opened.errors
+
+
+def test_strip_of_the_last_moved_code_is_a_download(opened, tmp_path):
+    page = opened.page
+    start_anew(page)
+    page.get_by_test_id("code-3").focus()
+    page.keyboard.press("End")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save strip of c3").click()
+    assert download.value.suggested_filename == "strip-c3.png"
+    download.value.save_as(tmp_path / "strip.png")
+    strip = Image.open(tmp_path / "strip.png")
+    assert strip.format == "PNG" and strip.size == (9 * 70 + 6, 2 * 24 + 70)
+    tiles = [np.asarray(strip.crop((6 + 70 * k, 48, 70 + 70 * k, 112)), dtype=int) for k in range(9)]
+    moved = np.any([(a != b).any(axis=2) for a, b in zip(tiles, tiles[1:])], axis=0)
+    assert moved[16:32, 16:32].all() and moved.sum() == 256
+    assert [tile[20, 20, 2] for tile in tiles] == sorted({tile[20, 20, 2] for tile in tiles})
+    assert not opened.errors
+
+
 def test_a_click_moves_the_nearer_eye_and_arrows_the_chosen_one(opened):
     page = opened.page
     picture = page.get_by_alt_text("photograph; click on both eyes")
     picture.scroll_into_view_if_needed()
     box = picture.bounding_box()
     picture.click(position={"x": 0.8025 * box["width"], "y": 0.605 * box["height"]})     # the centre of pixel (160, 60)
-    page.get_by_text("EyePicker(eyes at 50, 40 and 160, 60)").wait_for()
+    there = "1(59|60|61), (59|60|61)"  # clicks fall on whole pixels of the screen, and the picture between them
+    page.get_by_text(re.compile(f"EyePicker.eyes at 50, 40 and {there}")).wait_for()
     point = page.get_by_test_id("roi-eye-0")
     point.focus()
     for key in ("ArrowRight", "Shift+ArrowDown"):
         page.keyboard.press(key)
-    page.get_by_text("EyePicker(eyes at 51, 50 and 160, 60)").wait_for()
+    page.get_by_text(re.compile(f"EyePicker.eyes at 51, 50 and {there}")).wait_for()
     assert point.evaluate("node => node.style.left") == f"{100 * 51.5 / 200:g}%"
