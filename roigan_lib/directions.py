@@ -4,10 +4,13 @@ Härkönen et al. 2020 take the principal components of what a generator compute
 components are those of the redrawn regions themselves, so that the first direction is the one that shows most.
 """
 import dataclasses
+import hashlib
+from pathlib import Path
 
 import torch
 
 from .errors import RoiganError
+from .metrics.table import write_atomically
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +21,22 @@ class Directions:
     codes: torch.Tensor
     noise: torch.Tensor
     share: torch.Tensor
+
+    def save(self, path):
+        """Write them to `path` (.safetensors), for `load_directions`; the path, or a RoiganError if it cannot."""
+        from safetensors.torch import save
+        return write_atomically(path, save(dataclasses.asdict(self), {"format": "roigan-directions-1"}))
+
+
+def load_directions(path):
+    """The `Directions` that were saved to `path`; RoiganError for a missing, broken or foreign file."""
+    from safetensors.torch import load
+    if not Path(path).is_file():
+        raise RoiganError(f"There are no directions at {path}: write them by Directions.save().")
+    try:
+        return Directions(**load(Path(path).read_bytes()))
+    except Exception:                                   # a broken file raises nearly anything
+        raise RoiganError(f"{path} holds no directions of this kit: write them by Directions.save().") from None
 
 
 def principal_directions(gan, images, masks, k=6, samples=300, seed=0):
@@ -59,6 +78,8 @@ class Directed:
                               f"numbers of noise; the model has {gan.n_continuous} and {gan.n_noise}: find its own.")
         self.gan, self.directions = gan, directions
         self.n_continuous = gan.n_continuous + len(directions.share)
+        moves = torch.cat([directions.codes, directions.noise], 1).contiguous().numpy().tobytes()
+        self.checkpoint_hash = f"{gan.checkpoint_hash}+{hashlib.sha256(moves).hexdigest()[:6]}"    # names are theirs
 
     def __getattr__(self, name):
         return getattr(self.__dict__["gan"], name)

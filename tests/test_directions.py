@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from roigan_lib import RoiganError
-from roigan_lib.directions import Directed, principal_directions
+from roigan_lib.directions import Directed, load_directions, principal_directions
 from roigan_lib.metrics.control import sweep
 from roigan_lib.config import load_config
 from roigan_lib.models import Generator, RoIGAN
@@ -81,9 +81,22 @@ def test_a_directed_model_is_the_model_until_a_direction_moves(gan):
     assert not torch.equal(done, more.inpaint(x, m, rows, seed=3))
     assert torch.equal(torch.where(m > 0.5, x, done), x)
     assert sweep(more, x, m, torch.zeros(3, more.n_continuous + gan.n_discrete)).shape == (3, 2, 3, 32, 32)
+    assert more.checkpoint_hash.startswith(gan.checkpoint_hash) and more.checkpoint_hash != gan.checkpoint_hash
     with pytest.raises(RoiganError, match="directions"):
         more.inpaint(x, m, own)
     with pytest.raises(RoiganError, match="samples"):
         principal_directions(gan, x, m, k=4, samples=5)
     with pytest.raises(RoiganError, match="find its own"):
         Directed(Linear(), found)
+
+
+def test_directions_are_kept_in_a_file(gan, tmp_path):
+    x, m = torch.rand(1, 3, 32, 32) * 2 - 1, sample_masks("elliptic", 1, 32)
+    found = principal_directions(gan, x, m, k=2, samples=12)
+    again = load_directions(found.save(tmp_path / "mine.safetensors"))
+    assert all(torch.equal(getattr(found, key), getattr(again, key)) for key in ("codes", "noise", "share"))
+    assert Directed(gan, again).checkpoint_hash == Directed(gan, found).checkpoint_hash
+    (tmp_path / "broken.safetensors").write_bytes((tmp_path / "mine.safetensors").read_bytes()[:40])
+    for name, words in (("none", "no directions at"), ("broken", "holds no directions")):
+        with pytest.raises(RoiganError, match=words):
+            load_directions(tmp_path / f"{name}.safetensors")
