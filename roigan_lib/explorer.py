@@ -17,6 +17,7 @@ import torch
 import traitlets as tl
 from PIL import Image, ImageDraw, ImageFont
 
+from roigan_lib.edits import region
 from roigan_lib.errors import RoiganError
 from roigan_lib.metrics.table import write_atomically
 from roigan_lib.plots import to_uint8
@@ -26,6 +27,7 @@ STEPS = 9  # pictures in a traversal row; three of them are as wide as one large
 BATCH = 9  # faces that one slider moves together, as in figure 4.5
 TILE, HEAD, GAP = 64, 24, 6  # pixels of a small picture, a line of text and the room between pictures
 INK = "#444"
+MIDDLE = (0.5, 0.56, 0.21, 0.25)  # the mask to begin with: an ellipse over eyes, nose and mouth
 
 
 def _binary(**metadata):
@@ -112,12 +114,6 @@ def _take(images, size, limit):
     return images.detach().float().cpu()
 
 
-def _middle(size):
-    """The mask to begin with: an ellipse over eyes, nose and mouth, (size, size) in {0, 1}."""
-    y, x = torch.meshgrid(*[(torch.arange(size) + 0.5) / size] * 2, indexing="ij")
-    return (((x - 0.5) / 0.21) ** 2 + ((y - 0.56) / 0.25) ** 2 <= 1).float()
-
-
 class Explorer(anywidget.AnyWidget):
     """What `explore` returns. `mask`, `codes`, `original` and `completed` hold what is on the screen right now.
 
@@ -161,7 +157,7 @@ class Explorer(anywidget.AnyWidget):
             n_continuous=continuous, n_discrete=discrete, n_categories=getattr(gan, "n_categories", 0),
             code_values=[0.0] * len(self.code_keys), moved=self.code_keys[0] if self.code_keys else "",
             thumbs=_png(Image.fromarray(np.concatenate([np.asarray(p) for p in strip], axis=1))))
-        self.set_mask(_middle(size) if mask is None else mask)
+        self.set_mask(region(size, *MIDDLE) if mask is None else mask)
         self.on_msg(self._message)
         self._ready = True
         self._redraw()
