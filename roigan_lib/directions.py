@@ -25,7 +25,7 @@ class Directions:
     def save(self, path):
         """Write them to `path` (.safetensors), for `load_directions`; the path, or a RoiganError if it cannot."""
         from safetensors.torch import save
-        return write_atomically(path, save(dataclasses.asdict(self), {"format": "roigan-directions-1"}))
+        return write_atomically(path, save(dataclasses.asdict(self)))
 
 
 def load_directions(path):
@@ -44,7 +44,7 @@ def principal_directions(gan, images, masks, k=6, samples=300, seed=0):
 
     `samples` draws of codes (categories at 0) and noise, the same ones on every image, are completed; the principal
     components of the holes, all images side by side, are those of their kernel (samples × samples); a linear regression
-    of codes and noise on a component is its direction. Four images and 300 samples take some 15 s on two cores.
+    of codes and noise on a component is its direction.
     RoiganError: k below 1, or fewer than 2 k + 2 samples.
     """
     if k < 1 or samples < 2 * k + 2:

@@ -6,7 +6,7 @@ the pictures at hand, so that a number chooses them and not an eye looking for a
 import torch
 
 from . import plots
-from .metrics.control import code_names, end_completions, sweep, visible_change
+from .metrics.control import code_names, sweep, visible_change_per_code
 
 FACE, HAIR = (0.5, 0.52, 0.25, 0.27), (0.5, 0.12, 0.28, 0.16)        # centre x, y and half axes, shares of the frame
 STEPS = 9
@@ -21,9 +21,8 @@ def region(size, x, y, across, down):
 
 def loudest(gan, pixels, mask, seed=0):
     """The names of all continuous codes, the one that changes the hole most (`visible_change`) first."""
-    change = {name: visible_change(stack, mask).mean()
-              for name, stack in end_completions(gan, pixels, mask, seed=seed).items()}
-    return sorted(code_names(gan)[:gan.n_continuous], key=lambda name: -change[name])
+    change = visible_change_per_code(gan, pixels, mask, seed=seed)
+    return sorted(code_names(gan)[:gan.n_continuous], key=lambda name: -change[name].mean())
 
 
 def settings(gan, name, values):
@@ -34,13 +33,13 @@ def settings(gan, name, values):
 
 
 def cumulative(gan, names):
-    """Rows of codes (1 + k, n_codes): all at rest, then each row sets one more of the k codes to 1, as in figure 4.5."""
+    """Rows of codes (1 + k, n_codes): all at rest, then one more of the k codes at 1 in each row, as in figure 4.5."""
     return torch.cat([torch.zeros(1, gan.n_continuous + gan.n_discrete),
                       torch.cat([settings(gan, name, [1.0]) for name in names]).cumsum(0)])
 
 
 def figure_4_5(gan, pixels, names, seed=0):
-    """Figures 4.5, A.1 and A.2: a row for each picture, its face redrawn with one more of the named codes at 1 each time."""
+    """Figures 4.5, A.1 and A.2: a row for each picture, redrawn with one more of the named codes at 1 each time."""
     mask = region(gan.size, *FACE)
     shown = torch.cat([pixels[None], plots.masked(pixels, mask)[None],
                        sweep(gan, pixels, mask, cumulative(gan, names), seed)])

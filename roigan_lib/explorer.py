@@ -150,7 +150,7 @@ class Explorer(anywidget.AnyWidget):
         self._takes = [name for name in ("codes", "seed")
                        if any(p.name == name or p.kind is p.VAR_KEYWORD for p in takes)]
         thumb = min(size, TILE)
-        strip = [Image.fromarray(p).resize((thumb, thumb), Image.LANCZOS) for p in to_uint8(self.images)]
+        strip = [_thumb(picture, thumb) for picture in to_uint8(self.images)]
         super().__init__(
             size=size, size_px=size_px, n_images=len(self.images), seed=seed,
             title=str(getattr(gan, "name", "model")),

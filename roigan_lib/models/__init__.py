@@ -124,7 +124,6 @@ class RoIGAN:
                               f"{self.n_discrete} columns of codes name categories.")
         return codes.expand(n, -1)
 
-
     def _check_noise(self, noise, n):
         noise = torch.as_tensor(noise, dtype=torch.float32)
         noise = noise[None] if noise.ndim == 1 else noise
