@@ -94,6 +94,10 @@ class Config(ModelConfig):
     l1_prior: float = 0.5          # L1 in the hole on path B, light: random codes stay plausible and can be heard
     tone: float = 1.0              # L1 between 8×8 patch means, both paths: no code may change a face's tone
     l1_border: float = 2.0         # L1 in a band inside the border, both paths: no seams (thesis' limitation 1)
+    siblings: int = 0              # path B in groups of so many rows: one face and noise, each row with one code moved
+    apart: float = 0.0             # siblings: different codes are to move different places
+    faint: float = 0.0             # siblings: a code that moves less than `visible` is penalized
+    visible: float = 0.1           # wanted change of the hole from one end of a code to the other, share of the range
     gumbel: float = 0.5            # noise on category choices read from images (straight-through Gumbel softmax)
     warmup: float = 0.25           # no discriminator in this share of the run: first the codes, then sharpness
     ramp: float = 0.1              # after it the adversarial terms grow from 0 over this share
@@ -195,6 +199,11 @@ def _check(cfg: Config) -> None:
     for name in ("path_b", "warmup", "ramp", "decay", "ema"):
         if not 0 <= getattr(cfg, name) <= 1:
             raise RoiganError(f"{name} is {getattr(cfg, name)}; it has to lie between 0 and 1.")
+    if cfg.siblings == 0 and (cfg.apart > 0 or cfg.faint > 0):
+        raise RoiganError("apart and faint compare siblings; give siblings=4 as well, or leave both at 0.")
+    if cfg.siblings and not 2 <= cfg.siblings <= cfg.n_codes + 1:
+        raise RoiganError(f"siblings is {cfg.siblings}; it has to be 0, or from 2 to {cfg.n_codes + 1}, one more than there are "
+                          f"codes.")
     if cfg.norm not in ("layer", "instance"):
         raise RoiganError(f"norm is {cfg.norm!r}; choose layer or instance.")
     if cfg.precision not in ("fp32", "bf16"):

@@ -120,6 +120,31 @@ def border_band(masks, radius=4):
     return F.max_pool2d(1 - masks, 2 * radius + 1, 1, radius) * masks
 
 
+def overlap(differences, patch=4):
+    """How far different codes move the same places: mean cosine of any two of k change maps, 0 … 1.
+
+    differences (n, k, 3, H, W): what each of k codes changes in one picture. A change map is the mean |difference| over
+    patches. 0: no place is moved by two codes; 1: all codes move the same places, whatever they do there. The size of
+    a change does not count.
+    """
+    n, k = differences.shape[:2]
+    energy = F.avg_pool2d(differences.abs().mean(2).flatten(0, 1)[:, None], patch).view(n, k, -1)
+    unit = energy / (energy.square().sum(-1, keepdim=True) + 1e-12).sqrt()
+    total = unit.sum(1).square().sum(-1) - unit.square().sum((1, 2))
+    return (total / (k * (k - 1))).mean()
+
+
+def faint(differences, masks, wanted):
+    """How far changes fall short of the wanted one: mean of max(0, 1 − V / wanted), 0 … 1.
+
+    differences (n, k, 3, H, W) in a range of 2, masks (n, 1, H, W); V is the mean |difference| over the region as a share
+    of the range, as in `metrics.control.visible_change`.
+    """
+    area = 3 * masks.sum((1, 2, 3)).clamp_min(1)
+    visible = (differences * masks[:, None]).abs().sum((2, 3, 4)) / 2 / area[:, None]              # (n, k)
+    return F.relu(1 - visible / wanted).mean()
+
+
 def match_uniform(codes):
     """How far codes (n, L_c) are from independent U(−1, 1): squared 1-D Wasserstein distance + correlation.
 

@@ -72,6 +72,9 @@ class Trainer:
             raise RoiganError(f"{parallel.size()} process(es) with accumulate={cfg.accumulate} cannot share a batch of "
                               f"{cfg.batch} with {self.n_a} images on path A; choose a batch of which both paths divide "
                               f"by {shares}.")
+        if cfg.siblings and (cfg.batch - self.n_a) % (cfg.siblings * shares):
+            raise RoiganError(f"Groups of siblings={cfg.siblings} do not fill the {cfg.batch - self.n_a} rows of path B, in "
+                              f"{shares} part(s); choose siblings, batch and path_b so that they do.")
         torch.manual_seed(cfg.seed)
         model = cfg.model()
         place = dict(device=self.device, memory_format=torch.channels_last)
@@ -113,6 +116,11 @@ class Trainer:
         masks = sample_masks(cfg.mask_family, cfg.batch, cfg.size, generator=g).to(self.device)
         codes = sample_codes(cfg, cfg.batch, g)
         noise = torch.randn(cfg.batch, cfg.n_noise, generator=g)
+        if cfg.siblings:
+            first = torch.arange(self.n_a, cfg.batch, cfg.siblings).repeat_interleave(cfg.siblings)
+            for rows in (images, masks, codes, noise):
+                rows[self.n_a:] = rows[first]
+            codes[self.n_a:] = one_moved(cfg, codes[self.n_a:], g)
         jitter = torch.randn(cfg.batch, cfg.n_continuous, generator=g) * cfg.code_noise
         uniform = torch.rand(cfg.batch, cfg.n_discrete, cfg.n_categories, generator=g)
         gumbel = -torch.log(-torch.log(uniform.clamp(1e-6, 1 - 1e-6)))
@@ -209,7 +217,7 @@ class Trainer:
         terms["prior"] = drawing["prior"]
         weights = dict(adversarial=ramp * cfg.adversarial, matching=ramp * cfg.matching, perceptual=cfg.perceptual,
                        perceptual_prior=cfg.perceptual_prior, l1_prior=cfg.l1_prior, l1_border=cfg.l1_border,
-                       l1_hole=cfg.l1_hole, l1_outside=cfg.l1_outside, tone=cfg.tone, variation=cfg.variation,
+                       l1_hole=cfg.l1_hole, l1_outside=cfg.l1_outside, tone=cfg.tone, apart=cfg.apart, faint=cfg.faint, variation=cfg.variation,
                        kl=cfg.kl, info_c=cfg.info, info_d=cfg.info, prior=cfg.prior)
         loss = sum(weights[k] * v for k, v in terms.items() if weights[k] != 0 and torch.is_tensor(v))
         (loss / n_parts).backward()
@@ -244,7 +252,9 @@ class Trainer:
         if self.reader is None:
             return torch.cat([c0, hot.flatten(1)], 1), 0.0
         mean, _, logits = self.reader(x, m, pyramid_fill(x, m))
-        loss = L.match_uniform(mean) + 0.5 * L.match_categories(logits.softmax(-1))
+        n_prior = cfg.siblings or 1                                 # siblings show one real hole
+        own = torch.cat([torch.arange(a.stop), torch.arange(a.stop, len(x), n_prior)])
+        loss = L.match_uniform(mean[own]) + 0.5 * L.match_categories(logits[own].softmax(-1))
         if a.stop == 0:
             return torch.cat([c0, hot.flatten(1)], 1), loss
         soft = (logits[a] + cfg.gumbel * gumbel[a]).softmax(-1)
@@ -277,18 +287,26 @@ class Trainer:
             literal = cfg.recipe != "improved"
             terms["perceptual"] = L.perceptual(self.perceptual, target, done[paired], not literal)
             if literal:                                             # (3.12) has both; outside the hole they agree
-                terms["perceptual"] = terms["perceptual"] + L.perceptual(self.perceptual, target, raw, False)
+                terms["perceptual"] = terms["perceptual"] + L.perceptual(self.perceptual, target, raw[paired], False)
             if a.stop and len(codes[b]) and cfg.perceptual_prior > 0:
                 with torch.no_grad():
                     target = self.perceptual(x[b])
                 terms["perceptual_prior"] = L.perceptual(self.perceptual, target, done[b])
         if a.stop and cfg.path_b > 0:
             terms["l1_prior"] = L.masked_l1(raw[b], x[b], m[b])
+        if cfg.siblings:
+            group = (-1, cfg.siblings, *done.shape[1:])
+            drawn, region = done[b].reshape(group), m[b][::cfg.siblings]
+            differences = drawn[:, 1:] - drawn[:, :1]
+            if cfg.siblings > 2:
+                terms["apart"] = L.overlap(differences)
+            terms["faint"] = L.faint(differences, region, cfg.visible / 2)    # a code moved half its way
         if cfg.l1_border > 0:
             terms["l1_border"] = L.masked_l1(raw, x, L.border_band(m, max(1, cfg.size // 16)))
         if cfg.info > 0 and len(codes[b]):
             if self.reader is not None:
-                mean, logvar, logits = self.reader(done[b], m[b], f["fill"][b])
+                fill = pyramid_fill(x, m) if f["fill"] is None else f["fill"]
+                mean, logvar, logits = self.reader(done[b], m[b], fill[b])
             else:                                                   # Q reads x_g (3.14), in the release x_c: the pass above
                 shared = cfg.recipe == "published" and real_maps is not None
                 last = maps[-1] if shared else self.discriminator.maps(raw, m)[-1]
@@ -396,6 +414,25 @@ def _whole_step():
 
 def _finite(value):
     return value == value and abs(value) != float("inf")
+
+
+def one_moved(cfg: Config, codes, generator):
+    """Code rows (n, n_codes) in groups of cfg.siblings: the first of a group stays, each other differs from it in one code.
+
+    No two of a group move the same code. A continuous code moves by half its range towards the other side of 0, a discrete
+    one to another category, so every row still follows the prior.
+    """
+    codes = codes.clone()
+    for start in range(0, len(codes), cfg.siblings):
+        moved = torch.randperm(cfg.n_codes, generator=generator)[:cfg.siblings - 1]
+        for row, k in enumerate(moved.tolist(), start + 1):
+            c = codes[start, k]
+            step = torch.randint(1, cfg.n_categories, (), generator=generator) if k >= cfg.n_continuous else 0
+            codes[row] = codes[start]
+            codes[row, k] = c - 1 if c > 0 else c + 1
+            if k >= cfg.n_continuous:
+                codes[row, k] = (c + step) % cfg.n_categories
+    return codes
 
 
 def fixed_grid(cfg: Config, data, n: int = 8):

@@ -3,8 +3,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from roigan_lib.data import ImageSet, open_dataset, synthfaces
 from roigan_lib.errors import RoiganError
+from roigan_lib.config import load_config
 from roigan_lib.metrics import control
+from roigan_lib.models import Generator, RoIGAN
 
 
 class Stub:
@@ -135,3 +138,57 @@ def test_feature_change_with_the_shipped_network(faces):
     images, masks = faces
     change = control.feature_change(torch.stack([images, -images]), masks)
     assert change.shape == (20,) and (change > 0).all() and (change < 2).all()
+
+
+def test_true_sliders_are_the_painter():
+    people = open_dataset("synthfaces", "test", limit=6)
+    ideal = control.TrueSliders(people, ["mouth_open", "gaze"])
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[:, :, 16:48, 16:48] = 1
+    images = people[2:5]
+    done = ideal.inpaint(images, mask, codes=[1.0, -0.5])
+    rows = people.factors[2:5].clone()
+    rows[:, synthfaces.index("mouth_open")], rows[:, synthfaces.index("gaze")] = 1, -0.5
+    assert torch.equal(done, torch.where(mask > 0.5, synthfaces.render(rows), images))
+    own = people.factors[2, [synthfaces.index(name) for name in ideal.names]]
+    same = ideal.inpaint(images[:1], mask, codes=own * torch.tensor([2.0, 1.0]) - torch.tensor([1.0, 0.0]))
+    assert (same - images[:1]).abs().max() < 0.005                                    # bytes: half a step
+    change = control.visible_change_per_code(ideal, images, mask)
+    assert list(change) == ["c1", "c2", "z0"] and change["c1"].min() > 0.005 and (change["z0"] == 0).all()
+    codes = ideal.sample_codes(200, 3)
+    assert torch.equal(codes, ideal.sample_codes(200, 3)) and codes.amin() < -0.9 and codes.amax() > 0.9
+
+
+def test_true_sliders_say_what_they_cannot_do():
+    people = open_dataset("synthfaces", "test", limit=3)
+    with pytest.raises(RoiganError, match="did|no factor 'mouth'"):
+        control.TrueSliders(people, ["mouth"])
+    with pytest.raises(RoiganError, match="glasses is categorical"):
+        control.TrueSliders(people, ["glasses"])
+    with pytest.raises(RoiganError, match="own people"):
+        control.TrueSliders(people, ["gaze"]).inpaint(-people[:1], torch.ones(1, 1, 64, 64))
+    with pytest.raises(RoiganError, match="no factors"):
+        control.TrueSliders(ImageSet("folder", "test", 64, people.uint8), ["gaze"])
+
+
+def test_total_effect_of_a_sum_is_each_term_s_share():
+    draw = torch.Generator().manual_seed(0)
+    a, b, c = (torch.randn(20000, 2, generator=draw) for _ in range(3))
+    assert control.total_effect(2 * a + b, 2 * c + b) == pytest.approx(0.8, abs=0.02)
+    assert control.total_effect(a, a) == 0 and control.total_effect(a, c) == pytest.approx(1, abs=0.02)
+
+
+def test_traces_follow_the_codes_through_the_layers():
+    cfg = load_config("smoke", size=32)
+    torch.manual_seed(0)
+    gan = RoIGAN(Generator(cfg.model()))
+    with torch.no_grad():
+        gan.generator.dense[0].weight[:, cfg.n_noise + cfg.n_continuous:] = 0            # deaf to the discrete codes
+    images, mask = torch.rand(16, 3, 32, 32) * 2 - 1, torch.zeros(1, 1, 32, 32)
+    mask[:, :, 8:24, 8:24] = 1
+    found = control.traces(gan, images, mask)
+    assert list(found["noise"]) == ["z 1", "z 2", "z 3", "8×8", "16×16", "32×32", "x_g"]
+    assert all(share == 0 for share in found["discrete"].values())
+    for source in ("continuous", "noise"):
+        assert 0 < found[source]["x_g"] < found[source]["z 1"] < 1.5                    # the image joins in behind z
+    assert not any(module._forward_hooks for module in gan.generator.modules())

@@ -256,3 +256,26 @@ def test_perceptual_weights_from_a_file(tmp_path, monkeypatch):
     for name, words in (("less.pth", "does not hold vgg11_bn"), ("none.pth", "no weight file")):
         with pytest.raises(RoiganError, match=words):
             L.PerceptualNet("vgg11_bn", tmp_path / name)
+
+
+def test_overlap_of_changes_is_the_mean_cosine_of_their_maps():
+    left, right = torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 8, 8)
+    left[..., :4], right[..., 4:] = 0.3, -0.7
+    both = left - 5 * right
+    assert L.overlap(torch.stack([left, right], 1)).item() == pytest.approx(0, abs=1e-6)
+    assert L.overlap(torch.stack([left, -9 * left], 1)).item() == pytest.approx(1, abs=1e-5)
+    maps = [np.abs(c[0].numpy()).mean(0).reshape(2, 4, 2, 4).mean((1, 3)).ravel() for c in (left, right, both)]
+    unit = [v / np.linalg.norm(v) for v in maps]
+    want = (unit[0] @ unit[1] + unit[0] @ unit[2] + unit[1] @ unit[2]) / 3
+    assert L.overlap(torch.stack([left, right, both], 1)).item() == pytest.approx(want, rel=1e-4)
+    still = torch.zeros(1, 3, 3, 8, 8, requires_grad=True)
+    L.overlap(still).backward()
+    assert still.grad.isfinite().all()                              # codes that do nothing yet
+
+
+def test_faint_is_what_a_visible_change_lacks():
+    masks = torch.zeros(2, 1, 4, 4)
+    masks[0, :, :2], masks[1, :, 0] = 1, 1
+    differences = torch.stack([0.04 * torch.ones(2, 3, 4, 4), 0.3 * torch.ones(2, 3, 4, 4)], 1)     # V: 0.02, 0.15
+    assert L.faint(differences, masks, 0.05).item() == pytest.approx((0.6 + 0) / 2, rel=1e-5)
+    assert L.faint(differences * (1 - masks)[:, None], masks, 0.05) == 1      # what lies outside does not count

@@ -8,7 +8,7 @@ from roigan_lib import training as T
 from roigan_lib.config import load_config
 from roigan_lib.data import ImageSet
 from roigan_lib.errors import RoiganError
-from roigan_lib.models import load_model
+from roigan_lib.models import load_model, sample_codes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -368,3 +368,39 @@ def test_networks_of_another_version_are_one_sentence(data, tmp_path):
     T.train(tiny(steps=1), tmp_path, data, progress=None, fresh=True)
     with pytest.raises(RoiganError, match="was trained with data="):
         T.train(tiny(), tmp_path, other, progress=None)
+
+
+def test_siblings_share_a_face_and_differ_in_one_code(data):
+    cfg = tiny("improved", batch=12, siblings=3, apart=0.2, faint=0.2, warmup=0.0)
+    trainer = T.Trainer(cfg, data)
+    images, masks, codes, noise = trainer._draw(0)[:4]
+    plain = T.Trainer(tiny("improved", batch=12), data)._draw(0)
+    assert torch.equal(images[:7], plain[0][:7]) and torch.equal(codes[:7], plain[2][:7])     # path A as ever
+    for group in (slice(6, 9), slice(9, 12)):
+        for shared in (images, masks, noise):
+            assert (shared[group] == shared[group][:1]).all()
+        differs = (codes[group] != codes[group][:1]).sum(1)
+        assert differs.tolist() == [0, 1, 1]
+        assert len({int(k) for k in (codes[group][1:] != codes[group][:1]).nonzero()[:, 1]}) == 2
+    many = T.one_moved(cfg, sample_codes(cfg, 3999, torch.Generator().manual_seed(1)), torch.Generator().manual_seed(2))
+    continuous, discrete = many[:, :cfg.n_continuous], many[:, cfg.n_continuous:]
+    assert continuous.abs().max() <= 1 and continuous.mean().abs() < 0.02
+    assert continuous.square().mean().item() == pytest.approx(1 / 3, abs=0.02)               # still U(-1, 1)
+    assert (discrete.long().flatten().bincount() / discrete.numel()).min() > 0.2
+    logs = trainer.step()
+    assert 0 < logs["apart"] <= 1 and 0 < logs["faint"] <= 1
+
+
+def test_siblings_that_cannot_be_grouped_are_refused(data):
+    with pytest.raises(RoiganError, match="siblings=4"):
+        T.Trainer(tiny("improved", batch=12, siblings=4), data)
+    with pytest.raises(RoiganError, match="compare siblings"):
+        tiny("improved", apart=0.1)
+    with pytest.raises(RoiganError, match="from 2 to"):
+        tiny("improved", siblings=100)
+
+
+def test_the_thesis_recipe_takes_a_reader_of_its_own(data):
+    """One change at a time: the second path has to work without the other changes of the improved recipe."""
+    logs = T.Trainer(tiny("thesis", own_reader=True, path_b=0.5, prior=1.0), data).step()
+    assert logs["perceptual"] > 0 and "code_sd" in logs and logs["info_d"] > 0

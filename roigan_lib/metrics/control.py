@@ -6,6 +6,7 @@ Images are float (n, 3, H, W) in [-1, 1], masks (n, 1, H, W) in {0, 1}, 1 = the 
 import torch
 from torch.nn import functional as F
 
+from roigan_lib.data import synthfaces
 from roigan_lib.errors import RoiganError
 
 from .features import factor_net
@@ -171,3 +172,95 @@ def feature_change(stack, masks, net=None):
                      for i in range(len(level)) for j in range(i)]
             total = total + torch.stack(pairs).mean(0)
     return total / len(settings[0])
+
+
+def traces(gan, images, masks, seed=0):
+    """How much of each layer of a RoIGAN follows the codes: {source: {layer: share of its variance, 0 … 1}}.
+
+    Sources: "continuous", "discrete" and "noise" are drawn anew, one at a time, everything else as it was; the share is
+    the total effect of the source after Jansen (1999), E (y − y')² / 2 Var(y), summed over the channels and positions in
+    the region, Var(y) over images (n, 3, S, S) that each have codes and noise of their own. Layers: "z 1" to "z 3",
+    "8×8" to "S×S", "x_g" (the raw output). masks: one region for all, (1, 1, S, S); n of 16 or more.
+    """
+    generator, n, maps = gan.generator, len(images), {}
+    if not hasattr(generator, "refine"):
+        raise RoiganError("Traces are taken in the kit's own generator; the release's layers have other names.")
+    names = [f"z {i + 1}" for i in range(len(generator.dense))] + [f"{8 << i}×{8 << i}" for i in range(len(generator.blocks))]
+    layers = [*generator.dense, *generator.refine]
+
+    def drawn(codes, noise):
+        found = {name: [] for name in names}
+        hooks = [layer.register_forward_hook(lambda _, __, y, name=name: found[name].append(y.cpu().clone()))
+                 for name, layer in zip(names, layers)]
+        try:
+            found["x_g"] = [gan.generate(images, masks, codes=codes, noise=noise)]
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return {name: _inside(torch.cat(parts), masks) for name, parts in found.items()}
+
+    codes, others = gan.sample_codes(n, seed), gan.sample_codes(n, seed + 1)
+    noise, k = gan.sample_noise(n, seed), gan.n_continuous
+    base = drawn(codes, noise)
+    sources = {"continuous": (torch.cat([others[:, :k], codes[:, k:]], 1), noise),
+               "discrete": (torch.cat([codes[:, :k], others[:, k:]], 1), noise),
+               "noise": (codes, gan.sample_noise(n, seed + 1))}
+    for source, changed in sources.items():
+        maps[source] = {name: total_effect(base[name], y) for name, y in drawn(*changed).items()}
+    return maps
+
+
+def _inside(y, masks):
+    """The values (n, …) of a layer that lie in the region, (n, units)."""
+    if y.ndim == 2:
+        return y
+    return y.flatten(2)[..., F.adaptive_avg_pool2d(masks, y.shape[-2:]).flatten() > 0.5].flatten(1)
+
+
+def total_effect(y, redrawn):
+    """Jansen's (1999) total effect of a source: E (y − y')² / 2 Var(y), y (n, units), y' with that source drawn anew."""
+    return float((y - redrawn).square().sum() / 2 / ((y - y.mean(0)).square().sum() * len(y) / (len(y) - 1)).clamp_min(1e-12))
+
+
+class TrueSliders:
+    """The painter as a model: `inpaint` moves true factors of portraits that it knows, so it shows how far a slider can go.
+
+    names: the factors that are its continuous codes, -1 and 1 being the ends of a factor's range; all others stay each
+    portrait's own, and there is no noise. people: an ImageSet of synthfaces; only its images can be inpainted.
+    Scores of controllability measured on it are what a perfect generator with these codes would get.
+    RoiganError for an unknown or categorical name and for people without factors.
+    """
+
+    n_discrete = n_noise = 0
+    n_categories = 1
+
+    def __init__(self, people, names):
+        if people.factors is None or list(people.factor_names) != synthfaces.NAMES:
+            raise RoiganError(f"{people!r} has no factors of synthfaces; TrueSliders needs open_dataset('synthfaces').")
+        self.columns = [synthfaces.index(name) for name in names]
+        for name, k in zip(names, self.columns):
+            if synthfaces.FACTORS[k].kind != "continuous":
+                raise RoiganError(f"{name} is categorical and cannot be a slider; choose a continuous factor.")
+        self.names, self.size, self.n_continuous, self.name = list(names), people.size, len(names), "true factors"
+        self._factors = {pixels.numpy().tobytes(): row for pixels, row in zip(people.uint8, people.factors)}
+
+    def sample_codes(self, n, seed=0):
+        """n rows of codes, (n, n_continuous), uniform in [-1, 1]."""
+        return torch.rand(n, self.n_continuous, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+    def inpaint(self, images, masks, codes=None, seed=0):
+        """Portraits (n, 3, S, S) painted anew inside masks (n or 1, 1, S, S), with codes (n or 1, n_continuous) or a row.
+
+        Outside they are the input bit for bit. RoiganError for an image that is not one of its people.
+        """
+        codes = torch.as_tensor(self.sample_codes(len(images), seed) if codes is None else codes, dtype=torch.float32)
+        codes = codes.reshape(-1, self.n_continuous).expand(len(images), -1)
+        try:
+            rows = torch.stack([self._factors[pixels.numpy().tobytes()] for pixels in synthfaces.to_uint8(images.cpu())])
+        except KeyError:
+            raise RoiganError("TrueSliders knows the factors of its own people only; give images of the same split, size "
+                              "and limit, unchanged.") from None
+        for column, code in zip(self.columns, codes.T):
+            low, high = synthfaces.FACTORS[column].low, synthfaces.FACTORS[column].high
+            rows[:, column] = low + (high - low) * (code + 1) / 2
+        return torch.where(masks.cpu() > 0.5, synthfaces.render(rows, self.size), images.cpu())

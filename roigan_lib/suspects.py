@@ -1,0 +1,54 @@
+"""Why the discrete codes died (the thesis' limitation 2): its recipe, small, and the same with one change each."""
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from .config import load_config
+from .data import open_dataset
+from .edits import FACE, region
+from .metrics import Table, mask_hash, versions
+from .metrics.control import traces, visible_change_per_code
+from .models import load_model
+from .training import train
+
+SMALL = dict(recipe="thesis", size=32, width=0.25, encoder_width=1.0, deep_width=1.0, batch=8, perceptual_net="factors",
+             penalty_every=4, grid_every=100_000, log_every=50)
+SUSPECTS = {
+    "as in the thesis": {},
+    "two paths, Q reads the original": dict(own_reader=True, path_b=0.5, prior=1.0, code_noise=0.15),
+    "no loss that knows the original": dict(perceptual=0.0, matching=0.0),
+    "info loss ten times as heavy": dict(info=5.0),
+    "one continuous code, not ten": dict(n_continuous=1),
+}
+
+
+def run(folder, steps=2000, names=SUSPECTS, progress=print) -> Table:
+    """Train the named suspects on synthfaces, each in a folder of its own below `folder`; rows of what they learn.
+
+    A run goes on from its checkpoint, and one that has all its steps is only measured. Rows: `information_discrete` and
+    `information_continuous`, what Q knows of a code in nats, log k or log 2 minus the info loss (3.15, 3.16), a lower
+    bound on the mutual information, averaged over 50 steps, with `step`; `visible_change_…` of each code on 64 test faces; `trace_…`,
+    the share of each layer's variance (`metrics.control.traces`). Raises RoiganError as `train` does.
+    """
+    rows = []
+    for i, name in enumerate(names):
+        cfg = load_config("laptop", **SMALL | SUSPECTS[name] | {"steps": steps})
+        done = train(cfg, Path(folder) / f"suspect-{list(SUSPECTS).index(name)}", progress=progress)
+        gan = load_model(done.folder / "model.safetensors")
+        people = open_dataset("synthfaces", "test", cfg.size, limit=64)
+        mask = region(cfg.size, *FACE)
+        shared = {"method": name, "dataset": "synthfaces", "seed": cfg.seed, "config": cfg.hash(), "checkpoint": gan.checkpoint_hash,
+                  "spread": None, "versions": versions()}
+        for row in done.rows:
+            for kind, most, loss in (("discrete", math.log(cfg.n_categories), "info_d"), ("continuous", math.log(2), "info_c")):
+                rows.append({"metric": f"information_{kind}", "value": most - row[loss], "step": row["step"], "split": "train",
+                             "mask_law": cfg.mask_family, **shared})
+        shared |= {"split": "test", "mask_law": "face ellipse", "mask_hash": mask_hash(mask), "step": done.rows[-1]["step"],
+                   "n": len(people), "n_fake": len(people)}
+        for code, change in visible_change_per_code(gan, people[:], mask.expand(len(people), -1, -1, -1)).items():
+            rows.append({"metric": f"visible_change_{code}", "value": change.mean().item(), **shared,
+                         "spread": change.std().item()})
+        for source, layers in traces(gan, people[:], mask).items():
+            rows += [{"metric": f"trace_{source}_{layer}", "value": share, **shared} for layer, share in layers.items()]
+    return Table(rows)
