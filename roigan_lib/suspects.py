@@ -23,27 +23,27 @@ SUSPECTS = {
 }
 
 
-def run(folder, steps=2000, names=SUSPECTS, progress=print) -> Table:
+def run(folder, steps=2000, names=SUSPECTS, faces=64, progress=print) -> Table:
     """Train the named suspects on synthfaces, each in a folder of its own below `folder`; rows of what they learn.
 
-    A run goes on from its checkpoint, and one that has all its steps is only measured. Rows: `information_discrete` and
-    `information_continuous`, what Q knows of a code in nats, log k or log 2 minus the info loss (3.15, 3.16), a lower
-    bound on the mutual information, averaged over 50 steps, with `step`; `visible_change_…` of each code on 64 test faces; `trace_…`,
-    the share of each layer's variance (`metrics.control.traces`). Raises RoiganError as `train` does.
+    A run goes on from its checkpoint, and one that has all its steps is only measured. Rows: `information_discrete_STEP`
+    and `information_continuous_STEP`, what Q knows of a code in nats, log k or log 2 minus the info loss (3.16, 3.15), a
+    lower bound on the mutual information, over the last 50 steps; `visible_change_CODE` on so many test faces; and
+    `trace_SOURCE_LAYER` of `metrics.control.traces`. Raises RoiganError as `train` does.
     """
     rows = []
-    for i, name in enumerate(names):
+    for name in names:
         cfg = load_config("laptop", **SMALL | SUSPECTS[name] | {"steps": steps})
         done = train(cfg, Path(folder) / f"suspect-{list(SUSPECTS).index(name)}", progress=progress)
         gan = load_model(done.folder / "model.safetensors")
-        people = open_dataset("synthfaces", "test", cfg.size, limit=64)
+        people = open_dataset("synthfaces", "test", cfg.size, limit=faces)
         mask = region(cfg.size, *FACE)
-        shared = {"method": name, "dataset": "synthfaces", "seed": cfg.seed, "config": cfg.hash(), "checkpoint": gan.checkpoint_hash,
-                  "spread": None, "versions": versions()}
+        shared = {"method": name, "dataset": "synthfaces", "seed": cfg.seed, "config": cfg.hash(), "spread": None,
+                  "checkpoint": gan.checkpoint_hash, "versions": versions()}
         for row in done.rows:
             for kind, most, loss in (("discrete", math.log(cfg.n_categories), "info_d"), ("continuous", math.log(2), "info_c")):
-                rows.append({"metric": f"information_{kind}", "value": most - row[loss], "step": row["step"], "split": "train",
-                             "mask_law": cfg.mask_family, **shared})
+                rows.append({"metric": f"information_{kind}_{row['step']:05d}", "value": most - row[loss],
+                             "step": row["step"], "split": "train", "mask_law": cfg.mask_family, **shared})
         shared |= {"split": "test", "mask_law": "face ellipse", "mask_hash": mask_hash(mask), "step": done.rows[-1]["step"],
                    "n": len(people), "n_fake": len(people)}
         for code, change in visible_change_per_code(gan, people[:], mask.expand(len(people), -1, -1, -1)).items():

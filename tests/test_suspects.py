@@ -1,0 +1,32 @@
+"""The experiment on dead discrete codes: every suspect differs from the thesis in what it says, and its rows are complete."""
+from dataclasses import asdict
+
+import pytest
+
+from roigan_lib import suspects
+from roigan_lib.config import load_config
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_suspects_change_what_they_say_and_no_more():
+    plain = asdict(load_config("laptop", **suspects.SMALL))
+    for changes in suspects.SUSPECTS.values():
+        changed = asdict(load_config("laptop", **suspects.SMALL | changes))
+        assert {k for k in plain if plain[k] != changed[k]} == set(changes)
+    assert plain["recipe"] == "thesis" and plain["perceptual"] == 5 and not plain["own_reader"]
+
+
+def test_a_run_gives_its_rows_and_is_not_trained_twice(tmp_path, monkeypatch):
+    monkeypatch.setitem(suspects.SMALL, "log_every", 1)
+    monkeypatch.setitem(suspects.SMALL, "width", 0.125)
+    name = "two paths, Q reads the original"
+    rows = suspects.run(tmp_path, 2, [name], faces=16, progress=None)
+    metrics = [row["metric"] for row in rows]
+    assert len(set(metrics)) == len(metrics) and {row["method"] for row in rows} == {name}
+    assert {"information_discrete_00001", "information_discrete_00002", "visible_change_d3", "visible_change_z0",
+            "trace_discrete_z 1", "trace_noise_x_g"} <= set(metrics)
+    said = []
+    again = suspects.run(tmp_path, 2, [name], faces=16, progress=said.append)
+    assert any("continuing" in line for line in said) and not any("step 1/2" in line for line in said)
+    assert [row["value"] for row in again] == [row["value"] for row in rows]
