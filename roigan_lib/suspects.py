@@ -41,11 +41,12 @@ def run(folder, steps=2000, names=SUSPECTS, faces=64, progress=print) -> Table:
         shared = {"method": name, "dataset": "synthfaces", "seed": cfg.seed, "config": cfg.hash(), "spread": None,
                   "checkpoint": gan.checkpoint_hash, "versions": versions()}
         for row in done.rows:
-            for kind, most, loss in (("discrete", math.log(cfg.n_categories), "info_d"), ("continuous", math.log(2), "info_c")):
+            for kind, most, loss in (("discrete", math.log(cfg.n_categories), "info_d"),
+                                     ("continuous", math.log(2), "info_c")):
                 rows.append({"metric": f"information_{kind}_{row['step']:05d}", "value": most - row[loss],
                              "step": row["step"], "split": "train", "mask_law": cfg.mask_family, **shared})
-        shared |= {"split": "test", "mask_law": "face ellipse", "mask_hash": mask_hash(mask), "step": done.rows[-1]["step"],
-                   "n": len(people), "n_fake": len(people)}
+        shared |= {"split": "test", "mask_law": "face ellipse", "mask_hash": mask_hash(mask),
+                   "step": done.rows[-1]["step"], "n": len(people), "n_fake": len(people)}
         for code, change in visible_change_per_code(gan, people[:], mask.expand(len(people), -1, -1, -1)).items():
             rows.append({"metric": f"visible_change_{code}", "value": change.mean().item(), **shared,
                          "spread": change.std().item()})

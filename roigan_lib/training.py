@@ -73,8 +73,8 @@ class Trainer:
                               f"{cfg.batch} with {self.n_a} images on path A; choose a batch of which both paths divide "
                               f"by {shares}.")
         if cfg.siblings and (cfg.batch - self.n_a) % (cfg.siblings * shares):
-            raise RoiganError(f"Groups of siblings={cfg.siblings} do not fill the {cfg.batch - self.n_a} rows of path B, in "
-                              f"{shares} part(s); choose siblings, batch and path_b so that they do.")
+            raise RoiganError(f"Groups of siblings={cfg.siblings} do not fill the {cfg.batch - self.n_a} rows of path B, "
+                              f"in {shares} part(s); choose siblings, batch and path_b so that they do.")
         torch.manual_seed(cfg.seed)
         model = cfg.model()
         place = dict(device=self.device, memory_format=torch.channels_last)
@@ -217,8 +217,8 @@ class Trainer:
         terms["prior"] = drawing["prior"]
         weights = dict(adversarial=ramp * cfg.adversarial, matching=ramp * cfg.matching, perceptual=cfg.perceptual,
                        perceptual_prior=cfg.perceptual_prior, l1_prior=cfg.l1_prior, l1_border=cfg.l1_border,
-                       l1_hole=cfg.l1_hole, l1_outside=cfg.l1_outside, tone=cfg.tone, apart=cfg.apart, faint=cfg.faint, variation=cfg.variation,
-                       kl=cfg.kl, info_c=cfg.info, info_d=cfg.info, prior=cfg.prior)
+                       l1_hole=cfg.l1_hole, l1_outside=cfg.l1_outside, tone=cfg.tone, variation=cfg.variation,
+                       apart=cfg.apart, faint=cfg.faint, kl=cfg.kl, info_c=cfg.info, info_d=cfg.info, prior=cfg.prior)
         loss = sum(weights[k] * v for k, v in terms.items() if weights[k] != 0 and torch.is_tensor(v))
         (loss / n_parts).backward()
         logs |= {"g": loss.item()} | {k: float(torch.as_tensor(v).detach()) for k, v in terms.items()}
@@ -417,21 +417,19 @@ def _finite(value):
 
 
 def one_moved(cfg: Config, codes, generator):
-    """Code rows (n, n_codes) in groups of cfg.siblings: the first of a group stays, each other differs from it in one code.
+    """Code rows (n, n_codes) in groups of cfg.siblings: the first stays, each other differs from it in one code.
 
-    No two of a group move the same code. A continuous code moves by half its range towards the other side of 0, a discrete
-    one to another category, so every row still follows the prior.
+    No two of a group move the same code. A continuous code moves by half its range towards the other side of 0, a
+    discrete one to another category, so every row still follows the prior.
     """
     codes = codes.clone()
     for start in range(0, len(codes), cfg.siblings):
         moved = torch.randperm(cfg.n_codes, generator=generator)[:cfg.siblings - 1]
         for row, k in enumerate(moved.tolist(), start + 1):
             c = codes[start, k]
-            step = torch.randint(1, cfg.n_categories, (), generator=generator) if k >= cfg.n_continuous else 0
+            step = torch.randint(1, max(2, cfg.n_categories), (), generator=generator)
             codes[row] = codes[start]
-            codes[row, k] = c - 1 if c > 0 else c + 1
-            if k >= cfg.n_continuous:
-                codes[row, k] = (c + step) % cfg.n_categories
+            codes[row, k] = (c + step) % cfg.n_categories if k >= cfg.n_continuous else c - 1 if c > 0 else c + 1
     return codes
 
 

@@ -185,7 +185,8 @@ def traces(gan, images, masks, seed=0):
     generator, n, maps = gan.generator, len(images), {}
     if not hasattr(generator, "refine"):
         raise RoiganError("Traces are taken in the kit's own generator; the release's layers have other names.")
-    names = [f"z {i + 1}" for i in range(len(generator.dense))] + [f"{8 << i}×{8 << i}" for i in range(len(generator.blocks))]
+    names = [f"z {i + 1}" for i in range(len(generator.dense))]
+    names += [f"{8 << i}×{8 << i}" for i in range(len(generator.blocks))]
     layers = [*generator.dense, *generator.refine]
 
     def drawn(codes, noise):
@@ -219,11 +220,12 @@ def _inside(y, masks):
 
 def total_effect(y, redrawn):
     """Jansen's (1999) total effect of a source: E (y − y')² / 2 Var(y), y (n, units), y' with that source drawn anew."""
-    return float((y - redrawn).square().sum() / 2 / ((y - y.mean(0)).square().sum() * len(y) / (len(y) - 1)).clamp_min(1e-12))
+    variance = (y - y.mean(0)).square().sum() * len(y) / (len(y) - 1)
+    return float((y - redrawn).square().sum() / 2 / variance.clamp_min(1e-12))
 
 
 class TrueSliders:
-    """The painter as a model: `inpaint` moves true factors of portraits that it knows, so it shows how far a slider can go.
+    """The painter as a model: `inpaint` moves true factors of portraits it knows. So far a slider can go.
 
     names: the factors that are its continuous codes, -1 and 1 being the ends of a factor's range; all others stay each
     portrait's own, and there is no noise. people: an ImageSet of synthfaces; only its images can be inpainted.
@@ -236,7 +238,7 @@ class TrueSliders:
 
     def __init__(self, people, names):
         if people.factors is None or list(people.factor_names) != synthfaces.NAMES:
-            raise RoiganError(f"{people!r} has no factors of synthfaces; TrueSliders needs open_dataset('synthfaces').")
+            raise RoiganError(f"{people!r} has no factors; TrueSliders needs open_dataset('synthfaces').")
         self.columns = [synthfaces.index(name) for name in names]
         for name, k in zip(names, self.columns):
             if synthfaces.FACTORS[k].kind != "continuous":
@@ -258,8 +260,8 @@ class TrueSliders:
         try:
             rows = torch.stack([self._factors[pixels.numpy().tobytes()] for pixels in synthfaces.to_uint8(images.cpu())])
         except KeyError:
-            raise RoiganError("TrueSliders knows the factors of its own people only; give images of the same split, size "
-                              "and limit, unchanged.") from None
+            raise RoiganError("TrueSliders knows the factors of its own people only; give images of the same split, "
+                              "size and limit, unchanged.") from None
         for column, code in zip(self.columns, codes.T):
             low, high = synthfaces.FACTORS[column].low, synthfaces.FACTORS[column].high
             rows[:, column] = low + (high - low) * (code + 1) / 2
