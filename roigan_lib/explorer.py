@@ -7,6 +7,7 @@ file of names, the picture of another seed) is asked for, and answered, by messa
 import inspect
 import io
 import json
+import os
 import time
 from pathlib import Path
 
@@ -262,7 +263,13 @@ class Explorer(anywidget.AnyWidget):
         n = len(images)
         offered = {"codes": codes.expand(n, -1), "seed": self.seed if seed is None else seed}
         wanted = {name: offered[name] for name in self._takes}
-        return self.gan.inpaint(images, self.mask.expand(n, -1, -1, -1), **wanted).detach().float().cpu()
+        threads = torch.get_num_threads()
+        # One core is the browser's: on two cores, threads that wait for each other there doubled the time of an answer.
+        torch.set_num_threads(max(1, min(threads, (os.cpu_count() or 2) - 1)))
+        try:
+            return self.gan.inpaint(images, self.mask.expand(n, -1, -1, -1), **wanted).detach().float().cpu()
+        finally:
+            torch.set_num_threads(threads)
 
     def _message(self, _, content, buffers):
         """Answer what a button of the browser asks for, under the number of its question."""

@@ -347,3 +347,23 @@ def test_bad_model_mask_and_codes(images, widget):
                            ([0.0] * 11 + [0.5], "Discrete")]:
         with pytest.raises(RoiganError, match=message):
             widget.set_codes(codes)
+
+
+def test_one_core_is_left_to_the_browser(images, monkeypatch):
+    """Also where the model fails; outside the explorer the number of threads is the reader's again."""
+    seen = []
+
+    class Counting(Stub):
+        def inpaint(self, images, masks, codes=None, seed=0):
+            seen.append(torch.get_num_threads())
+            return super().inpaint(images, masks, codes, seed)
+
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        widget = explore(Counting(), images)
+        send(widget, mask_bytes=bytes(b"\x01" * SIZE * SIZE))
+        assert widget.failed and set(seen) == {1} and len(seen) >= 2 and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
