@@ -45,7 +45,7 @@ def run(folder, steps=6000, names=SUSPECTS, faces=64, progress=print) -> Table:
                              "step": row["step"], "split": "train", "mask_law": cfg.mask_family, **shared})
         shared |= {"split": "test", "mask_law": "face ellipse", "mask_hash": mask_hash(mask),
                    "step": done.rows[-1]["step"], "n": len(people), "n_fake": len(people)}
-        for code, change in visible_change_per_code(gan, people[:], mask.expand(len(people), -1, -1, -1)).items():
+        for code, change in visible_change_per_code(gan, people[:], mask).items():
             rows.append({"metric": f"visible_change_{code}", "value": change.mean().item(), **shared,
                          "spread": change.std().item()})
         for source, layers in traces(gan, people[:], mask).items():

@@ -305,8 +305,8 @@ class Trainer:
             terms["l1_border"] = L.masked_l1(raw, x, L.border_band(m, max(1, cfg.size // 16)))
         if cfg.info > 0 and len(codes[b]):
             if self.reader is not None:
-                fill = pyramid_fill(x, m) if f["fill"] is None else f["fill"]
-                mean, logvar, logits = self.reader(done[b], m[b], fill[b])
+                fill = pyramid_fill(x[b], m[b]) if f["fill"] is None else f["fill"][b]
+                mean, logvar, logits = self.reader(done[b], m[b], fill)
             else:                                                   # Q reads x_g (3.14), in the release x_c: the pass above
                 shared = cfg.recipe == "published" and real_maps is not None
                 last = maps[-1] if shared else self.discriminator.maps(raw, m)[-1]
