@@ -47,6 +47,11 @@ def _stems(name):
     return {OURS: name, LITERAL: f"{name}_thesis", "glcic": f"glcic_{name}"}
 
 
+def method_of(gan):
+    """The label of a RoI-GAN among the rows, by its recipe: "roi-gan", or "roi-gan, thesis recipe"."""
+    return LITERAL if gan.config.recipe == "thesis" else OURS
+
+
 def methods_for(name):
     """{label: method} for a data set: its shipped models, best first, then Telea; on faces, table 4.2, all there is."""
     found = {label: (load_glcic if label == "glcic" else load_model)(stem) for label, stem in _stems(name).items()

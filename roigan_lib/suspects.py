@@ -4,7 +4,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from .config import load_config
+from .config import RECIPES, THESIS_TRAINING, Config, ModelConfig, load_config
 from .data import open_dataset
 from .edits import FACE, region
 from .metrics import Table, mask_hash, versions
@@ -14,10 +14,17 @@ from .training import train
 
 SMALL = dict(recipe="thesis", size=32, width=0.25, encoder_width=1.0, deep_width=1.0, batch=8, perceptual_net="factors",
              penalty_every=4, grid_every=100_000, log_every=50)
+TWO_PATHS = dict(own_reader=True, path_b=0.5, prior=1.0, code_noise=0.15)
+OUR_NETWORKS = {name: getattr(ModelConfig(), name) for name in RECIPES["thesis"]} | {"batch": 16}
+OUR_LOSSES = {name: getattr(Config(), name) for name in THESIS_TRAINING if name not in ("perceptual_net", "penalty")} | {
+    "own_reader": True, "batch": 16}                    # the penalty stays: D is not spectrally normalized here
 SUSPECTS = {
     "as in the thesis": {},
-    "two paths, Q reads the original": dict(own_reader=True, path_b=0.5, prior=1.0, code_noise=0.15),
+    "two paths, Q reads the original": TWO_PATHS,
     "no loss that knows the original": dict(perceptual=0.0, matching=0.0),
+    "two paths and our networks": OUR_NETWORKS | TWO_PATHS,
+    "two paths and our losses": OUR_LOSSES,
+    "the improved recipe": dict(recipe="improved", batch=16),
 }
 
 
@@ -37,7 +44,7 @@ def run(folder, steps=6000, names=SUSPECTS, faces=64, progress=print) -> Table:
         people = open_dataset("synthfaces", "test", cfg.size, limit=faces)
         mask = region(cfg.size, *FACE)
         shared = {"method": name, "dataset": "synthfaces", "seed": cfg.seed, "config": cfg.hash(), "spread": None,
-                  "checkpoint": gan.checkpoint_hash, "versions": versions()}
+                  "checkpoint": gan.checkpoint_hash, "batch": cfg.batch, "versions": versions()}
         for row in done.rows:
             for kind, most, loss in (("discrete", math.log(cfg.n_categories), "info_d"),
                                      ("continuous", math.log(2), "info_c")):

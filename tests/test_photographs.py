@@ -7,7 +7,9 @@ import torch
 from PIL import Image
 
 from roigan_lib import metrics, photographs
+from roigan_lib.config import load_config
 from roigan_lib.errors import RoiganError
+from roigan_lib.models import RoIGAN, networks
 
 
 @pytest.fixture
@@ -78,6 +80,10 @@ def test_the_study_wants_other_images(faces, tmp_path, of_pixels):
 
 def test_a_set_without_a_model_is_left_out(faces, tmp_path, monkeypatch):
     monkeypatch.setattr(photographs, "compare", lambda *a, **k: metrics.Table())
+    (tmp_path / "shipped").mkdir()
+    (tmp_path / "shipped" / "celeba.safetensors").touch()
+    monkeypatch.setattr(photographs, "WEIGHTS", tmp_path / "shipped")
+    monkeypatch.setattr(photographs, "model_cards", lambda folder: "")
     lines = []
     photographs.run({"celeba": faces, "cars": faces}, tmp_path / "out", n=8, dims=None, say=lines.append)
     assert any(line.startswith("left out: No model for 'cars'") for line in lines)
@@ -89,6 +95,12 @@ def test_bad_requests_are_one_sentence(tmp_path, faces, monkeypatch):
     monkeypatch.setattr(photographs, "WEIGHTS", tmp_path)
     with pytest.raises(RoiganError, match="No model for 'cars' ships"):
         photographs.run({"cars": faces}, tmp_path)
+
+
+def test_rows_name_the_recipe():
+    for recipe, label in (("improved", photographs.OURS), ("thesis", photographs.LITERAL)):
+        cfg = load_config("smoke", recipe=recipe)
+        assert photographs.method_of(RoIGAN(networks(cfg)[0](cfg))) == label
 
 
 def test_training_curves_of_both_recipes(tmp_path):

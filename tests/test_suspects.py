@@ -4,17 +4,25 @@ from dataclasses import asdict
 import pytest
 
 from roigan_lib import suspects
-from roigan_lib.config import load_config
+from roigan_lib.config import RECIPES, THESIS_TRAINING, load_config
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_suspects_change_what_they_say_and_no_more():
     plain = asdict(load_config("laptop", **suspects.SMALL))
-    for changes in suspects.SUSPECTS.values():
-        changed = asdict(load_config("laptop", **suspects.SMALL | changes))
-        assert {k for k in plain if plain[k] != changed[k]} == set(changes)
+    changed = {name: asdict(load_config("laptop", **suspects.SMALL | changes)) for name, changes in suspects.SUSPECTS.items()}
+    differs = {name: {k for k in plain if plain[k] != cfg[k]} for name, cfg in changed.items()}
     assert plain["recipe"] == "thesis" and plain["perceptual"] == 5 and not plain["own_reader"]
+    assert differs["as in the thesis"] == set() and differs["no loss that knows the original"] == {"perceptual", "matching"}
+    two_paths = differs["two paths, Q reads the original"]
+    assert two_paths == {"own_reader", "path_b", "prior", "code_noise"}
+    networks, losses = set(RECIPES["thesis"]), set(THESIS_TRAINING)
+    assert differs["two paths and our networks"] == networks | two_paths | {"batch"}
+    assert two_paths < differs["two paths and our losses"] <= losses - {"penalty", "perceptual_net"} | {"own_reader", "batch"}
+    ours = changed["the improved recipe"]
+    assert all(changed["two paths and our networks"][k] == ours[k] for k in networks | {"batch"})
+    assert all(changed["two paths and our losses"][k] == ours[k] for k in losses - {"penalty", "perceptual_net"} | {"batch"})
 
 
 def test_a_run_gives_its_rows_and_is_not_trained_twice(tmp_path, monkeypatch):
