@@ -10,7 +10,7 @@ from roigan_lib import reproduce as rp
 
 NOTEBOOKS = sorted((rp.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 MACHINE_PATH = re.compile(r"/(?:tmp|work|root|home)/|[A-Z]:\\\\Users")
-FIRST_FORM = ("00", "03", "04", "05", "06", "08", "09", "10")
+FIRST_FORM = ("00", "03", "04", "05", "06", "07", "08", "09", "10", "11")
 
 
 def test_the_series_is_there():
