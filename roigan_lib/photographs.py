@@ -245,7 +245,7 @@ def run(roots, out=None, n=1000, dims=768, seed=0, study=0, others=None, say=pri
                   say=say).save(out / "which_fid.jsonl")
     if "celeba" in sets:
         first = max(0, min(40, len(sets["celeba"]) - 4))            # not the faces of the card
-        plots.save(figure_4_3(sets["celeba"][first:first + 4], methods["celeba"], seed), out / "fig_4_3.png", colours=256)
+        plots.save(figure_4_3(sets["celeba"][first:first + 4], methods["celeba"], seed), out / "fig_4_3.png", colours=128)
     shown = {name: (data[:], methods[name][OURS]) for name, data in sets.items() if OURS in methods[name]}
     plots.save(figure_4_4(shown, seed), out / "fig_4_4.png", colours=256)
     for name, (pixels, model) in shown.items():
