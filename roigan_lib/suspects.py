@@ -1,4 +1,4 @@
-"""Why the discrete codes died (the thesis' limitation 2): its recipe, small, and the same with one change each."""
+"""Why the discrete codes died (the thesis' limitation 2): its recipe, small, and the same with parts of it exchanged."""
 from __future__ import annotations
 
 import math

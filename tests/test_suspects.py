@@ -1,4 +1,4 @@
-"""The experiment on dead discrete codes: every suspect differs from the thesis in what it says, and its rows are complete."""
+"""The experiment on dead discrete codes: every suspect differs from the thesis in what its name says, and its rows are complete."""
 from dataclasses import asdict
 
 import pytest
