@@ -17,13 +17,13 @@ SMALL = dict(recipe="thesis", size=32, width=0.25, encoder_width=1.0, deep_width
 TWO_PATHS = dict(own_reader=True, path_b=0.5, prior=1.0, code_noise=0.15)
 OUR_NETWORKS = {name: getattr(ModelConfig(), name) for name in RECIPES["thesis"]} | {"batch": 16}
 OUR_LOSSES = {name: getattr(Config(), name) for name in THESIS_TRAINING if name not in ("perceptual_net", "penalty")} | {
-    "own_reader": True, "batch": 16}                    # the penalty stays: D is not spectrally normalized here
+    "batch": 16}                                        # the penalty stays: D is not spectrally normalized here
 SUSPECTS = {
     "as in the thesis": {},
     "two paths, Q reads the original": TWO_PATHS,
     "no loss that knows the original": dict(perceptual=0.0, matching=0.0),
     "two paths and our networks": OUR_NETWORKS | TWO_PATHS,
-    "two paths and our losses": OUR_LOSSES,
+    "two paths and our losses": OUR_LOSSES | TWO_PATHS,
     "the improved recipe": dict(recipe="improved", batch=16),
 }
 
