@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .generator import scaled
-from .layers import SLOPE, SpectralConv, conv, linear
+from .layers import SLOPE, SpectralConv, conv, instance_norm, linear
 
 DOWN = (128, 64, 32, 16)                   # widths of the halving layers, from 16×16 outwards
 
@@ -63,7 +63,7 @@ class Discriminator(nn.Module):
         for i, layer in enumerate(self.main):
             y = layer(y)
             if self.instance and i > 0:
-                y = F.instance_norm(y)
+                y = instance_norm(y)
             y = F.leaky_relu(y, SLOPE)
             out.append(y)
         return out
@@ -85,7 +85,7 @@ class QNetwork(nn.Module):
         self.head = CodeHead(b, cfg)
 
     def forward(self, last_map):
-        y = F.leaky_relu(F.instance_norm(self.first(last_map)), SLOPE)
+        y = F.leaky_relu(instance_norm(self.first(last_map)), SLOPE)
         return self.head(F.leaky_relu(self.second(y), SLOPE).flatten(1).float())
 
 

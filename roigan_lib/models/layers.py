@@ -49,17 +49,49 @@ def conv(c_in, c_out, k, stride=1, padding=0, bias=True, equalized=False):
     return Equalized(layer) if equalized else layer
 
 
+def instance_norm(x):
+    """Instance norm without scale and shift, (n, c, H, W), laid out channels last as everything here: steps backward
+    over two layouts take up to thirty times as long as over one.
+    """
+    return F.instance_norm(x).contiguous(memory_format=torch.channels_last)
+
+
 def linear(n_in, n_out, equalized=False):
     """A fully connected layer (1.3), under the equalized learning rate where asked."""
     layer = nn.Linear(n_in, n_out)
     return Equalized(layer) if equalized else layer
 
 
+def _rows(weight):
+    """Weights (n, c, k, k) as a matrix (n, k * k * c): in the order in which they lie in memory, so nothing is copied."""
+    return weight.permute(0, 2, 3, 1).flatten(1)
+
+
+class _Divided(torch.autograd.Function):
+    """weight / σ with σ = u·(W v), in the type that the convolution takes; the gradient in as few passes as can be."""
+
+    @staticmethod
+    def forward(ctx, weight, largest, u, v, dtype):
+        ctx.save_for_backward(weight, largest, u, v)
+        return (weight / largest).to(dtype)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        weight, largest, u, v = ctx.saved_tensors
+        rows = weight.new_empty(len(weight), weight[0].numel())
+        n, c, *k = weight.shape
+        d = rows.view(n, *k, c).permute(0, 3, 1, 2)
+        d.copy_(grad).div_(largest)
+        rows.addr_(u * (-rows.flatten().dot(_rows(weight).flatten()) / largest), v)
+        return d, None, None, None, None
+
+
 class SpectralConv(nn.Module):
     """A convolution (1.5) divided by the largest singular value of its weights (Miyato et al. 2018), for D only.
 
     One power iteration per pass while training, none in eval mode. Names as in the released checkpoints: weight_orig,
-    weight_u, weight_v. Division and convolution commute: the smaller one of weights and output is divided.
+    weight_u, weight_v.
     """
 
     def __init__(self, layer):
@@ -69,25 +101,30 @@ class SpectralConv(nn.Module):
         self.register_buffer("weight_u", F.normalize(torch.randn(n), dim=0))
         self.register_buffer("weight_v", F.normalize(torch.randn(fan_in), dim=0))
         for _ in range(15):
-            self._iterate(layer.weight.flatten(1))
+            self._iterate()
 
     @torch.no_grad()
-    def _iterate(self, weight):
-        self.weight_v.copy_(F.normalize(weight.T.mv(self.weight_u), dim=0))
-        self.weight_u.copy_(F.normalize(weight.mv(self.weight_v), dim=0))
+    def _iterate(self):
+        rows, (_, c, *k) = _rows(self.weight_orig), self.weight_orig.shape
+        v = F.normalize(rows.T.mv(self.weight_u), dim=0)
+        self.weight_v.copy_(v.view(*k, c).permute(2, 0, 1).flatten())
+        self.weight_u.copy_(F.normalize(rows.mv(v), dim=0))
+
+    @torch.no_grad()
+    def _largest(self):
+        """σ = u·(W v), with u and v in the order of `_rows`."""
+        weight, u = self.weight_orig, self.weight_u.clone()
+        v = self.weight_v.view(weight.shape[1:]).permute(1, 2, 0).flatten()
+        return u.dot(_rows(weight).mv(v)), u, v
 
     def forward(self, x):
-        weight = self.weight_orig
-        with torch.autocast(x.device.type, enabled=False):
-            flat = weight.flatten(1)
+        device = x.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.weight_orig.dtype
+        with torch.autocast(device, enabled=False):
             if self.training:
-                self._iterate(flat)
-            largest = self.weight_u.clone().dot(flat.mv(self.weight_v.clone()))
-        side = x.shape[-1] // self.stride[0]
-        if len(x) * len(weight) * side ** 2 > weight.numel():
-            return F.conv2d(x, weight / largest, self.bias, self.stride, self.padding)
-        y = F.conv2d(x, weight, None, self.stride, self.padding) / largest.to(x.dtype)
-        return y if self.bias is None else y + self.bias.to(y.dtype).view(-1, 1, 1)
+                self._iterate()
+            weight = _Divided.apply(self.weight_orig, *self._largest(), dtype)
+        return F.conv2d(x, weight, self.bias, self.stride, self.padding)
 
 
 class GatedConv(nn.Module):
@@ -108,7 +145,13 @@ class GatedConv(nn.Module):
         feature, gate = self.both(x).chunk(2, 1)
         y = F.leaky_relu(feature, SLOPE) * torch.sigmoid(gate)
         # 2 x 2 maps and larger carry a variance; thesis 3.5 normalizes every gated convolution
-        return F.instance_norm(y) if self.norm else y * self.gain
+        return instance_norm(y) if self.norm else y * self.gain
+
+
+def _sorted(index, n):
+    """Positions of `index` (…) in the order of its values 0 … n - 1, and where in them each value begins, (n,)."""
+    counts = torch.bincount(index.flatten(), minlength=n)
+    return index.flatten().argsort(stable=True), counts.cumsum(0) - counts
 
 
 class MaskWindows:
@@ -119,7 +162,8 @@ class MaskWindows:
     Fields: parts (v, 1, 3, 3) the small windows; patch_taps (u, 9) and pair_taps (p, 9) the rows, in tables of
     (part, tap) and of (image, part, tap), that each 5×5 window adds up, for the layers without and with z; pair_patch,
     pair_image (p,) which window and which image each table row stands for; index (n, size, size) the table row of
-    every pixel. Nothing here is learned: masks decide it all.
+    every pixel; order (n · size²,) the pixels sorted by it, and first (p,) where in them each row's pixels begin.
+    Nothing here is learned: masks decide it all.
     """
 
     def __init__(self, masks, size):
@@ -132,6 +176,7 @@ class MaskWindows:
         pairs, self.index = torch.unique(code, return_inverse=True)
         patches, self.pair_patch = torch.unique(pairs & ((1 << 25) - 1), return_inverse=True)
         self.pair_image = pairs >> 25
+        self.order, self.first = _sorted(self.index, len(pairs))
         bit = lambda i, j: (patches >> (5 * i + j)) & 1
         code = [sum(bit(i + k, j + l) << (3 * k + l) for k in range(3) for l in range(3))
                 for i in range(3) for j in range(3)]
@@ -148,41 +193,48 @@ def _take(rows, index):
 
 
 class _Lookup(torch.autograd.Function):
-    """y = x * scale[index] + shift[index], with a backward pass that sums each table row's pixels in one sweep."""
+    """y = x * scale[index] + shift[index]; the backward pass adds up each table row's pixels, which lie sorted."""
 
     @staticmethod
-    def forward(ctx, x, table, index):  # (n, c, h, w) channels-last, (p, 2c), (n, h, w)
+    def forward(ctx, x, table, index, order, first):  # (n, c, h, w) channels-last, (p, 2c), (n, h, w), `_sorted`
         x = x.permute(0, 2, 3, 1)
         c = x.shape[-1]
-        rows = table.index_select(0, index.reshape(-1)).view(*index.shape, 2 * c)
-        ctx.save_for_backward(x, table, index)
+        rows = table.index_select(0, index.flatten()).view(*x.shape[:3], 2 * c)
+        ctx.save_for_backward(x, table, index, order, first)
         return torch.addcmul(rows[..., c:], x, rows[..., :c]).permute(0, 3, 1, 2)
 
     @staticmethod
     def backward(ctx, grad):
-        x, table, index = ctx.saved_tensors
-        c, flat = x.shape[-1], index.reshape(-1)
+        x, table, index, order, first = ctx.saved_tensors
+        c = x.shape[-1]
         grad = grad.permute(0, 2, 3, 1)
-        both = torch.cat([grad * x, grad], -1).reshape(-1, 2 * c).float()
-        d_table = torch.zeros(table.shape, device=table.device).index_add_(0, flat, both)
-        d_x = grad * table[:, :c].index_select(0, flat).view_as(grad)
-        return d_x.permute(0, 3, 1, 2), d_table.to(table.dtype), None
+        d_table = torch.cat([F.embedding_bag(order, y.reshape(-1, c), first, mode="sum")
+                             for y in (grad * x, grad)], 1)
+        d_x = grad * table[:, :c].index_select(0, index.flatten()).view_as(grad)
+        return d_x.permute(0, 3, 1, 2), d_table, None, None, None
 
 
 class _Moments(torch.autograd.Function):
-    """Mean and variance over the middle axis, with one multiply-add per value in the backward pass."""
+    """Mean and variance of each channel of each image, (n, c) in float32, with one multiply-add a value backwards."""
 
     @staticmethod
-    def forward(ctx, x):  # (n, pixels, c) -> (n, c) twice
-        mean = x.mean(1)
+    def forward(ctx, x):  # (n, c, h, w) channels-last
+        if x.device.type == "cpu":
+            # the statistics that batch norm keeps, of one image at a time: a single pass, summed in float32 for bfloat16 too
+            kept = x.new_zeros((2, x.shape[1]), dtype=torch.promote_types(x.dtype, torch.float32))
+            mean, var = map(torch.stack, zip(*(torch.batch_norm_update_stats(one, *kept, 0.0) for one in x.split(1))))
+        else:
+            var, mean = torch.var_mean(x.float(), (2, 3), correction=0)
         ctx.save_for_backward(x, mean)
-        return mean, ((x - mean[:, None]) ** 2).mean(1)
+        return mean, var
 
     @staticmethod
     def backward(ctx, d_mean, d_var):
         x, mean = ctx.saved_tensors
-        slope = 2 / x.shape[1] * d_var
-        return torch.addcmul((d_mean / x.shape[1] - slope * mean)[:, None], x, slope[:, None])
+        pixels = x.shape[2] * x.shape[3]
+        slope = 2 / pixels * d_var
+        start = d_mean / pixels - slope * mean
+        return torch.addcmul(start[:, :, None, None].to(x.dtype), x, slope[:, :, None, None].to(x.dtype))
 
 
 class Denormalization(nn.Module):
@@ -241,15 +293,14 @@ class Denormalization(nn.Module):
             rows = _take(rows, windows.pair_patch)  # (p, 2c)
         gamma, beta = rows.chunk(2, 1)
         # Folding the normalization into the table leaves one multiply-add per pixel.
-        exact = x.float() if x.dtype == torch.bfloat16 else x
-        flat = exact.permute(0, 2, 3, 1).flatten(1, 2)  # (n, h * w, c): a reduction over rows vectorizes
-        mean, var = _Moments.apply(flat)  # (n, c)
+        mean, var = _Moments.apply(x.contiguous(memory_format=torch.channels_last))  # (n, c)
         if self.norm == "layer":  # (n, 1): the spread of the channels' means counts as well
             var = (var + mean.var(1, correction=0, keepdim=True)).mean(1, keepdim=True)
             mean = mean.mean(1, keepdim=True)
         scale = (gamma + self.one) * _take(torch.rsqrt(var + 1e-5), windows.pair_image)
         shift = beta - scale * _take(mean, windows.pair_image)
-        return _Lookup.apply(x, torch.cat([scale, shift], 1).to(x.dtype), windows.index)
+        table = torch.cat([scale, shift], 1).to(x.dtype)
+        return _Lookup.apply(x, table, windows.index, windows.order, windows.first)
 
 
 def _enlarge(x):

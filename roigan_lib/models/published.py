@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ..errors import RoiganError
 from .generator import DECODER, join_codes, scaled
-from .layers import SLOPE, Denormalization, MaskWindows, SpectralConv
+from .layers import SLOPE, Denormalization, MaskWindows, SpectralConv, instance_norm
 
 HIDDEN, STYLE, CODES = 128, 256, 64        # of (3.8), of z and of Q, at width 1
 
@@ -28,7 +28,7 @@ class _GatedConv(nn.Module):
     def forward(self, x):
         both = F.conv2d(x, torch.cat([self.conv2d.weight, self.mask_conv2d.weight]), stride=2, padding=1)
         feature, gate = both.chunk(2, 1)
-        return F.instance_norm(F.leaky_relu(feature, SLOPE) * torch.sigmoid(gate))
+        return instance_norm(F.leaky_relu(feature, SLOPE) * torch.sigmoid(gate))
 
 
 class _Encoder(nn.Module):
@@ -166,6 +166,11 @@ class _Q(nn.Module):
         return self.mean(y), self.var(y), self.disc(y).view(self.shape)
 
 
+class _InstanceNorm(nn.Module):
+    def forward(self, x):
+        return instance_norm(x)
+
+
 class PublishedDiscriminator(nn.Module):
     """The released discriminator with its Q network, 6,046,136 parameters at width 1; interface as `Discriminator`.
 
@@ -179,11 +184,11 @@ class PublishedDiscriminator(nn.Module):
         for i, (c_in, c_out) in enumerate(zip([4] + w, w)):
             down = i < 2
             layers += [SpectralConv(nn.Conv2d(c_in, c_out, 4, 2 if down else 1, int(down), bias=False))]
-            layers += [nn.InstanceNorm2d(c_out), act] if i else [act]
+            layers += [_InstanceNorm(), act] if i else [act]
         self.net = nn.Sequential(*layers)
         middle = scaled(128, cfg.width)
         self.head_local = nn.Sequential(nn.Conv2d(w[-1], 1, 3, bias=False), nn.Flatten())
-        self.head_global = nn.Sequential(nn.Conv2d(w[-1], middle, 4, bias=False), nn.InstanceNorm2d(middle), act,
+        self.head_global = nn.Sequential(nn.Conv2d(w[-1], middle, 4, bias=False), _InstanceNorm(), act,
                                          nn.Conv2d(middle, 1, 4, bias=False), nn.Flatten())
         self.q_net = _Q(w[-1], cfg)
 
