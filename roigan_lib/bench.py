@@ -80,37 +80,44 @@ def _random_vgg16():
         return PerceptualNet("vgg16", file)
 
 
-def train_step(width=1.0, batch=16, perceptual=False, repeats=3, penalty_every=(1, 4)):
-    """The published step, plain and by the kit: same networks, batch and losses. One row for each of `penalty_every`.
+def train_step(width=1.0, batch=16, perceptual=False, repeats=3, ways=((1, "fp32"), (4, "fp32"), (4, "bf16"))):
+    """The published step, plain and by the kit: same networks, batch and losses. One row for each (penalty_every, precision)
+    of `ways`; the plain step is float32.
 
     perceptual: with VGG16 in it (random weights: they take the same time), else without the perceptual term.
     """
     released = yardstick()
     extra = dict(perceptual_net="none") if perceptual else dict(perceptual=0.0)
-    make = lambda every: Trainer(load_config("thesis", recipe="published", width=width, batch=batch, flip=False,
-                                             penalty_every=every, **extra), _noise_images(4 * batch), "cpu")
-    trainers = {every: make(every) for every in penalty_every}
+    make = lambda every, precision: Trainer(load_config("thesis", recipe="published", width=width, batch=batch, flip=False,
+                                                        penalty_every=every, precision=precision, **extra),
+                                            _noise_images(4 * batch), "cpu")
+    trainers = {way: make(*way) for way in ways}
     if perceptual:
         net = _random_vgg16()
         for trainer in trainers.values():
             trainer.perceptual = net
-    first = trainers[penalty_every[0]]
+    first = trainers[ways[0]]
     plain = released.Step(first.generator.state_dict(), first.discriminator.state_dict(), first.perceptual)
     x, m, codes, noise = first._draw(0)[:4]
-    ways = {"plain": lambda: plain(x, m, codes, noise)}
-    for every, trainer in trainers.items():
-        ways[every] = lambda trainer=trainer, every=every: [trainer.step() for _ in range(every)]
-    took = in_turn(ways, repeats)
+    work = {"plain": lambda: plain(x, m, codes, noise)}
+    for way, trainer in trainers.items():
+        work[way] = lambda trainer=trainer, every=way[0]: [trainer.step() for _ in range(every)]
+    took = in_turn(work, repeats)
     rows = []
-    for every in penalty_every:
-        took[every] /= every
-        what = f"train step, width {width:g}, {'VGG16' if perceptual else 'no perceptual term'}, penalty every {every}"
-        rows.append(_row(what, took, "plain", every) | {"batch": batch, "images_per_second": round(batch / took[every], 2)})
+    for way in ways:
+        took[way] /= way[0]
+        what = (f"train step, width {width:g}, {'VGG16' if perceptual else 'no perceptual term'}, penalty every {way[0]}"
+                + (", bfloat16" if way[1] == "bf16" else ""))
+        rows.append(_row(what, took, "plain", way) | {"batch": batch, "images_per_second": round(batch / took[way], 2)})
     return rows
 
 
 def generator_forward(width=1.0, batch=16, repeats=7):
-    """The published generator drawing a batch, and moving one slider of one image; with the largest difference."""
+    """The published generator drawing a batch, and moving one slider of one image.
+
+    The first row has the largest difference of the two drawings, and of each from the plain one in double precision: float32
+    itself does not fix the output more closely than that.
+    """
     plain = yardstick().generate
     gan = _untrained("thesis", recipe="published", width=width)
     net, cfg = gan.generator, gan.config
@@ -118,12 +125,17 @@ def generator_forward(width=1.0, batch=16, repeats=7):
     x, m = _noise_images(batch)[:], sample_masks("elliptic", batch, cfg.size, seed=1)
     codes = gan.sample_codes(batch, 0)
     z = net.join_codes(codes, torch.randn(batch, cfg.n_noise, generator=torch.Generator().manual_seed(0)))
+    double = lambda t: t.double() if t.is_floating_point() else t
     with torch.inference_mode():
-        gap = (net(x, m, z)[0] - plain(state, z, x, m)[0]).abs().max().item()
+        ours, theirs = net(x, m, z)[0], plain(state, z, x, m)[0]
+        exact = plain({k: double(v) for k, v in state.items()}, *map(double, (z, x, m)))[0]
+        gap = lambda a, b: (a - b).abs().max().item()
+        gaps = {"largest_difference": gap(ours, theirs), "largest_error_kit": gap(ours, exact),
+                "largest_error_plain": gap(theirs, exact)}
         took = in_turn({"plain": lambda: plain(state, z, x, m), "kit": lambda: net(x, m, z),
                         "plain, one": lambda: plain(state, z[:1], x[:1], m[:1]),
                         "slider": lambda: gan.inpaint(x[:1], m[:1], codes[:1])}, repeats)
-    return [_row(f"generator, a batch, width {width:g}", took, "plain", "kit") | {"batch": batch, "largest_difference": gap},
+    return [_row(f"generator, a batch, width {width:g}", took, "plain", "kit") | {"batch": batch} | gaps,
             _row(f"slider, width {width:g}", took, "plain, one", "slider") | {"batch": 1}]
 
 

@@ -181,6 +181,45 @@ def test_table_path_is_differentiable_exactly():
         assert torch.allclose(a, b)
 
 
+def test_what_a_layer_keeps_of_a_region_is_used_again_without_gradients_only():
+    masks = sample_masks("elliptic", 2, 16, seed=3)
+    windows = MaskWindows(masks, 16)
+    for z_dim, inside in ((5, True), (0, False)):
+        layer = Denormalization(6, 8, z_dim, True, False)
+        x = torch.randn(2, 6, 16, 16).to(memory_format=torch.channels_last)
+        for _ in range(2):                                          # another z each time
+            z = torch.randn(2, 5) if z_dim else None
+            want = layer(x, masks, z, inside=inside)
+            torch.testing.assert_close(layer(x, masks, z, windows, inside), want, rtol=1e-4, atol=1e-4)
+            assert (layer, inside) not in windows.kept or _ == 1
+            with torch.inference_mode():
+                torch.testing.assert_close(layer(x, masks, z, windows, inside), want, rtol=1e-4, atol=1e-4)
+        assert (layer, inside) in windows.kept
+        with torch.no_grad():
+            layer.outer.bias += 1                                   # learning goes on: gradients see the new weights
+        want = layer(x, masks, z, inside=inside)
+        torch.testing.assert_close(layer(x, masks, z, windows, inside), want, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype, close", [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+def test_lookup_and_moments_in_the_types_that_training_uses(dtype, close):
+    x = (torch.randn(2, 6, 16, 16) + 2).to(dtype).to(memory_format=torch.channels_last).requires_grad_()
+    mean, var = _Moments.apply(x)
+    assert mean.dtype == var.dtype == torch.float32
+    exact = x.detach().double()
+    torch.testing.assert_close(mean.double(), exact.mean((2, 3)), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(var.double(), exact.var((2, 3), correction=0), rtol=1e-4, atol=1e-5)
+    masks = sample_masks("elliptic", 2, 16, seed=3)
+    layer, up = Denormalization(6, 8, 5, True, False), torch.randn(2, 6, 16, 16)
+    z, grads = torch.randn(2, 5), []
+    for windows in (None, MaskWindows(masks, 16)):
+        layer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            (layer(x if windows else x.float(), masks, z, windows).float() * up).sum().backward()
+        grads.append(torch.cat([p.grad.flatten() for p in layer.parameters()]))
+    assert (grads[0] - grads[1]).norm() < 2 * close * grads[0].norm()
+
+
 def put_together(windows):
     """The 5×5 window (5, 5) of every table row, from the 3×3 windows that it adds up; and the image of each."""
     v, rows = len(windows.parts), windows.pair_taps

@@ -102,6 +102,21 @@ def test_perceptual_is_3_12():
     assert L.perceptual(net, net(real), real) == 0
 
 
+@pytest.mark.parametrize("dtype, close", [(torch.float64, 1e-12), (torch.bfloat16, 2e-2)])
+def test_the_mean_difference_of_maps_and_its_gradient(dtype, close):
+    a = torch.randn(2, 5, 6, 7, dtype=torch.float64).to(dtype).to(memory_format=torch.channels_last).requires_grad_()
+    b = torch.randn(2, 5, 6, 7, dtype=torch.float64).to(dtype)
+    b[0] = a.detach()[0]                                            # no difference, no gradient
+    got = L.feature_matching([b], [a])
+    exact = a.detach().double().requires_grad_()
+    want = (exact - b.double()).abs().mean()
+    assert got.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert got.item() == pytest.approx(want.item(), rel=close)
+    (3 * got).backward(), (3 * want).backward()
+    torch.testing.assert_close(a.grad.double(), exact.grad, rtol=close, atol=0)
+    assert a.grad.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_zero_concentrator_is_3_13():
     scores = torch.randn(4, 26)
     want = np.mean([np.mean([v ** 2 for v in row]) for row in scores.tolist()])

@@ -163,7 +163,8 @@ class MaskWindows:
     (part, tap) and of (image, part, tap), that each 5×5 window adds up, for the layers without and with z; pair_patch,
     pair_image (p,) which window and which image each table row stands for; index (n, size, size) the table row of
     every pixel; order (n · size²,) the pixels sorted by it, and first (p,) where in them each row's pixels begin.
-    Nothing here is learned: masks decide it all.
+    Nothing here is learned: masks decide it all. kept: what layers made of these windows before z came in, which the next
+    move of a slider finds again; used without gradients only, for weights that stay as they are.
     """
 
     def __init__(self, masks, size):
@@ -177,6 +178,7 @@ class MaskWindows:
         patches, self.pair_patch = torch.unique(pairs & ((1 << 25) - 1), return_inverse=True)
         self.pair_image = pairs >> 25
         self.order, self.first = _sorted(self.index, len(pairs))
+        self.kept = {}
         bit = lambda i, j: (patches >> (5 * i + j)) & 1
         code = [sum(bit(i + k, j + l) << (3 * k + l) for k in range(3) for l in range(3))
                 for i in range(3) for j in range(3)]
@@ -277,20 +279,15 @@ class Denormalization(nn.Module):
         return x * (gamma + self.one) + beta
 
     def _table(self, x, z, windows, inside):
-        parts = windows.parts.to(self.inner.weight.dtype)
-        parts = parts if inside else 1 - parts
-        # a convolution of one pixel is a product of matrices, and a quicker one
-        roi = F.leaky_relu(F.linear(parts.flatten(1), self.inner.weight.flatten(1), self.inner.bias), SLOPE)  # (v, hidden)
+        kept, key = ({} if torch.is_grad_enabled() else windows.kept), (self, inside)
+        if key not in kept:
+            kept[key] = self._before_style(windows, inside)
+        rows = kept[key]
         if self.affine is not None:
+            roi, weight, bias = rows
             z1, z2 = self.style(z)
             roi = torch.addcmul(z2[:, None], roi, z1[:, None])  # (n, v, hidden)
-        weight = self.outer.weight  # (2c, hidden, 3, 3), one row of the table per tap
-        taps = F.linear(roi, weight.permute(2, 3, 0, 1).flatten(0, 2)).view(-1, len(weight))
-        taps = taps.float() if taps.dtype == torch.bfloat16 else taps
-        rows = F.embedding_bag(windows.patch_taps if self.affine is None else windows.pair_taps, taps, mode="sum")
-        rows = F.leaky_relu(rows + self.outer.bias, SLOPE)
-        if self.affine is None:
-            rows = _take(rows, windows.pair_patch)  # (p, 2c)
+            rows = self._add_taps(roi, weight, bias, windows.pair_taps)
         gamma, beta = rows.chunk(2, 1)
         # Folding the normalization into the table leaves one multiply-add per pixel.
         mean, var = _Moments.apply(x.contiguous(memory_format=torch.channels_last))  # (n, c)
@@ -301,6 +298,25 @@ class Denormalization(nn.Module):
         shift = beta - scale * _take(mean, windows.pair_image)
         table = torch.cat([scale, shift], 1).to(x.dtype)
         return _Lookup.apply(x, table, windows.index, windows.order, windows.first)
+
+
+    def _before_style(self, windows, inside):
+        """What does not depend on z: all rows of the table, or what is needed to make them with z."""
+        parts = windows.parts.to(self.inner.weight.dtype)
+        parts = parts if inside else 1 - parts
+        # a convolution of one pixel is a product of matrices, and a quicker one
+        roi = F.leaky_relu(F.linear(parts.flatten(1), self.inner.weight.flatten(1), self.inner.bias), SLOPE)  # (v, hidden)
+        outer = self.outer
+        weight = outer.weight.permute(2, 3, 0, 1).flatten(0, 2)  # (9 · 2c, hidden), one row of the table per tap
+        if self.affine is not None:
+            return roi, weight, outer.bias
+        return _take(self._add_taps(roi, weight, outer.bias, windows.patch_taps), windows.pair_patch)  # (p, 2c)
+
+    @staticmethod
+    def _add_taps(roi, weight, bias, taps):
+        table = F.linear(roi, weight).view(-1, len(bias))
+        table = table.float() if table.dtype == torch.bfloat16 else table
+        return F.leaky_relu(F.embedding_bag(taps, table, mode="sum") + bias, SLOPE)
 
 
 def _enlarge(x):
