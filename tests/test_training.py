@@ -21,7 +21,7 @@ def data():
 
 def tiny(recipe="improved", **changes):
     fast = dict(size=32, steps=4, batch=4, log_every=1, grid_every=100, checkpoint_every=2)
-    if recipe == "thesis":
+    if recipe != "improved":
         fast |= dict(perceptual_net="factors")                      # VGG weights would have to be downloaded
     return load_config("smoke", recipe=recipe, **(fast | changes))
 
@@ -45,9 +45,9 @@ def state_of(path):
     return {k: v for k, v in state.items() if k != "seconds"}
 
 
-@pytest.mark.parametrize("recipe", ["improved", "thesis"])
-def test_two_and_two_steps_are_four_bit_for_bit(recipe, data, tmp_path):
-    cfg = tiny(recipe)
+@pytest.mark.parametrize("recipe, precision", [("improved", "fp32"), ("thesis", "fp32"), ("improved", "bf16")])
+def test_two_and_two_steps_are_four_bit_for_bit(recipe, precision, data, tmp_path):
+    cfg = tiny(recipe, precision=precision)
     whole = T.Trainer(cfg, data)
     for _ in range(4):
         whole.step()
@@ -335,6 +335,16 @@ def test_fewer_images_than_the_sample_grid_shows(data, tmp_path):
 def test_corners_of_the_configuration_take_a_step(data, change):
     logs = T.Trainer(tiny(**({"warmup": 0.0} | change)), data).step()  # D takes part from the first step
     assert all(T._finite(value) for value in logs.values()), logs
+
+
+@pytest.mark.parametrize("recipe", ["improved", "thesis", "published"])
+def test_a_step_in_bfloat16_sees_what_one_in_float32_sees(recipe, data):
+    changes = dict(warmup=0.0, penalty=1.0) | (dict(size=64) if recipe == "published" else {})
+    images = data if recipe != "published" else ImageSet("few", "train", 64, data.uint8.repeat(1, 1, 2, 2))
+    exact, half = (T.Trainer(tiny(recipe, **changes, precision=p), images).step() for p in ("fp32", "bf16"))
+    assert exact.keys() == half.keys()
+    for name, value in exact.items():
+        assert half[name] == pytest.approx(value, rel=0.05, abs=0.05), name
 
 
 def test_unknown_names_come_back_as_sentences(data):
