@@ -299,7 +299,6 @@ class Denormalization(nn.Module):
         table = torch.cat([scale, shift], 1).to(x.dtype)
         return _Lookup.apply(x, table, windows.index, windows.order, windows.first)
 
-
     def _before_style(self, windows, inside):
         """What does not depend on z: all rows of the table, or what is needed to make them with z."""
         parts = windows.parts.to(self.inner.weight.dtype)
