@@ -187,11 +187,11 @@ def test_what_a_layer_keeps_of_a_region_is_used_again_without_gradients_only():
     for z_dim, inside in ((5, True), (0, False)):
         layer = Denormalization(6, 8, z_dim, True, False)
         x = torch.randn(2, 6, 16, 16).to(memory_format=torch.channels_last)
-        for _ in range(2):                                          # another z each time
+        for time in range(2):                                       # another z each time
             z = torch.randn(2, 5) if z_dim else None
             want = layer(x, masks, z, inside=inside)
             torch.testing.assert_close(layer(x, masks, z, windows, inside), want, rtol=1e-4, atol=1e-4)
-            assert (layer, inside) not in windows.kept or _ == 1
+            assert (layer, inside) not in windows.kept or time == 1
             with torch.inference_mode():
                 torch.testing.assert_close(layer(x, masks, z, windows, inside), want, rtol=1e-4, atol=1e-4)
         assert (layer, inside) in windows.kept
