@@ -104,6 +104,26 @@ def test_inpaint_keeps_the_outside_bit_for_bit(gan, batch):
     assert images.abs().max() <= 1
 
 
+@pytest.mark.parametrize("law", ["elliptic", "rectangular", "mixed"])
+@pytest.mark.parametrize("refine", [0, 2])
+def test_drawing_the_regions_only_gives_the_same_picture(law, refine):
+    net = lively(load_config("laptop", width=0.125, refine=refine).model())
+    for weights in net.refine.parameters():                         # a fresh refinement is the identity
+        torch.nn.init.normal_(weights, std=0.1)
+    gan, cropped = RoIGAN(net), 0
+    whole = lambda images, masks: torch.where(masks > 0.5, gan.generate(images, masks, seed=4), images)
+    for n in (1, 3):
+        images, masks = torch.rand(n, 3, 64, 64) * 2 - 1, sample_masks(law, n, 64, seed=n)
+        assert torch.allclose(gan.inpaint(images, masks, seed=4), whole(images, masks), atol=1e-6)
+        rows, columns = net.box(masks)
+        cropped += len(masks[0, 0, rows, columns].flatten()) < 64 * 64
+    edge = torch.zeros(1, 1, 64, 64)
+    edge[..., :7, 60:] = 1                                          # a corner: the frame itself is the bound
+    images = images[:1]
+    assert torch.allclose(gan.inpaint(images, edge, seed=4), whole(images, edge), atol=1e-6)
+    assert cropped or law == "mixed"                                # the cropped path was taken
+
+
 def test_what_lies_under_the_mask_never_enters(gan, batch):
     images, masks = batch
     other = torch.where(masks > 0, torch.rand_like(images) * 2 - 1, images)
@@ -156,12 +176,12 @@ def test_many_images_go_through_in_parts(improved):
     codes = improved.sample_codes(35, 1)
     whole = improved.generate(images, masks, codes)
     assert whole.shape == images.shape
-    seen = improved._last[0]
+    seen = improved._last
     assert torch.allclose(improved.generate(images[:8], masks[:8], codes[:8]), whole[:8], atol=2e-5)
-    assert improved._last[0] != seen                                # a small batch remembers its encoder maps …
-    kept = improved._last[1]
+    assert improved._last is not seen                               # a small batch remembers its encoder maps …
+    kept = improved._last
     improved.generate(images[:8], masks[:8], improved.sample_codes(8, 9))
-    assert improved._last[1] is kept                                # … and a slider move uses them again
+    assert improved._last is kept                                   # … and a slider move uses them again
 
 
 @pytest.mark.parametrize("codes, words", [

@@ -41,7 +41,7 @@ class RoIGAN:
         self.size, self.n_noise = cfg.size, cfg.n_noise
         self.n_continuous, self.n_discrete, self.n_categories = cfg.n_continuous, cfg.n_discrete, cfg.n_categories
         self.checkpoint_hash = checkpoint_hash or _state_hash(generator.state_dict())
-        self._last = (None, None)
+        self._last = None   # of a small batch: images and masks as checked, and what the encoder made of them
 
     @property
     def device(self):
@@ -51,7 +51,7 @@ class RoIGAN:
     def to(self, device):
         """Move to a device; returns self."""
         self.generator.to(device)
-        self._last = (None, None)
+        self._last = None
         return self
 
     def sample_codes(self, n: int, seed: int = 0) -> torch.Tensor:
@@ -69,41 +69,53 @@ class RoIGAN:
         (n, n_codes) or one row for all, None draws them from the prior with `seed`, which also fixes the noise z0;
         noise (n, n_noise) or one row for all, in its place. Raises RoiganError for anything else.
         """
-        return self._redraw(*_masks.check_pair(images, masks), codes, seed, noise)
+        return self._redraw(*self._pair(images, masks), codes, seed, noise)[0].clone()  # no longer an inference tensor
 
-    def _redraw(self, images, masks, codes, seed, noise):
+    def _pair(self, images, masks):
+        """`check_pair`, but not once more for what it gave the last time: a slider moves on one picture."""
+        return self._last[:2] if self._is_last(images, masks) else _masks.check_pair(images, masks)
+
+    def _is_last(self, *pair):
+        return self._last is not None and all(
+            isinstance(new, torch.Tensor) and new.dtype == old.dtype and new.device == old.device
+            and torch.equal(new, old) for new, old in zip(pair, self._last))
+
+    def _redraw(self, images, masks, codes, seed, noise, regions_only=False):
+        """The raw output, or what of it holds the regions, and which part of the frame that is: two slices, () for all."""
         if images.shape[-1] != self.size or images.shape[-2] != self.size:
             raise RoiganError(f"This model works at {self.size}×{self.size} pixels and the images have "
                               f"{images.shape[-1]}×{images.shape[-2]}; resize them first.")
-        n = len(images)
+        n, device = len(images), self.device
         codes = self.sample_codes(n, seed) if codes is None else self._check_codes(codes, n)
         noise = self.sample_noise(n, seed) if noise is None else self._check_noise(noise, n)
         out = []
         with torch.inference_mode():
             for i in range(0, n, 32):
                 part = slice(i, i + 32)
-                x, m = images[part].to(self.device), masks[part].to(self.device)
-                f = self._features(x, m, cache=n <= 16)
-                z = self.generator.join_codes(codes[part].to(self.device), noise[part].to(self.device))
-                out.append(self.generator.decode(f, m, z).clamp(-1, 1).cpu())
-        return torch.cat(out).clone()
+                x, m = images[part].to(device), masks[part].to(device)
+                f, box = self._features(images, masks, x, m) if n <= 16 else (self.generator.features_of(x, m), ())
+                box = box if regions_only else ()
+                z = self.generator.join_codes(codes[part].to(device), noise[part].to(device))
+                out.append(self.generator.decode(f, m, z, box).clamp(-1, 1).cpu())
+            return torch.cat(out) if len(out) > 1 else out[0], box
 
     def inpaint(self, images, masks, codes=None, seed: int = 0, noise=None) -> torch.Tensor:
         """Completed images (3.9), (n, 3, S, S): new content inside the region, outside it the input bit for bit.
 
         Arguments and errors as in `generate`.
         """
-        images, masks = _masks.check_pair(images, masks)
-        return torch.where(masks.cpu() > 0.5, self._redraw(images, masks, codes, seed, noise), images.cpu())
+        images, masks = self._pair(images, masks)
+        drawn, box = self._redraw(images, masks, codes, seed, noise, regions_only=True)
+        out = images.cpu().clone()
+        part = out[(..., *box)]
+        part.copy_(torch.where(masks.cpu()[(..., *box)] > 0.5, drawn, part))
+        return out
 
-    def _features(self, x, m, cache):
+    def _features(self, images, masks, x, m):
         """Encoder maps and mask windows do not depend on the sliders: a slider move reuses the last ones."""
-        if not cache:
-            return self.generator.features_of(x, m)
-        key = hashlib.sha1(x.cpu().numpy().tobytes() + m.cpu().numpy().tobytes()).digest()
-        if self._last[0] != key:
-            self._last = (key, self.generator.features_of(x, m))
-        return self._last[1]
+        if not self._is_last(images, masks):
+            self._last = (images.clone(), masks.clone(), self.generator.features_of(x, m), self.generator.box(m))
+        return self._last[2:]
 
     def _check_codes(self, codes, n):
         try:
@@ -116,10 +128,10 @@ class RoIGAN:
         if codes.ndim != 2 or codes.shape[1] != self.config.n_codes or len(codes) not in (1, n):
             raise RoiganError(f"codes have shape {tuple(codes.shape)}; this model takes ({n}, {self.config.n_codes}): "
                               f"{self.n_continuous} values in [-1, 1], then {self.n_discrete} category indices.")
-        if not torch.isfinite(codes).all():
+        if not codes.isfinite().all():
             raise RoiganError("codes hold NaN or infinite values; give numbers from -1 to 1.")
-        index = codes[:, self.n_continuous:]
-        if index.numel() and (index.min() < 0 or index.max() >= self.n_categories or (index != index.round()).any()):
+        whole = torch.arange(self.n_categories, device=codes.device)
+        if not (codes[:, self.n_continuous:, None] == whole).any(-1).all():
             raise RoiganError(f"a category index is outside 0 … {self.n_categories - 1} or not whole; the last "
                               f"{self.n_discrete} columns of codes name categories.")
         return codes.expand(n, -1)

@@ -194,16 +194,20 @@ def _take(rows, index):
     return rows.index_select(0, index)
 
 
+def _look_up(x, table, index):
+    x = x.permute(0, 2, 3, 1)
+    c = x.shape[-1]
+    rows = table.index_select(0, index.flatten()).view(*x.shape[:3], 2 * c)
+    return torch.addcmul(rows[..., c:], x, rows[..., :c]).permute(0, 3, 1, 2)
+
+
 class _Lookup(torch.autograd.Function):
     """y = x * scale[index] + shift[index]; the backward pass adds up each table row's pixels, which lie sorted."""
 
     @staticmethod
     def forward(ctx, x, table, index, order, first):  # (n, c, h, w) channels-last, (p, 2c), (n, h, w), `_sorted`
-        x = x.permute(0, 2, 3, 1)
-        c = x.shape[-1]
-        rows = table.index_select(0, index.flatten()).view(*x.shape[:3], 2 * c)
-        ctx.save_for_backward(x, table, index, order, first)
-        return torch.addcmul(rows[..., c:], x, rows[..., :c]).permute(0, 3, 1, 2)
+        ctx.save_for_backward(x.permute(0, 2, 3, 1), table, index, order, first)
+        return _look_up(x, table, index)
 
     @staticmethod
     def backward(ctx, grad):
@@ -216,17 +220,21 @@ class _Lookup(torch.autograd.Function):
         return d_x.permute(0, 3, 1, 2), d_table, None, None, None
 
 
+def _moments(x):
+    if x.device.type != "cpu":
+        return torch.var_mean(x.float(), (2, 3), correction=0)[::-1]
+    # the statistics that batch norm keeps, of one image at a time: a single pass, summed in float32 for bfloat16 too
+    kept = (None, None) if x.dtype.itemsize > 2 else x.new_zeros((2, x.shape[1]), dtype=torch.float32)
+    mean, var = zip(*(torch.batch_norm_update_stats(one, *kept, 0.0) for one in x.split(1)))
+    return (mean[0][None], var[0][None]) if len(x) == 1 else (torch.stack(mean), torch.stack(var))
+
+
 class _Moments(torch.autograd.Function):
     """Mean and variance of each channel of each image, (n, c) in float32, with one multiply-add a value backwards."""
 
     @staticmethod
     def forward(ctx, x):  # (n, c, h, w) channels-last
-        if x.device.type == "cpu":
-            # the statistics that batch norm keeps, of one image at a time: a single pass, summed in float32 for bfloat16 too
-            kept = x.new_zeros((2, x.shape[1]), dtype=torch.promote_types(x.dtype, torch.float32))
-            mean, var = map(torch.stack, zip(*(torch.batch_norm_update_stats(one, *kept, 0.0) for one in x.split(1))))
-        else:
-            var, mean = torch.var_mean(x.float(), (2, 3), correction=0)
+        mean, var = _moments(x)
         ctx.save_for_backward(x, mean)
         return mean, var
 
@@ -247,7 +255,8 @@ class Denormalization(nn.Module):
 
     x (n, c, H, W), mask (n, 1, H', W') in [0, 1], z (n, z_dim) or None for the layers without style control.
     `windows` (a MaskWindows of the same masks at H) takes the table path, otherwise plain convolutions run; both
-    give the same output. `inside=False` sees 1 − RoI.
+    give the same output. `inside=False` sees 1 − RoI. Without gradients, on the table path: `box`, two slices, says which part
+    of the map x is, and `moments` gives E(x) and D(x) of the whole.
     """
 
     def __init__(self, channels, hidden, z_dim, unit_gain, equalized, norm="instance"):
@@ -265,9 +274,10 @@ class Denormalization(nn.Module):
         z1, z2 = self.affine(z).chunk(2, 1)
         return z1 + self.one, z2
 
-    def forward(self, x, mask, z=None, windows=None, inside=True):
+    def forward(self, x, mask, z=None, windows=None, inside=True, moments=None, box=()):
         if windows is not None:
-            return self._table(x, z, windows, inside)
+            x = x.contiguous(memory_format=torch.channels_last)
+            return self._table(x, z, windows, inside, moments or self.moments(x), box)
         h, w = x.shape[2:]
         big = F.interpolate(mask, size=(h + 4, w + 4), mode="nearest")
         roi = F.leaky_relu(self.inner(big if inside else 1 - big), SLOPE)  # (n, hidden, h + 2, w + 2)
@@ -278,8 +288,17 @@ class Denormalization(nn.Module):
         x = F.instance_norm(x) if self.norm == "instance" else F.group_norm(x, 1)
         return x * (gamma + self.one) + beta
 
-    def _table(self, x, z, windows, inside):
-        kept, key = ({} if torch.is_grad_enabled() else windows.kept), (self, inside)
+    def moments(self, x):
+        """E(x) and D(x), (n, c) each or (n, 1): two layers that see the same x need them once."""
+        mean, var = (_Moments.apply if torch.is_grad_enabled() else _moments)(x)
+        if self.norm == "layer":  # the spread of the channels' means counts as well
+            var = (var + mean.var(1, correction=0, keepdim=True)).mean(1, keepdim=True)
+            mean = mean.mean(1, keepdim=True)
+        return mean, var
+
+    def _table(self, x, z, windows, inside, moments, box):
+        learning = torch.is_grad_enabled()
+        kept, key = ({} if learning else windows.kept), (self, inside)
         if key not in kept:
             kept[key] = self._before_style(windows, inside)
         rows = kept[key]
@@ -290,13 +309,15 @@ class Denormalization(nn.Module):
             rows = self._add_taps(roi, weight, bias, windows.pair_taps)
         gamma, beta = rows.chunk(2, 1)
         # Folding the normalization into the table leaves one multiply-add per pixel.
-        mean, var = _Moments.apply(x.contiguous(memory_format=torch.channels_last))  # (n, c)
-        if self.norm == "layer":  # (n, 1): the spread of the channels' means counts as well
-            var = (var + mean.var(1, correction=0, keepdim=True)).mean(1, keepdim=True)
-            mean = mean.mean(1, keepdim=True)
-        scale = (gamma + self.one) * _take(torch.rsqrt(var + 1e-5), windows.pair_image)
-        shift = beta - scale * _take(mean, windows.pair_image)
+        mean, var = moments
+        rate = torch.rsqrt(var + 1e-5)
+        if len(mean) > 1:  # of one image, (1, c) fits every row
+            rate, mean = _take(rate, windows.pair_image), _take(mean, windows.pair_image)
+        scale = (gamma + self.one) * rate
+        shift = torch.addcmul(beta, scale, mean, value=-1)
         table = torch.cat([scale, shift], 1).to(x.dtype)
+        if not learning:
+            return _look_up(x, table, windows.index[(slice(None), *box)])
         return _Lookup.apply(x, table, windows.index, windows.order, windows.first)
 
     def _before_style(self, windows, inside):
@@ -329,7 +350,8 @@ class UpsampleBlock(nn.Module):
     goes through a last denormalization with z and a convolution. (n, c_in, H, W) -> (n, c_out, 2H, 2W). The improved
     recipe adds the learned shortcut of residual blocks, a 1×1 convolution of the input, and enlarges, bilinearly, behind
     the branches instead of before them, as the release does: the same layers for a quarter of the work.
-    windows: {side: MaskWindows of the masks} for the sides that take the table path.
+    windows: {side: MaskWindows of the masks} for the sides that take the table path. box: two slices; only that
+    part of the output is asked for, and right but for a pixel at bounds inside the frame.
     """
 
     def __init__(self, c_in, c_out, hidden, z_dim, cfg):
@@ -344,14 +366,19 @@ class UpsampleBlock(nn.Module):
         self.late = cfg.late
         self.shortcut = conv(c_in, c_out, 1, equalized=cfg.equalized) if cfg.shortcut else None
 
-    def forward(self, x, mask, z, windows=None):
+    def forward(self, x, mask, z, windows=None, box=()):
         windows = windows or {}
         past = _enlarge(self.shortcut(x)) if self.shortcut is not None else 0.0
         if not self.late:
             x = F.interpolate(x, scale_factor=2, mode="nearest")
         here = windows.get(x.shape[-1])
-        left = F.leaky_relu(self.conv_left(self.norm_left(x, mask, z, here)), SLOPE)
-        right = F.leaky_relu(self.conv_right(self.norm_right(x, mask, None, here, inside=False)), SLOPE)
+        x = x.contiguous(memory_format=torch.channels_last)
+        shared = self.norm_left.moments(x) if here is not None else None
+        left = F.leaky_relu(self.conv_left(self.norm_left(x, mask, z, here, True, shared)), SLOPE)
+        right = F.leaky_relu(self.conv_right(self.norm_right(x, mask, None, here, False, shared)), SLOPE)
         y = _enlarge(left + right) if self.late else left + right
-        y = self.norm_last(y, mask, z, windows.get(y.shape[-1]))
+        there, whole = windows.get(y.shape[-1]), None
+        if box:
+            whole, y, past = self.norm_last.moments(y), y[(..., *box)], past[(..., *box)]
+        y = self.norm_last(y, mask, z, there, True, whole, box)
         return F.leaky_relu(self.conv_last(y), SLOPE) + past
