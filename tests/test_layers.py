@@ -43,12 +43,11 @@ def normalize(x, norm="instance"):
     return (x - mean) / np.sqrt(var + 1e-5)
 
 
-@pytest.mark.parametrize("side, divides", [(16, "the weights"), (5, "the output")])
+@pytest.mark.parametrize("side", [16, 5])
 @pytest.mark.parametrize("bias", [False, True])
-def test_spectral_norm_divides_by_the_largest_singular_value(side, divides, bias):
+def test_spectral_norm_divides_by_the_largest_singular_value(side, bias):
     layer = SpectralConv(conv(6, 8, 4, bias=bias))
     x = torch.randn(2, 6, side, side)
-    assert (2 * 8 * side ** 2 > layer.weight_orig.numel()) == (divides == "the weights")
     for _ in range(200):
         layer(x)                                                    # each pass in training is one power iteration
     largest = np.linalg.svd(numbers(layer.weight_orig).reshape(8, -1), compute_uv=False)[0]
