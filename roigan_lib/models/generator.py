@@ -123,7 +123,7 @@ class Generator(nn.Module):
             maps.append(y)
         flat = maps[-1].flatten(1)
         mean, logvar = self.mean(flat), self.logvar(flat).clamp(-8, 8)
-        least = TABLE_FROM if torch.is_grad_enabled() else 4
+        least = TABLE_FROM if torch.is_grad_enabled() or len(masks) > 1 else 4  # of one image, kept tables win everywhere
         with torch.no_grad():
             windows = {s: MaskWindows(masks, s) for s in (4 << i for i in range(len(self.blocks) + 1)) if s >= least}
         return dict(maps=maps, mean=mean, logvar=logvar, fill=fill, seen=seen, windows=windows)
