@@ -104,24 +104,21 @@ def test_inpaint_keeps_the_outside_bit_for_bit(gan, batch):
     assert images.abs().max() <= 1
 
 
-@pytest.mark.parametrize("law", ["elliptic", "rectangular", "mixed"])
-@pytest.mark.parametrize("refine", [0, 2])
-def test_drawing_the_regions_only_gives_the_same_picture(law, refine):
-    net = lively(load_config("laptop", width=0.125, refine=refine).model())
-    for weights in net.refine.parameters():                         # a fresh refinement is the identity
-        torch.nn.init.normal_(weights, std=0.1)
-    gan, cropped = RoIGAN(net), 0
-    whole = lambda images, masks: torch.where(masks > 0.5, gan.generate(images, masks, seed=4), images)
-    for n in (1, 3):
-        images, masks = torch.rand(n, 3, 64, 64) * 2 - 1, sample_masks(law, n, 64, seed=n)
-        assert torch.allclose(gan.inpaint(images, masks, seed=4), whole(images, masks), atol=1e-6)
-        rows, columns = net.box(masks)
-        cropped += len(masks[0, 0, rows, columns].flatten()) < 64 * 64
-    edge = torch.zeros(1, 1, 64, 64)
-    edge[..., :7, 60:] = 1                                          # a corner: the frame itself is the bound
-    images = images[:1]
-    assert torch.allclose(gan.inpaint(images, edge, seed=4), whole(images, edge), atol=1e-6)
-    assert cropped or law == "mixed"                                # the cropped path was taken
+def test_a_slider_moves_as_if_nothing_were_remembered(gan, batch):
+    images, masks = (part[:1].clone() for part in batch)
+    for seed in (1, 2):                                             # the first call fills the memory, the second reads it
+        codes = gan.sample_codes(1, seed)
+        fresh = RoIGAN(gan.generator)
+        learning = gan.generator(images, masks, gan.generator.join_codes(codes, gan.sample_noise(1, 0)))[0].clamp(-1, 1)
+        done = gan.inpaint(images, masks, codes)
+        assert not done.is_inference() and torch.equal(done, fresh.inpaint(images, masks, codes))
+        torch.testing.assert_close(done, torch.where(masks > 0.5, learning, images), atol=1e-5, rtol=0)
+    changed = images.clone()
+    changed[masks.expand_as(changed) < 0.5] *= 0.5
+    assert torch.equal(gan.inpaint(changed, masks, codes), RoIGAN(gan.generator).inpaint(changed, masks, codes))
+    images[0, 0, 0, 0] = 7.0                                        # in place, behind the memory's back
+    with pytest.raises(RoiganError, match="range"):
+        gan.inpaint(images, masks, codes)
 
 
 def test_what_lies_under_the_mask_never_enters(gan, batch):

@@ -69,7 +69,7 @@ class RoIGAN:
         (n, n_codes) or one row for all, None draws them from the prior with `seed`, which also fixes the noise z0;
         noise (n, n_noise) or one row for all, in its place. Raises RoiganError for anything else.
         """
-        return self._redraw(*self._pair(images, masks), codes, seed, noise)[0].clone()  # no longer an inference tensor
+        return self._redraw(*self._pair(images, masks), codes, seed, noise).clone()  # no longer an inference tensor
 
     def _pair(self, images, masks):
         """`check_pair`, but not once more for what it gave the last time: a slider moves on one picture."""
@@ -80,8 +80,7 @@ class RoIGAN:
             isinstance(new, torch.Tensor) and new.dtype == old.dtype and new.device == old.device
             and torch.equal(new, old) for new, old in zip(pair, self._last))
 
-    def _redraw(self, images, masks, codes, seed, noise, regions_only=False):
-        """The raw output, or what of it holds the regions, and which part of the frame that is: two slices, () for all."""
+    def _redraw(self, images, masks, codes, seed, noise):
         if images.shape[-1] != self.size or images.shape[-2] != self.size:
             raise RoiganError(f"This model works at {self.size}×{self.size} pixels and the images have "
                               f"{images.shape[-1]}×{images.shape[-2]}; resize them first.")
@@ -93,11 +92,10 @@ class RoIGAN:
             for i in range(0, n, 32):
                 part = slice(i, i + 32)
                 x, m = images[part].to(device), masks[part].to(device)
-                f, box = self._features(images, masks, x, m) if n <= 16 else (self.generator.features_of(x, m), ())
-                box = box if regions_only else ()
+                f = self._features(images, masks, x, m) if n <= 16 else self.generator.features_of(x, m)
                 z = self.generator.join_codes(codes[part].to(device), noise[part].to(device))
-                out.append(self.generator.decode(f, m, z, box).clamp(-1, 1).cpu())
-            return torch.cat(out) if len(out) > 1 else out[0], box
+                out.append(self.generator.decode(f, m, z).clamp(-1, 1).cpu())
+            return torch.cat(out) if len(out) > 1 else out[0]
 
     def inpaint(self, images, masks, codes=None, seed: int = 0, noise=None) -> torch.Tensor:
         """Completed images (3.9), (n, 3, S, S): new content inside the region, outside it the input bit for bit.
@@ -105,17 +103,13 @@ class RoIGAN:
         Arguments and errors as in `generate`.
         """
         images, masks = self._pair(images, masks)
-        drawn, box = self._redraw(images, masks, codes, seed, noise, regions_only=True)
-        out = images.cpu().clone()
-        part = out[(..., *box)]
-        part.copy_(torch.where(masks.cpu()[(..., *box)] > 0.5, drawn, part))
-        return out
+        return torch.where(masks.cpu() > 0.5, self._redraw(images, masks, codes, seed, noise), images.cpu())
 
     def _features(self, images, masks, x, m):
         """Encoder maps and mask windows do not depend on the sliders: a slider move reuses the last ones."""
         if not self._is_last(images, masks):
-            self._last = (images.clone(), masks.clone(), self.generator.features_of(x, m), self.generator.box(m))
-        return self._last[2:]
+            self._last = (images.clone(), masks.clone(), self.generator.features_of(x, m))
+        return self._last[2]
 
     def _check_codes(self, codes, n):
         try:

@@ -128,34 +128,18 @@ class Generator(nn.Module):
             windows = {s: MaskWindows(masks, s) for s in (4 << i for i in range(len(self.blocks) + 1)) if s >= least}
         return dict(maps=maps, mean=mean, logvar=logvar, fill=fill, seen=seen, windows=windows)
 
-    def box(self, masks):
-        """The part of the last maps, as two slices, that the regions of masks (n, 1, S, S) and the layers behind need.
-
-        () where the whole is needed: the instance norm before tanh looks at all of it.
-        """
-        if not self.cfg.residual:
-            return ()
-        margin = 2 + 2 * self.cfg.refine                            # pixels that the convolutions behind it see
-        seen = masks.amax((0, 1)) > 0
-        lines = (seen.any(1).nonzero(), seen.any(0).nonzero())
-        return tuple(slice(max(0, int(i[0]) - margin), int(i[-1]) + 1 + margin) for i in lines)
-
-    def decode(self, f, masks, z, box=()):
-        """Redraw from features_of(images, masks) and z (n, z_dim): raw output (n, 3, S, S), or the part of it in `box`.
-
-        box: what `box(masks)` gave, without gradients only; right inside the regions, not everywhere beside them.
-        """
+    def decode(self, f, masks, z):
+        """Redraw from features_of(images, masks) and z (n, z_dim): raw output (n, 3, S, S)."""
         for layer in self.dense:
             z = F.leaky_relu(layer(z), SLOPE)                       # (n, style)
         w = z * torch.exp(0.5 * f["logvar"]) + f["mean"]            # σZ + μ
         y = F.pixel_shuffle(w[:, :, None, None], 4).contiguous(memory_format=torch.channels_last)  # (n, style/16, 4, 4)
         skips = f["maps"][-2::-1]                                   # 4×4, 8×8, … S/2
         for block, refine, skip in zip(self.blocks, self.refine, skips):
-            y = refine(block(torch.cat([y, skip], 1), masks, z, f["windows"], box if block is self.blocks[-1] else ()))
+            y = refine(block(torch.cat([y, skip], 1), masks, z, f["windows"]))
         if not self.cfg.residual:
             return torch.tanh(F.instance_norm(self.to_rgb(y).float()))
-        here = (..., *box)
-        return f["fill"][here] + self.to_rgb(torch.cat([y, f["seen"][here].to(y.dtype)], 1)).float()
+        return f["fill"] + self.to_rgb(torch.cat([y, f["seen"].to(y.dtype)], 1)).float()
 
     def forward(self, images, masks, z):
         f = self.features_of(images, masks)

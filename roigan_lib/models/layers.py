@@ -255,8 +255,8 @@ class Denormalization(nn.Module):
 
     x (n, c, H, W), mask (n, 1, H', W') in [0, 1], z (n, z_dim) or None for the layers without style control.
     `windows` (a MaskWindows of the same masks at H) takes the table path, otherwise plain convolutions run; both
-    give the same output. `inside=False` sees 1 − RoI. Without gradients, on the table path: `box`, two slices, says which part
-    of the map x is, and `moments` gives E(x) and D(x) of the whole.
+    give the same output. `inside=False` sees 1 − RoI. moments: E(x) and D(x) for the
+    table path, where another layer has asked for them already.
     """
 
     def __init__(self, channels, hidden, z_dim, unit_gain, equalized, norm="instance"):
@@ -274,10 +274,10 @@ class Denormalization(nn.Module):
         z1, z2 = self.affine(z).chunk(2, 1)
         return z1 + self.one, z2
 
-    def forward(self, x, mask, z=None, windows=None, inside=True, moments=None, box=()):
+    def forward(self, x, mask, z=None, windows=None, inside=True, moments=None):
         if windows is not None:
             x = x.contiguous(memory_format=torch.channels_last)
-            return self._table(x, z, windows, inside, moments or self.moments(x), box)
+            return self._table(x, z, windows, inside, moments or self.moments(x))
         h, w = x.shape[2:]
         big = F.interpolate(mask, size=(h + 4, w + 4), mode="nearest")
         roi = F.leaky_relu(self.inner(big if inside else 1 - big), SLOPE)  # (n, hidden, h + 2, w + 2)
@@ -296,7 +296,7 @@ class Denormalization(nn.Module):
             mean = mean.mean(1, keepdim=True)
         return mean, var
 
-    def _table(self, x, z, windows, inside, moments, box):
+    def _table(self, x, z, windows, inside, moments):
         learning = torch.is_grad_enabled()
         kept, key = ({} if learning else windows.kept), (self, inside)
         if key not in kept:
@@ -317,7 +317,7 @@ class Denormalization(nn.Module):
         shift = torch.addcmul(beta, scale, mean, value=-1)
         table = torch.cat([scale, shift], 1).to(x.dtype)
         if not learning:
-            return _look_up(x, table, windows.index[(slice(None), *box)])
+            return _look_up(x, table, windows.index)
         return _Lookup.apply(x, table, windows.index, windows.order, windows.first)
 
     def _before_style(self, windows, inside):
@@ -350,8 +350,7 @@ class UpsampleBlock(nn.Module):
     goes through a last denormalization with z and a convolution. (n, c_in, H, W) -> (n, c_out, 2H, 2W). The improved
     recipe adds the learned shortcut of residual blocks, a 1×1 convolution of the input, and enlarges, bilinearly, behind
     the branches instead of before them, as the release does: the same layers for a quarter of the work.
-    windows: {side: MaskWindows of the masks} for the sides that take the table path. box: two slices; only that
-    part of the output is asked for, and right but for a pixel at bounds inside the frame.
+    windows: {side: MaskWindows of the masks} for the sides that take the table path.
     """
 
     def __init__(self, c_in, c_out, hidden, z_dim, cfg):
@@ -366,7 +365,7 @@ class UpsampleBlock(nn.Module):
         self.late = cfg.late
         self.shortcut = conv(c_in, c_out, 1, equalized=cfg.equalized) if cfg.shortcut else None
 
-    def forward(self, x, mask, z, windows=None, box=()):
+    def forward(self, x, mask, z, windows=None):
         windows = windows or {}
         past = _enlarge(self.shortcut(x)) if self.shortcut is not None else 0.0
         if not self.late:
@@ -377,8 +376,5 @@ class UpsampleBlock(nn.Module):
         left = F.leaky_relu(self.conv_left(self.norm_left(x, mask, z, here, True, shared)), SLOPE)
         right = F.leaky_relu(self.conv_right(self.norm_right(x, mask, None, here, False, shared)), SLOPE)
         y = _enlarge(left + right) if self.late else left + right
-        there, whole = windows.get(y.shape[-1]), None
-        if box:
-            whole, y, past = self.norm_last.moments(y), y[(..., *box)], past[(..., *box)]
-        y = self.norm_last(y, mask, z, there, True, whole, box)
+        y = self.norm_last(y, mask, z, windows.get(y.shape[-1]))
         return F.leaky_relu(self.conv_last(y), SLOPE) + past

@@ -133,11 +133,7 @@ class PublishedGenerator(nn.Module):
             windows = {s: MaskWindows(masks, s) for s in (16, 32, 64)}
         return dict(maps=maps, mean=mean, logvar=logvar, fill=None, seen=seen, windows=windows)
 
-    def box(self, masks):
-        """As `Generator.box`: the instance norm before tanh needs the whole."""
-        return ()
-
-    def decode(self, f, masks, z, box=()):
+    def decode(self, f, masks, z):
         """As `Generator.decode`."""
         for i in (1, 2, 3):
             z = F.leaky_relu(getattr(self, f"normalization_{i}")(getattr(self, f"dense_{i}")(z)), SLOPE)
