@@ -104,12 +104,13 @@ def test_inpaint_keeps_the_outside_bit_for_bit(gan, batch):
     assert images.abs().max() <= 1
 
 
-def test_a_slider_moves_as_if_nothing_were_remembered(gan, batch):
-    images, masks = (part[:1].clone() for part in batch)
+@pytest.mark.parametrize("n", [1, 4])
+def test_a_slider_moves_as_if_nothing_were_remembered(gan, batch, n):
+    images, masks = (part[:n].clone() for part in batch)
     for seed in (1, 2):                                             # the first call fills the memory, the second reads it
-        codes = gan.sample_codes(1, seed)
+        codes = gan.sample_codes(n, seed)
         fresh = RoIGAN(gan.generator)
-        learning = gan.generator(images, masks, gan.generator.join_codes(codes, gan.sample_noise(1, 0)))[0].clamp(-1, 1)
+        learning = gan.generator(images, masks, gan.generator.join_codes(codes, gan.sample_noise(n, 0)))[0].clamp(-1, 1)
         done = gan.inpaint(images, masks, codes)
         assert not done.is_inference() and torch.equal(done, fresh.inpaint(images, masks, codes))
         torch.testing.assert_close(done, torch.where(masks > 0.5, learning, images), atol=1e-5, rtol=0)

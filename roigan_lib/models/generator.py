@@ -112,7 +112,9 @@ class Generator(nn.Module):
         return join_codes(self.cfg, codes, noise)
 
     def features_of(self, images, masks):
-        """What the sliders cannot change: encoder maps, style (mean, logvar), fill and mask windows of the input."""
+        """What the sliders cannot change: encoder maps, style (mean, logvar), fill and mask windows of the input. Without
+        gradients `decode` adds what it makes of them before it looks at z.
+        """
         x = images * (1 - masks)
         fill = pyramid_fill(images, masks) if self.cfg.residual else None
         seen = torch.cat([x, masks] + ([fill] if fill is not None else []), 1)
@@ -128,6 +130,18 @@ class Generator(nn.Module):
             windows = {s: MaskWindows(masks, s) for s in (4 << i for i in range(len(self.blocks) + 1)) if s >= least}
         return dict(maps=maps, mean=mean, logvar=logvar, fill=fill, seen=seen, windows=windows)
 
+    def _styles(self, f, z):
+        """What each block takes for z; without gradients z* of all its layers, from one product with the stacked weights."""
+        if torch.is_grad_enabled():
+            return [z] * len(self.blocks)
+        if "affine" not in f:
+            layers = [layer for block in self.blocks for layer in (block.norm_left, block.norm_last)]
+            one = torch.tensor([layers[0].one, 0.0], device=z.device)
+            f["affine"] = (torch.cat([layer.affine.weight for layer in layers]),
+                           torch.cat([(layer.affine.bias.view(2, -1) + one[:, None]).flatten() for layer in layers]))
+        z1, z2, z3, z4 = F.linear(z, *f["affine"]).unflatten(1, (len(self.blocks), 4, -1)).unbind(2)
+        return [((z1[:, i], z2[:, i]), (z3[:, i], z4[:, i])) for i in range(len(self.blocks))]
+
     def decode(self, f, masks, z):
         """Redraw from features_of(images, masks) and z (n, z_dim): raw output (n, 3, S, S)."""
         for layer in self.dense:
@@ -135,11 +149,16 @@ class Generator(nn.Module):
         w = z * torch.exp(0.5 * f["logvar"]) + f["mean"]            # σZ + μ
         y = F.pixel_shuffle(w[:, :, None, None], 4).contiguous(memory_format=torch.channels_last)  # (n, style/16, 4, 4)
         skips = f["maps"][-2::-1]                                   # 4×4, 8×8, … S/2
-        for block, refine, skip in zip(self.blocks, self.refine, skips):
-            y = refine(block(torch.cat([y, skip], 1), masks, z, f["windows"]))
+        for block, refine, skip, style in zip(self.blocks, self.refine, skips, self._styles(f, z)):
+            y = refine(block(y, masks, style, f["windows"], skip))
         if not self.cfg.residual:
             return torch.tanh(F.instance_norm(self.to_rgb(y).float()))
-        return f["fill"] + self.to_rgb(torch.cat([y, f["seen"].to(y.dtype)], 1)).float()
+        if torch.is_grad_enabled():
+            return f["fill"] + self.to_rgb(torch.cat([y, f["seen"].to(y.dtype)], 1)).float()
+        n, weight = y.shape[1], self.to_rgb.weight
+        if "start" not in f:
+            f["start"] = f["fill"] + F.conv2d(f["seen"], weight[:, n:], self.to_rgb.bias, padding=1)
+        return f["start"] + F.conv2d(y, weight[:, :n], padding=1).float()
 
     def forward(self, images, masks, z):
         f = self.features_of(images, masks)

@@ -253,10 +253,10 @@ class Denormalization(nn.Module):
     (3.8) does not say over what E(x) and D(x) run: `norm="instance"` takes each channel of each image, as the release
     does; `norm="layer"` all channels of an image together.
 
-    x (n, c, H, W), mask (n, 1, H', W') in [0, 1], z (n, z_dim) or None for the layers without style control.
-    `windows` (a MaskWindows of the same masks at H) takes the table path, otherwise plain convolutions run; both
-    give the same output. `inside=False` sees 1 − RoI. moments: E(x) and D(x) for the
-    table path, where another layer has asked for them already.
+    x (n, c, H, W), mask (n, 1, H', W') in [0, 1], z (n, z_dim), what `style` makes of it, or None for the layers without
+    style control. `windows` (a MaskWindows of the same masks at H) takes the table path, otherwise plain convolutions run;
+    both give the same output. `inside=False` sees 1 − RoI. For the table path: moments, E(x) and D(x) where another layer
+    has asked for them already; part, a slice of the layer's channels where x holds only those.
     """
 
     def __init__(self, channels, hidden, z_dim, unit_gain, equalized, norm="instance"):
@@ -270,14 +270,16 @@ class Denormalization(nn.Module):
             nn.init.normal_(self.outer.weight, std=0.7 / math.sqrt(9 * hidden))
 
     def style(self, z):
-        """z* = (z1, z2) = Az + b: a factor and an offset for each hidden channel, (n, hidden) each."""
+        """z* = (z1, z2) = Az + b: a factor and an offset for each hidden channel, (n, hidden) each. A pair is z* already."""
+        if isinstance(z, tuple):
+            return z
         z1, z2 = self.affine(z).chunk(2, 1)
         return z1 + self.one, z2
 
-    def forward(self, x, mask, z=None, windows=None, inside=True, moments=None):
+    def forward(self, x, mask, z=None, windows=None, inside=True, moments=None, part=slice(None)):
         if windows is not None:
             x = x.contiguous(memory_format=torch.channels_last)
-            return self._table(x, z, windows, inside, moments or self.moments(x))
+            return self._table(x, z, windows, inside, moments or self.moments(x), part)
         h, w = x.shape[2:]
         big = F.interpolate(mask, size=(h + 4, w + 4), mode="nearest")
         roi = F.leaky_relu(self.inner(big if inside else 1 - big), SLOPE)  # (n, hidden, h + 2, w + 2)
@@ -296,7 +298,7 @@ class Denormalization(nn.Module):
             mean = mean.mean(1, keepdim=True)
         return mean, var
 
-    def _table(self, x, z, windows, inside, moments):
+    def _table(self, x, z, windows, inside, moments, part):
         learning = torch.is_grad_enabled()
         kept, key = ({} if learning else windows.kept), (self, inside)
         if key not in kept:
@@ -307,7 +309,7 @@ class Denormalization(nn.Module):
             z1, z2 = self.style(z)
             roi = torch.addcmul(z2[:, None], roi, z1[:, None])  # (n, v, hidden)
             rows = self._add_taps(roi, weight, bias, windows.pair_taps)
-        gamma, beta = rows.chunk(2, 1)
+        gamma, beta = (half[:, part] for half in rows.chunk(2, 1))
         # Folding the normalization into the table leaves one multiply-add per pixel.
         mean, var = moments
         rate = torch.rsqrt(var + 1e-5)
@@ -350,7 +352,9 @@ class UpsampleBlock(nn.Module):
     goes through a last denormalization with z and a convolution. (n, c_in, H, W) -> (n, c_out, 2H, 2W). The improved
     recipe adds the learned shortcut of residual blocks, a 1×1 convolution of the input, and enlarges, bilinearly, behind
     the branches instead of before them, as the release does: the same layers for a quarter of the work.
-    windows: {side: MaskWindows of the masks} for the sides that take the table path.
+    windows: {side: MaskWindows of the masks} for the sides that take the table path. skip: a map of the encoder, whose
+    channels follow those of y; without gradients, what it adds behind layers that know no z is kept with the windows.
+    z: (n, z_dim), or the pair of what `norm_left.style` and `norm_last.style` make of it.
     """
 
     def __init__(self, c_in, c_out, hidden, z_dim, cfg):
@@ -363,18 +367,38 @@ class UpsampleBlock(nn.Module):
         self.norm_last = Denormalization(c_out, hidden, z_dim, **make)
         self.conv_last = conv(c_out, c_out, 3, 1, 1, equalized=cfg.equalized)
         self.late = cfg.late
+        self.split = cfg.late and cfg.shortcut and cfg.norm == "instance"
         self.shortcut = conv(c_in, c_out, 1, equalized=cfg.equalized) if cfg.shortcut else None
 
-    def forward(self, x, mask, z, windows=None):
+    def forward(self, y, mask, z, windows=None, skip=None):
         windows = windows or {}
-        past = _enlarge(self.shortcut(x)) if self.shortcut is not None else 0.0
-        if not self.late:
-            x = F.interpolate(x, scale_factor=2, mode="nearest")
+        for_left, for_last = z if isinstance(z, tuple) else (z, z)
+        low = (y if skip is None else torch.cat([y, skip], 1)).contiguous(memory_format=torch.channels_last)
+        x = low if self.late else F.interpolate(low, scale_factor=2, mode="nearest")
         here = windows.get(x.shape[-1])
-        x = x.contiguous(memory_format=torch.channels_last)
         shared = self.norm_left.moments(x) if here is not None else None
-        left = F.leaky_relu(self.conv_left(self.norm_left(x, mask, z, here, True, shared)), SLOPE)
-        right = F.leaky_relu(self.conv_right(self.norm_right(x, mask, None, here, False, shared)), SLOPE)
-        y = _enlarge(left + right) if self.late else left + right
-        y = self.norm_last(y, mask, z, windows.get(y.shape[-1]))
-        return F.leaky_relu(self.conv_last(y), SLOPE) + past
+        left = self.conv_left(self.norm_left(x, mask, for_left, here, True, shared))
+        if self.split and here is not None and skip is not None and not torch.is_grad_enabled():
+            right, past = self._beside(y, skip, here, shared)
+        else:
+            right = self.conv_right(self.norm_right(x, mask, None, here, False, shared))
+            past = self.shortcut(low) if self.shortcut is not None else None
+        y = F.leaky_relu(left, SLOPE) + F.leaky_relu(right, SLOPE)
+        y = self.norm_last(_enlarge(y) if self.late else y, mask, for_last, windows.get(2 * low.shape[-1]))
+        y = F.leaky_relu(self.conv_last(y), SLOPE)
+        return y if past is None else y + _enlarge(past)
+
+    def _beside(self, y, skip, windows, moments):
+        """Right branch and shortcut, which know no z. What they make of the skip connection is kept with the windows."""
+        n = y.shape[1]
+        if self not in windows.kept:
+            own, of_skip = slice(n), slice(n, None)
+            seen = self.norm_right(skip, None, None, windows, False, part=of_skip)
+            w_right, w_past = self.conv_right.weight, self.shortcut.weight
+            windows.kept[self] = (w_right[:, own].contiguous(memory_format=torch.channels_last), w_past[:, own].flatten(1),
+                                  F.conv2d(seen, w_right[:, of_skip], self.conv_right.bias, padding=1),
+                                  F.conv2d(skip, w_past[:, of_skip], self.shortcut.bias))
+        w_right, w_past, right, past = windows.kept[self]
+        seen = self.norm_right(y, None, None, windows, False, [m[:, :n] for m in moments], slice(n))
+        new = F.linear(y.permute(0, 2, 3, 1), w_past).permute(0, 3, 1, 2)
+        return right + F.conv2d(seen, w_right, padding=1), past + new
