@@ -287,6 +287,18 @@ def test_loss_counts_the_hole_only(data):
     assert t.step()["mse"] == pytest.approx(want, rel=1e-5)
 
 
+@pytest.mark.parametrize("phase", [1, 2, 3])
+def test_bfloat16_takes_the_step_of_float32(data, quick, phase):
+    logs = {}
+    for precision in ("fp32", "bf16"):
+        made = trainer(data, precision=precision)
+        made.phase = lambda: phase
+        logs[precision] = made.step()
+        assert all(p.dtype == torch.float32 for p in made.g_params + made.d_params)
+    assert logs["fp32"].keys() == logs["bf16"].keys() and logs["fp32"] != logs["bf16"]
+    assert all(logs["bf16"][k] == pytest.approx(v, rel=0.03) for k, v in logs["fp32"].items())
+
+
 def test_two_and_two_steps_are_four_bit_for_bit(data, tmp_path, quick):
     said, phases = [], []
     whole = train(data, tmp_path / "whole")

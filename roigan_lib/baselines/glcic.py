@@ -266,19 +266,21 @@ class GLCICTrainer(Trainer):
         x, m, others = self._draw(self.step_count)
         phase = self.phase()
         self.generator.train(phase != 2), self.discriminator.train()
-        with torch.set_grad_enabled(phase != 2):
-            drawn = self.generator(x, m)
-            done = torch.where(m > 0.5, drawn, x)
+        judge = lambda images, where: self.discriminator(images, where).float()
+        with torch.set_grad_enabled(phase != 2), self._cast():
+            done = torch.where(m > 0.5, self.generator(x, m).float(), x)
             loss = (done - x).square().mean()
         logs = {"mse": loss.item()}
         if phase > 1:
-            real, fake = self.discriminator(x, others), self.discriminator(done.detach(), m)
+            with self._cast():
+                real, fake = judge(x, others), judge(done.detach(), m)
             d = (F.softplus(-real) + F.softplus(fake)).mean() / 2                       # cross entropy of logits
             self._update(self.opt_d, d if phase == 2 else ALPHA_D * d)
             logs |= dict(d=d.item(), d_real=real.sigmoid().mean().item(), d_fake=fake.sigmoid().mean().item())
         if phase == 3:
             self.discriminator.requires_grad_(False)
-            adversarial = F.softplus(-self.discriminator(done, m)).mean()
+            with self._cast():
+                adversarial = F.softplus(-judge(done, m)).mean()
             self.discriminator.requires_grad_(True)
             loss = loss + ALPHA * adversarial
             logs["adversarial"] = adversarial.item()
@@ -301,25 +303,26 @@ class GLCICTrainer(Trainer):
                 "steps": self.step_count, "images_seen": self.step_count * cfg.batch, "seconds": round(self.seconds),
                 "finished": self.share() >= 1, "size": cfg.size, "width": cfg.width, "dilations": network.dilations,
                 "mean": network.mean.flatten().tolist(), "alpha": ALPHA, "alpha_d": ALPHA_D, "batch": cfg.batch,
-                "mask_family": cfg.mask_family, "seed": cfg.seed, "config_hash": cfg.hash(), "machine": self._machine(),
-                "torch": torch.__version__}
+                "mask_family": cfg.mask_family, "precision": cfg.precision, "seed": cfg.seed, "config_hash": cfg.hash(),
+                "machine": self._machine(), "torch": torch.__version__}
 
 
 def train_glcic(data, folder, size=64, width=1.0, batch=16, steps=5000, minutes=0, mask_family="elliptic", seed=0,
-                progress=print, fresh=False) -> GLCIC:
+                progress=print, fresh=False, precision="fp32") -> GLCIC:
     """Train a GLCIC in three phases, or go on from the checkpoint in `folder`; returns what model.safetensors holds.
 
     data: an ImageSet of size x size pixels (32, 64, 128 or 256). folder: where checkpoint.pt, log.jsonl and
     model.safetensors go. width multiplies all channel counts (1 = paper). The phases take SHARES of the steps (paper:
     500,000 at a batch of 96) or, with minutes > 0, of that much training time, steps then unheeded. progress: called
-    with a line of text every 20 steps, None for silence. fresh: forget an earlier checkpoint.
+    with a line of text every 20 steps, None for silence. fresh: forget an earlier checkpoint. precision: fp32, or
+    bf16 for the passes of both networks (weights and losses stay float32).
 
     Everything random comes from (seed, step): a run that was cut goes on bit for bit, with minutes from the seconds on
     record. Ctrl-C saves and returns what there is, card["finished"] False. Raises RoiganError: values that cannot work,
     too few images or of another size, NaN, a full disk, a checkpoint that does not fit.
     """
     cfg = load_config("laptop", size=size, width=width, batch=batch, steps=steps, stop_after_minutes=minutes, seed=seed,
-                      mask_family=mask_family, dataset=getattr(data, "name", None), **EVERY)
+                      mask_family=mask_family, precision=precision, dataset=getattr(data, "name", None), **EVERY)
     cfg = replace(cfg, profile="glcic")
     if not isinstance(data, ImageSet) or tuple(data.uint8.shape[2:]) != (size, size) or len(data) < batch:
         got = data if isinstance(data, ImageSet) else type(data).__name__
