@@ -54,11 +54,9 @@ def test_frechet_with_fewer_images_than_dims():
     assert metrics.frechet_distance(x, x) == pytest.approx(0, abs=1e-9)
     assert metrics.frechet_distance(x, x + 3) == pytest.approx(900, rel=1e-6)
     y = torch.randn(30, 100)
-    # the trace of (S1 S2)^½ is the nuclear norm of X Yᵀ, here taken from the data matrices themselves
-    xc, yc = ((t - t.mean(0)).double() / math.sqrt(len(t) - 1) for t in (x, y))
-    nuclear = torch.linalg.svdvals(xc @ yc.T).sum()
-    expected = (x.mean(0) - y.mean(0)).square().sum() + xc.square().sum() + yc.square().sum() - 2 * nuclear
-    assert metrics.frechet_distance(x, y) == pytest.approx(float(expected), rel=1e-6)
+    whole = [part for t in (x.double(), y.double()) for part in (t.mean(0), torch.cov(t.T))]
+    assert metrics.frechet_distance(x, y) == pytest.approx(metrics.frechet_from_moments(*whole), rel=1e-7)
+    assert metrics.frechet_distance(y, x) == pytest.approx(metrics.frechet_distance(x, y), rel=1e-12)
     assert "singular" in small_n_note(20, 100) and "2,048" in small_n_note(1000, 768)
     assert small_n_note(5000, 768) is None
 
@@ -88,6 +86,15 @@ def test_mmd_is_the_double_loop():
     yy = sum(k(y[i], y[j]) for i in range(7) for j in range(7) if i != j) / 42
     xy = sum(k(a, b) for a in x for b in y) / 42
     assert metrics.polynomial_mmd2(x, y) == pytest.approx(xx + yy - 2 * xy, rel=1e-10)
+
+
+@pytest.mark.parametrize("n, m, size", [(21, 30, None), (40, 20, 5), (8, 8, 4)])
+def test_kid_is_the_mean_over_subsets(n, m, size):
+    x, y = torch.randn(n, 5, dtype=torch.float64), torch.randn(m, 5, dtype=torch.float64) + 0.3
+    gen, k = torch.Generator().manual_seed(4), size or min(n, m) // 2
+    each = [metrics.polynomial_mmd2(*(t[torch.randperm(len(t), generator=gen)[:k]] for t in (x, y))) for _ in range(7)]
+    mean, sd = metrics.kernel_distance(x, y, subsets=7, size=size, seed=4)
+    assert mean == pytest.approx(np.mean(each), rel=1e-9) and sd == pytest.approx(np.std(each, ddof=1), rel=1e-9, abs=1e-12)
 
 
 def test_kid_is_unbiased_and_repeatable():

@@ -4,7 +4,7 @@ import torch
 from roigan_lib.errors import RoiganError
 
 
-def _moments(features, name):
+def _checked(features, name):
     features = torch.as_tensor(features)
     if features.ndim != 2 or len(features) < 2:
         shape = tuple(features.shape)
@@ -13,7 +13,7 @@ def _moments(features, name):
     if not torch.isfinite(features).all():
         raise RoiganError(f"The {name} features hold NaN or infinity: the weight file has no values for these "
                           f"{features.shape[1]} dims, or the images were not finite; use 64, 192 or 768 dims.")
-    return features.mean(0), torch.cov(features.T).reshape(features.shape[1], features.shape[1])
+    return features
 
 
 def frechet_from_moments(mean1, cov1, mean2, cov2):
@@ -29,9 +29,11 @@ def frechet_from_moments(mean1, cov1, mean2, cov2):
     values = torch.linalg.eigvalsh((product + product.T) / 2)
     # rounding noise around a zero eigenvalue would enter as its root, thus large: below the noise floor it is a zero
     floor = values.abs().max() * len(values) * torch.finfo(torch.float64).eps
-    trace_root = values[values > floor].sqrt().sum()
-    distance = (mean1 - mean2).square().sum() + cov1.trace() + cov2.trace() - 2 * trace_root
-    return max(float(distance), 0.0)
+    return _distance(mean1, mean2, cov1.trace() + cov2.trace(), values[values > floor].sqrt().sum())
+
+
+def _distance(mean1, mean2, traces, trace_root):
+    return max(float((mean1 - mean2).square().sum() + traces - 2 * trace_root), 0.0)
 
 
 def frechet_distance(real, fake):
@@ -40,10 +42,17 @@ def frechet_distance(real, fake):
     Covariances divide by n - 1, as pytorch-fid does. The estimate is biased upwards at small n (see `small_n_note`).
     Raises RoiganError for fewer than 2 images, unequal dims or features that are not finite.
     """
-    first, second = _moments(real, "real"), _moments(fake, "fake")
-    if len(first[0]) != len(second[0]):
-        raise RoiganError(f"Real features have {len(first[0])} dims and fake ones {len(second[0])}: use one network.")
-    return frechet_from_moments(*first, *second)
+    real, fake = _checked(real, "real"), _checked(fake, "fake")
+    dims = real.shape[1]
+    if dims != fake.shape[1]:
+        raise RoiganError(f"Real features have {dims} dims and fake ones {fake.shape[1]}: use one network.")
+    means = real.mean(0), fake.mean(0)
+    if max(len(real), len(fake)) > dims:
+        return frechet_from_moments(*(part for x, mean in zip((real, fake), means)
+                                      for part in (mean, torch.cov(x.T).reshape(dims, dims))))
+    # S = AᵀA of centred features A: the roots wanted are the singular values of A₁A₂ᵀ, and with few images that is small
+    first, second = ((x - mean) / (len(x) - 1) ** 0.5 for x, mean in zip((real, fake), means))
+    return _distance(*means, first.square().sum() + second.square().sum(), torch.linalg.svdvals(first @ second.T).sum())
 
 
 def small_n_note(n, dims):

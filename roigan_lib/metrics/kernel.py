@@ -4,10 +4,18 @@ import torch
 from roigan_lib.errors import RoiganError
 
 
+def _kernels(x, y):
+    """The kernel (x·y / d + 1)³ within x (n, d), within y (m, d) and across."""
+    return [(a @ b.T / x.shape[1] + 1) ** 3 for a, b in ((x, x), (y, y), (x, y))]
+
+
 def polynomial_mmd2(x, y):
     """Unbiased squared MMD of x (n, d) and y (m, d) under the kernel (x·y / d + 1)³. A float; may fall below 0."""
-    n, m, d = len(x), len(y), x.shape[1]
-    within_x, within_y, across = ((a @ b.T / d + 1) ** 3 for a, b in ((x, x), (y, y), (x, y)))
+    return _mmd2(*_kernels(x, y))
+
+
+def _mmd2(within_x, within_y, across):
+    n, m = across.shape
     value = ((within_x.sum() - within_x.trace()) / (n * (n - 1)) + (within_y.sum() - within_y.trace()) / (m * (m - 1))
              - 2 * across.mean())
     return float(value)
@@ -28,9 +36,12 @@ def kernel_distance(real, fake, subsets=50, size=None, seed=0):
                           f"{real.shape[1]} dims, or the images were not finite; use 64, 192 or 768 dims.")
     size = min(size or 1000, min(len(real), len(fake)) // 2)
     generator = torch.Generator().manual_seed(seed)
+    overlap = max(len(real), len(fake)) <= 3 * size                 # then kernels of all pairs, once, are less work
+    of_real, of_fake, across = _kernels(real, fake) if overlap else (None, None, None)
     scores = []
     for _ in range(subsets):
-        picks = [torch.randperm(len(t), generator=generator)[:size].to(t.device) for t in (real, fake)]
-        scores.append(polynomial_mmd2(real[picks[0]], fake[picks[1]]))
+        i, j = (torch.randperm(len(t), generator=generator)[:size].to(t.device) for t in (real, fake))
+        scores.append(_mmd2(of_real[i][:, i], of_fake[j][:, j], across[i][:, j]) if overlap
+                      else polynomial_mmd2(real[i], fake[j]))
     scores = torch.tensor(scores, dtype=torch.float64)
     return float(scores.mean()), float(scores.std()) if subsets > 1 else 0.0
