@@ -40,6 +40,7 @@ class ModelConfig:
     shortcut: bool = True          # a 1×1 convolution past each upsample block: what norms erase gets through
     late: bool = True              # enlarge behind the branches of a block, not before them: a quarter of the work
     refine: int = 0                # residual blocks behind every upsample block: depth where it costs little
+    fine: bool = False             # a skip connection at full resolution too: lines go on across the border
     unit_gain: bool = True         # (1 + gamma) and (1 + z1) in (3.8): a layer begins as the identity
     equalized: bool = False        # equalized learning rate (3.20)
     spectral: bool = True          # spectral norm in the discriminator; False: instance norm, as in figure 3.6
@@ -82,6 +83,8 @@ class Config(ModelConfig):
     perceptual: float = 0.3        # perceptual loss (3.12); thesis 5, there without the relative scale
     perceptual_net: str = "factors"  # factors (ships with the kit) | vgg16 | vgg19 | vgg11_bn | none
     perceptual_weights: str | None = None  # local file with the VGG weights, where nothing can be downloaded
+    projected: float = 0.0         # hinge term of discriminators on the perceptual network's maps (Sauer et al. 2021)
+    style: float = 0.0             # Gram matrices of those maps in the hole, both paths (Gatys et al. 2016): texture
     l1_hole: float = 2.0           # L1 inside the hole, only where the codes were read from the image (path A)
     l1_outside: float = 3.0        # L1 outside the hole: keeps the raw output continuous across the border
     variation: float = 0.1         # total variation across the region (2.10); thesis 0.5
@@ -204,6 +207,9 @@ def _check(cfg: Config) -> None:
     if cfg.siblings and not 2 <= cfg.siblings <= cfg.n_codes + 1:
         raise RoiganError(f"siblings is {cfg.siblings}; it has to be 0, or from 2 to {cfg.n_codes + 1}, one more than there are "
                           f"codes.")
+    if (cfg.projected > 0 or cfg.style > 0) and (cfg.perceptual == 0 or cfg.perceptual_net == "none"):
+        raise RoiganError("projected and style look through the perceptual network; give perceptual > 0 and a "
+                          "perceptual_net, or leave both at 0.")
     if cfg.norm not in ("layer", "instance"):
         raise RoiganError(f"norm is {cfg.norm!r}; choose layer or instance.")
     if cfg.precision not in ("fp32", "bf16"):

@@ -56,7 +56,7 @@ class _MeanAbsolute(torch.autograd.Function):
     def forward(ctx, a, b):
         difference = a - b
         ctx.save_for_backward(difference)
-        return _mean_size(difference)
+        return mean_size(difference)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -65,7 +65,7 @@ class _MeanAbsolute(torch.autograd.Function):
         return difference.sign().mul_(grad / difference.numel()), None
 
 
-def _mean_size(x):
+def mean_size(x):
     """E |x| as a float32 scalar, in one pass."""
     return torch.linalg.vector_norm(x, 1, dtype=torch.promote_types(x.dtype, torch.float32)) / x.numel()
 
@@ -81,9 +81,45 @@ def perceptual(net, real_maps, images, relative=True):
     `relative` divides each layer's term by E |V_l(x_r)|, so that the weight does not depend on the network's scale;
     the printed equation is relative=False. A net with `layer_weights` weighs its layers, as the release does.
     """
-    weights = getattr(net, "layer_weights", None) or [1.0] * len(real_maps)
-    return sum(w * _MeanAbsolute.apply(f, r) / (parallel.average(_mean_size(r)) if relative else 1.0)
-               for w, r, f in zip(weights, real_maps, net(images)))
+    return match_maps(real_maps, net(images), relative, getattr(net, "layer_weights", None))
+
+
+def match_maps(real_maps, fake_maps, relative=True, weights=None):
+    """`perceptual` of maps at hand: V_l(x_r) and those of the images that are judged."""
+    return sum(w * _MeanAbsolute.apply(f, r) / (parallel.average(mean_size(r)) if relative else 1.0)
+               for w, r, f in zip(weights or [1.0] * len(real_maps), real_maps, fake_maps))
+
+
+def style(real_maps, fake_maps, masks):
+    """Style loss inside the region (Gatys et al. 2016; in completion Liu et al. 2018): Σ_l E |G_l(x_r) − G_l(x_c)| / E |G_l(x_r)|.
+
+    G_l (n, c, c) is the Gram matrix of the maps V_l over the region's pixels, divided by their number: which features
+    occur together there, and how strongly, wherever they are. maps: [(n, c, h, w), …], masks (n, 1, H, W).
+    """
+    total = 0.0
+    for real, fake in zip(real_maps, fake_maps):
+        share = F.adaptive_avg_pool2d(masks, real.shape[-1]).to(real.dtype)
+        area = share.float().sum((1, 2, 3))[:, None, None].clamp_min(1e-3)
+        grams = [(y := (maps * share.sqrt()).flatten(2)) @ y.transpose(1, 2) for maps in (real, fake)]
+        real, fake = (gram.float() / area for gram in grams)
+        total = total + (real - fake).abs().mean() / parallel.average(real.abs().mean()).clamp_min(1e-6)
+    return total
+
+
+def projected_discriminator(found):
+    """Hinge loss (1.17) of `models.discriminator.ProjectedHeads` for real images, then as many completed: mean over heads.
+
+    found: [(scores, looks at the region), …] of both together; scores that do not look at the region do not count.
+    """
+    n = len(found[0][0]) // 2
+    sides = torch.ones(2 * n, 1, 1, 1, device=found[0][0].device)
+    sides[n:] = -1
+    return sum(2 * (F.relu(1 - sides * y) * w).sum() / w.sum().clamp_min(1) for y, w in found) / len(found)
+
+
+def projected_generator(found):
+    """Hinge loss (1.17) of the generator on the heads' scores of completed images, those that look at the region."""
+    return -sum((y * w).sum() / w.sum().clamp_min(1) for y, w in found) / len(found)
 
 
 def zero_concentrator(real):

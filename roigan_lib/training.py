@@ -26,7 +26,7 @@ from .data import open_dataset
 from .errors import RoiganError
 from .masks import sample_masks
 from .metrics.control import visible_change
-from .models import Reader, RoIGAN, networks, pyramid_fill, sample_codes, save_model
+from .models import ProjectedHeads, Reader, RoIGAN, networks, pyramid_fill, sample_codes, save_model
 
 
 @dataclass
@@ -87,11 +87,16 @@ class Trainer:
         ids = {id(p) for p in self.g_params}
         self.d_params = [p for p in self.discriminator.parameters() if id(p) not in ids]
         betas = (cfg.beta1, cfg.beta2)
-        self.opt_g = torch.optim.Adam(self.g_params, lr=cfg.lr_g, betas=betas, fused=True)
-        self.opt_d = torch.optim.Adam(self.d_params, lr=cfg.lr_d, betas=betas, fused=True)
         self.perceptual = None
         if cfg.perceptual > 0 and cfg.perceptual_net != "none":
             self.perceptual = L.PerceptualNet(cfg.perceptual_net, cfg.perceptual_weights).to(self.device)
+        self.heads = None
+        if cfg.projected > 0:
+            shapes = [y.shape[1:3] for y in self.perceptual(torch.zeros(1, 3, cfg.size, cfg.size, device=self.device))]
+            self.heads = ProjectedHeads(shapes).to(**place)
+            self.d_params += self.heads.parameters()
+        self.opt_g = torch.optim.Adam(self.g_params, lr=cfg.lr_g, betas=betas, fused=True)
+        self.opt_d = torch.optim.Adam(self.d_params, lr=cfg.lr_d, betas=betas, fused=True)
         self.step_count, self.seconds, self.started_from = 0, 0.0, None
         self._order = (-1, None)
 
@@ -198,6 +203,19 @@ class Trainer:
             raw = self.generator.decode(f, m, torch.cat([noise, z_codes], 1))
             return {"f": f, "raw": raw, "done": L.complete(raw, x, m), "prior": prior}
 
+    def _seen(self, x, drawing):
+        """The perceptual network's maps of the real and of the completed images, made once for D's heads and G's losses."""
+        if "seen" not in drawing:
+            with torch.no_grad():
+                real = self.perceptual(x)
+            drawing["seen"] = real, self.perceptual(drawing["done"])
+        return drawing["seen"]
+
+    def _judge(self, maps, real, masks):
+        """What D's heads say of maps, each scaled by the mean size of the real ones."""
+        scaled = [y / L.mean_size(r).clamp_min(1e-6).to(y.dtype) for y, r in zip(maps, real)]
+        return self.heads(scaled, masks)
+
     def _paths(self, x):
         """The rows of path A and of path B in a part."""
         n_a = len(x) * self.n_a // self.cfg.batch
@@ -210,15 +228,15 @@ class Trainer:
         for p in self.d_params:
             p.requires_grad_(False)
         with self._cast():
-            terms = self._generator_terms(x, m, drawing["f"], drawing["raw"], drawing["done"], codes, real_maps,
-                                          *self._paths(x))
+            terms = self._generator_terms(x, m, drawing, codes, real_maps, *self._paths(x))
         for p in self.d_params:
             p.requires_grad_(True)
         terms["prior"] = drawing["prior"]
         weights = dict(adversarial=ramp * cfg.adversarial, matching=ramp * cfg.matching, perceptual=cfg.perceptual,
                        perceptual_prior=cfg.perceptual_prior, l1_prior=cfg.l1_prior, l1_border=cfg.l1_border,
                        l1_hole=cfg.l1_hole, l1_outside=cfg.l1_outside, tone=cfg.tone, variation=cfg.variation,
-                       apart=cfg.apart, faint=cfg.faint, kl=cfg.kl, info_c=cfg.info, info_d=cfg.info, prior=cfg.prior)
+                       apart=cfg.apart, faint=cfg.faint, kl=cfg.kl, info_c=cfg.info, info_d=cfg.info, prior=cfg.prior,
+                       projected=ramp * cfg.projected, style=cfg.style)
         loss = sum(weights[k] * v for k, v in terms.items() if weights[k] != 0 and torch.is_tensor(v))
         (loss / n_parts).backward()
         logs |= {"g": loss.item()} | {k: float(torch.as_tensor(v).detach()) for k, v in terms.items()}
@@ -241,6 +259,12 @@ class Trainer:
                 gp = L.gradient_penalty(self.discriminator, x, done, m, alpha, cfg.penalty_inside)
                 logs["penalty"] = gp.item()
                 loss = loss + cfg.penalty * cfg.penalty_every * gp
+            if self.heads is not None:
+                real_seen, seen = self._seen(x, drawing)
+                both = [torch.cat([r, y.detach()]) for r, y in zip(real_seen, seen)]
+                judged = L.projected_discriminator(self._judge(both, real_seen, torch.cat([m, m])))
+                logs["d_projected"] = judged.item()
+                loss = loss + judged
         logs |= dict(d=loss.item(), d_real=real.mean().item(), d_fake=fake.mean().item())
         (loss / n_parts).backward()
         return [y.detach()[:len(x)] for y in maps]
@@ -265,12 +289,13 @@ class Trainer:
         logs["code_sd"] = parallel.gather(mean.detach()).std(0, correction=0).mean().item()
         return torch.cat([c0, hot.flatten(1)], 1), loss
 
-    def _generator_terms(self, x, m, f, raw, done, codes, real_maps, a, b):
+    def _generator_terms(self, x, m, drawing, codes, real_maps, a, b):
         """Every term of the generator's loss (3.18), unweighted; the info terms are (3.14).
 
         Paired terms see path A where there is one.
         """
         cfg, n_c = self.cfg, self.cfg.n_continuous
+        f, raw, done = drawing["f"], drawing["raw"], drawing["done"]
         paired = a if a.stop else slice(None)
         terms = dict(l1_hole=L.masked_l1(raw[paired], x[paired], m[paired]),
                      l1_outside=L.masked_l1(raw, x, 1 - m),
@@ -282,16 +307,21 @@ class Trainer:
         if cfg.tone > 0:
             terms["tone"] = L.tone(raw, x, m, cfg.size // 8)
         if self.perceptual is not None:
-            with torch.no_grad():
-                target = self.perceptual(x[paired])
-            literal = cfg.recipe != "improved"
-            terms["perceptual"] = L.perceptual(self.perceptual, target, done[paired], not literal)
+            real_seen, seen = self._seen(x, drawing)
+            literal, weights = cfg.recipe != "improved", self.perceptual.layer_weights
+
+            def distance(rows):
+                return L.match_maps([y[rows] for y in real_seen], [y[rows] for y in seen], not literal, weights)
+            terms["perceptual"] = distance(paired)
             if literal:                                             # (3.12) has both; outside the hole they agree
+                target = [y[paired] for y in real_seen]
                 terms["perceptual"] = terms["perceptual"] + L.perceptual(self.perceptual, target, raw[paired], False)
             if a.stop and len(codes[b]) and cfg.perceptual_prior > 0:
-                with torch.no_grad():
-                    target = self.perceptual(x[b])
-                terms["perceptual_prior"] = L.perceptual(self.perceptual, target, done[b])
+                terms["perceptual_prior"] = distance(b)
+            if cfg.style > 0:
+                terms["style"] = L.style(real_seen, seen, m)
+            if self.heads is not None and real_maps is not None:
+                terms["projected"] = L.projected_generator(self._judge(seen, real_seen, m))
         if a.stop and cfg.path_b > 0:
             terms["l1_prior"] = L.masked_l1(raw[b], x[b], m[b])
         if cfg.siblings:
@@ -322,6 +352,7 @@ class Trainer:
                  "seconds": self.seconds, "generator": self.generator.state_dict(),
                  "discriminator": self.discriminator.state_dict(), "ema": self.ema.state_dict(),
                  "reader": self.reader.state_dict() if self.reader else {},
+                 "heads": self.heads.state_dict() if self.heads else {},
                  "opt_g": self.opt_g.state_dict(), "opt_d": self.opt_d.state_dict(),
                  "data": self.data.fingerprint, "started_from": self.started_from}
         if not all(p.isfinite().all() for p in self.g_params + self.d_params):
@@ -359,6 +390,8 @@ class Trainer:
         found = [(k, theirs[k], v) for k, v in ours.items() if theirs[k] != v]
         if not start:
             found += [("data", state["data"], self.data.fingerprint)] * (state["data"] != self.data.fingerprint)
+            heads = state["config"].get("projected", 0.0), asdict(self.cfg).get("projected", 0.0)  # GLCIC has none
+            found += [("projected", *heads)] * ((heads[0] > 0) != (heads[1] > 0))
         if found:
             k, old, new = found[0]
             raise RoiganError(f"{path} was trained with {k}={old!r}, this run asks for {k}={new!r}; choose another "
@@ -369,6 +402,8 @@ class Trainer:
             self.ema.load_state_dict(state["ema"])
             if self.reader:
                 self.reader.load_state_dict(state["reader"])
+            if self.heads and state.get("heads"):                   # a start from networks without them is welcome
+                self.heads.load_state_dict(state["heads"])
         except RuntimeError:
             raise RoiganError(f"{path} holds networks of another version of the kit; choose another output folder or "
                               f"start with fresh=True.") from None

@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from roigan_lib import losses as L
 from roigan_lib.errors import RoiganError
 from roigan_lib.masks import sample_masks
+from roigan_lib.models import ProjectedHeads
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -100,6 +102,43 @@ def test_perceptual_is_3_12():
     louder = lambda images: [maps * 100 for maps in net(images)]
     assert L.perceptual(louder, louder(real), fake).item() == pytest.approx(relative.item(), rel=1e-4)
     assert L.perceptual(net, net(real), real) == 0
+
+
+def test_style_compares_gram_matrices_inside_the_region():
+    masks = torch.zeros(2, 1, 8, 8)
+    masks[0, :, :4, 2:6], masks[1, :, 2:] = 1, 1
+    real, fake = ([torch.randn(2, 3, 8, 8), torch.randn(2, 5, 4, 4)] for _ in range(2))
+    want = 0.0
+    for r, f in zip(real, fake):
+        share = F.avg_pool2d(masks, 8 // r.shape[-1]).numpy()
+        grams = [np.einsum("nchw,ndhw,nhw->ncd", y, y, share[:, 0]) / share.sum((1, 2, 3))[:, None, None]
+                 for y in (r.numpy(), f.numpy())]
+        want += np.abs(grams[0] - grams[1]).mean() / np.abs(grams[0]).mean()
+    assert L.style(real, fake, masks).item() == pytest.approx(want, rel=1e-4)
+    moved = real[0].clone()
+    moved[0, :, :4, 2:6] = real[0][0, :, :4, 2:6].flip(-1)          # the same texture, elsewhere in the region
+    moved[0, :, 5:] = 9.0                                           # outside the region
+    assert L.style(real[:1], [moved], masks).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_projected_hinge_counts_what_looks_at_the_region():
+    scores = torch.tensor([0.5, 9.0, -2.0, 0.5]).view(4, 1, 1, 1)  # two real, two completed
+    looks = torch.tensor([1.0, 0.0, 1.0, 1.0]).view(4, 1, 1, 1)
+    looks = torch.cat([looks[2:], looks[2:]])
+    want = ((1 - 0.5) + 0.0 + 0.0 + (1 + 0.5)) / 2                  # per side the mean over two images
+    assert L.projected_discriminator([(scores, looks)]).item() == pytest.approx(want)
+    assert L.projected_generator([(scores, torch.tensor([1.0, 0, 0, 1]).view(4, 1, 1, 1))]).item() == pytest.approx(-0.5)
+
+
+def test_projected_heads_look_at_the_region_at_every_scale():
+    heads = ProjectedHeads([(4, 32), (6, 16), (8, 8)])
+    masks = torch.zeros(2, 1, 32, 32)
+    masks[:, :, 3:5, 20:22] = 1
+    found = heads([torch.randn(2, c, s, s) for c, s in ((4, 32), (6, 16), (8, 8))], masks)
+    assert [tuple(y.shape[1:]) for y, _ in found] == [(1, 8, 8), (1, 8, 8), (1, 8, 8), (1, 2, 2)]
+    for y, looks in found:
+        assert y.shape == looks.shape and 0 < looks.sum() < looks.numel()
+    assert found[0][1][0].nonzero().tolist() == [[0, 0, 5], [0, 1, 5]]
 
 
 @pytest.mark.parametrize("dtype, close", [(torch.float64, 1e-12), (torch.bfloat16, 2e-2)])

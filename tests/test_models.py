@@ -22,12 +22,14 @@ def lively(cfg):
     generator = Generator(cfg)
     if cfg.residual:
         torch.nn.init.normal_(generator.to_rgb.weight, std=0.05)
+    if cfg.fine:
+        torch.nn.init.normal_(generator.fine[2].weight, std=0.5)
     return generator
 
 
-@pytest.fixture(scope="module", params=["improved", "thesis"])
+@pytest.fixture(scope="module", params=[dict(recipe="improved"), dict(recipe="thesis"), dict(refine=1, fine=True)], ids=str)
 def gan(request):
-    return RoIGAN(lively(load_config("smoke", recipe=request.param, size=32).model()), name="tiny")
+    return RoIGAN(lively(load_config("smoke", **request.param, size=32).model()), name="tiny")
 
 
 @pytest.fixture(scope="module")
@@ -72,16 +74,19 @@ def test_the_literal_discriminator_has_the_size_that_the_thesis_states():
 
 
 def test_a_refined_generator_begins_as_the_plain_one():
-    plain, refined = (load_config("smoke", size=32, refine=n).model() for n in (0, 2))
+    plain, refined = (load_config("smoke", size=32, **change).model() for change in ({}, dict(refine=2, fine=True)))
     torch.manual_seed(0)
     first, second = Generator(plain).eval(), Generator(refined).eval()
     missing = second.load_state_dict(first.state_dict(), strict=False).missing_keys
-    assert missing and all(key.startswith("refine.") for key in missing)
+    assert {key.split(".")[0] for key in missing} == {"refine", "fine"}
     x, m, z = torch.rand(2, 3, 32, 32) * 2 - 1, sample_masks("elliptic", 2, 32, seed=0), torch.randn(2, first.z_dim)
     with torch.no_grad():
         assert torch.equal(first(x, m, z)[0], second(x, m, z)[0])
-        second.refine[0][1].second.weight.add_(0.1)
-        assert not torch.allclose(first(x, m, z)[0], second(x, m, z)[0])
+        for weight in (second.fine[2].weight, second.refine[0][1].second.weight):
+            kept = weight.clone()
+            weight.add_(0.1)
+            assert not torch.allclose(first(x, m, z)[0], second(x, m, z)[0])
+            weight.copy_(kept)
 
 
 def test_without_drop_downs():

@@ -45,9 +45,10 @@ def state_of(path):
     return {k: v for k, v in state.items() if k != "seconds"}
 
 
-@pytest.mark.parametrize("recipe, precision", [("improved", "fp32"), ("thesis", "fp32"), ("improved", "bf16")])
-def test_two_and_two_steps_are_four_bit_for_bit(recipe, precision, data, tmp_path):
-    cfg = tiny(recipe, precision=precision)
+@pytest.mark.parametrize("recipe, change", [("improved", {}), ("thesis", {}), ("improved", dict(precision="bf16")),
+                                            ("improved", dict(projected=0.1, style=0.1))])
+def test_two_and_two_steps_are_four_bit_for_bit(recipe, change, data, tmp_path):
+    cfg = tiny(recipe, **change)
     whole = T.Trainer(cfg, data)
     for _ in range(4):
         whole.step()
@@ -181,6 +182,22 @@ def test_learning_rate_falls_at_the_end(data):
     assert all(a > b for a, b in zip(rates[6:], rates[7:]))
 
 
+def test_projected_heads_learn_with_d_and_move_g(data):
+    trainer = T.Trainer(tiny(projected=0.1, adversarial=0.0, matching=0.0, warmup=0.0, ramp=0.0, batch=8, steps=40), data)
+    heads = list(trainer.heads.parameters())
+    assert {id(p) for p in heads} <= {id(p) for p in trainer.d_params}
+    before, losses = [p.clone() for p in heads], []
+    for _ in range(30):
+        logs = trainer.step()
+        losses.append(logs["d_projected"])
+    assert all(not torch.equal(a, b) for a, b in zip(before, heads))
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])                 # noise is told from a smooth fill
+    plain = T.Trainer(tiny(adversarial=0.0, matching=0.0, warmup=0.0, ramp=0.0, batch=8), data)
+    changed = T.Trainer(tiny(projected=1.0, adversarial=0.0, matching=0.0, warmup=0.0, ramp=0.0, batch=8), data)
+    plain.step(), changed.step()
+    assert not torch.equal(plain.generator.to_rgb.weight.grad, changed.generator.to_rgb.weight.grad)
+
+
 def test_each_network_is_moved_by_its_own_optimizer(data):
     trainer = T.Trainer(tiny("thesis"), data)
     ids = lambda parameters: {id(p) for p in parameters}
@@ -302,7 +319,8 @@ def test_checkpoints_that_do_not_fit(data, tmp_path):
     path = tmp_path / "checkpoint.pt"
     T.Trainer(tiny(), data).save(path)
     for change, words in ((dict(width=0.25), "width=0.125, this run asks for width=0.25"),
-                          (dict(n_noise=8), "n_noise=32"), (dict(unit_gain=False), "unit_gain=True")):
+                          (dict(n_noise=8), "n_noise=32"), (dict(unit_gain=False), "unit_gain=True"),
+                          (dict(projected=0.1), "projected=0.0, this run asks for projected=0.1")):
         with pytest.raises(RoiganError, match=words) as error:
             T.train(tiny(**change), tmp_path, data, progress=None)
         assert "another output folder" in one_sentence(error)
@@ -330,7 +348,7 @@ def test_fewer_images_than_the_sample_grid_shows(data, tmp_path):
 
 
 @pytest.mark.parametrize("change", [dict(path_b=0.0), dict(path_b=1.0), dict(batch=1), dict(n_discrete=0),
-                                    dict(info=0.0), dict(penalty=1.0), dict(n_continuous=1), dict(precision="bf16"),
+                                    dict(info=0.0), dict(penalty=1.0), dict(projected=0.1, style=0.1, accumulate=2), dict(n_continuous=1), dict(precision="bf16"),
                                     dict(recipe="thesis", info=0.0, penalty=0.0), dict(recipe="thesis", n_discrete=0)])
 def test_corners_of_the_configuration_take_a_step(data, change):
     logs = T.Trainer(tiny(**({"warmup": 0.0} | change)), data).step()  # D takes part from the first step

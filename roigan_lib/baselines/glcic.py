@@ -236,7 +236,7 @@ class GLCICTrainer(Trainer):
         place = dict(device=self.device, memory_format=torch.channels_last)
         self.generator = CompletionNetwork(cfg.width, dilations_for(cfg.size), mean_pixel(data)).to(**place)
         self.discriminator = ContextDiscriminator(cfg.size, cfg.width).to(**place)
-        self.ema, self.reader = self.generator, None                # a checkpoint has room for both, GLCIC neither
+        self.ema, self.reader, self.heads = self.generator, None, None  # a checkpoint has room for what GLCIC has not
         self.g_params, self.d_params = list(self.generator.parameters()), list(self.discriminator.parameters())
         self.opt_g, self.opt_d = torch.optim.Adadelta(self.g_params), torch.optim.Adadelta(self.d_params)
         self.step_count, self.seconds, self.started_from, self._order = 0, 0.0, None, (-1, None)

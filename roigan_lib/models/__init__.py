@@ -12,13 +12,13 @@ import torch
 from ..config import ModelConfig, load_config, place
 from ..errors import RoiganError
 from .. import masks as _masks
-from .discriminator import Discriminator, Reader
+from .discriminator import Discriminator, ProjectedHeads, Reader
 from .generator import Generator, pyramid_fill
 from .published import PublishedDiscriminator, PublishedGenerator
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 
-__all__ = ["Discriminator", "Generator", "Reader", "RoIGAN", "best_model", "load_model", "pyramid_fill", "save_model",
+__all__ = ["Discriminator", "Generator", "ProjectedHeads", "Reader", "RoIGAN", "best_model", "load_model", "pyramid_fill", "save_model",
            "shipped"]
 
 

@@ -75,6 +75,39 @@ class Discriminator(nn.Module):
         return torch.cat([local, whole], 1).float(), maps
 
 
+class ProjectedHeads(nn.Module):
+    """Discriminators on the maps of a frozen network (Projected GANs, Sauer et al. 2021), one for each map and one for
+    the deepest map with a wider view. What the frozen network tells apart they need not learn first.
+
+    shapes: [(channels, side), …] of the maps. forward(maps, masks) -> for each head its scores (n, 1, s, s), and which of
+    them look at the region (n, 1, s, s) in {0, 1}: elsewhere a completed image is the real one, and nothing is to be told.
+    """
+
+    def __init__(self, shapes):
+        super().__init__()
+        least = min(side for _, side in shapes)
+        heads = [(c, side, least) for c, side in shapes] + [(*shapes[-1], least // 4)]
+        self.heads = nn.ModuleList(self._head(*head) for head in heads)
+
+    def _head(self, c, side, least):
+        layers, width = [], max(48, min(128, 3 * c // 4))
+        c += 1
+        for _ in range(2):
+            down = side > least
+            layers.append(SpectralConv(conv(c, width, 4 if down else 3, 2 if down else 1, 1)))
+            side, c = side // 2 if down else side, width
+        return nn.ModuleList(layers + [SpectralConv(conv(c, 1, 3, 1, 1))])
+
+    def forward(self, maps, masks):
+        found = []
+        for (first, second, last), y in zip(self.heads, [*maps, maps[-1]]):
+            share = F.adaptive_avg_pool2d(masks, y.shape[-1]).to(y.dtype)
+            y = torch.cat([y, share], 1).contiguous(memory_format=torch.channels_last)
+            y = last(F.leaky_relu(second(F.leaky_relu(first(y), SLOPE)), SLOPE)).float()
+            found.append((y, F.adaptive_max_pool2d(masks, y.shape[-1])))
+        return found
+
+
 class QNetwork(nn.Module):
     """Q(c | x) on D_main's last map (thesis 3.6): two 4×4 convolutions, then the code head. (n, c, 7, 7) -> codes."""
 

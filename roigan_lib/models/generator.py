@@ -85,6 +85,10 @@ class Generator(nn.Module):
         c_in = [style // 16 + e[1]] + [d_i + e_i for d_i, e_i in zip(d, e[2:])]
         self.blocks = nn.ModuleList(UpsampleBlock(a, b, hidden, style, cfg) for a, b in zip(c_in, d))
         self.refine = nn.ModuleList(nn.Sequential(*(Refinement(c, eq) for _ in range(cfg.refine))) for c in d)
+        self.fine = None
+        if cfg.fine:
+            self.fine = nn.Sequential(conv(c_image, d[-1], 3, 1, 1, equalized=eq), nn.LeakyReLU(SLOPE),
+                                      conv(d[-1], d[-1], 3, 1, 1, equalized=eq))
         self.to_rgb = conv(d[-1] + (c_image if cfg.residual else 0), 3, 3, 1, 1, equalized=eq)
         if not eq:
             self._initialise()
@@ -102,6 +106,8 @@ class Generator(nn.Module):
         for module in self.refine.modules():
             if isinstance(module, Refinement):
                 nn.init.zeros_(module.second.weight)
+        if self.fine is not None:
+            nn.init.zeros_(self.fine[2].weight)
         for layer in self.dense:
             nn.init.kaiming_normal_(layer.weight, a=SLOPE)
         for layer in self.encoder:
@@ -128,7 +134,8 @@ class Generator(nn.Module):
         least = TABLE_FROM if torch.is_grad_enabled() or len(masks) > 1 else 4  # of one image, kept tables win everywhere
         with torch.no_grad():
             windows = {s: MaskWindows(masks, s) for s in (4 << i for i in range(len(self.blocks) + 1)) if s >= least}
-        return dict(maps=maps, mean=mean, logvar=logvar, fill=fill, seen=seen, windows=windows)
+        fine = self.fine(seen) if self.fine is not None else 0.0
+        return dict(maps=maps, mean=mean, logvar=logvar, fill=fill, seen=seen, fine=fine, windows=windows)
 
     def _styles(self, f, z):
         """What each block takes for z; without gradients z* of all its layers, from one product with the stacked weights."""
@@ -149,8 +156,9 @@ class Generator(nn.Module):
         w = z * torch.exp(0.5 * f["logvar"]) + f["mean"]            # σZ + μ
         y = F.pixel_shuffle(w[:, :, None, None], 4).contiguous(memory_format=torch.channels_last)  # (n, style/16, 4, 4)
         skips = f["maps"][-2::-1]                                   # 4×4, 8×8, … S/2
-        for block, refine, skip, style in zip(self.blocks, self.refine, skips, self._styles(f, z)):
-            y = refine(block(y, masks, style, f["windows"], skip))
+        fine = [0.0] * (len(self.blocks) - 1) + [f["fine"]]         # the encoder's own maps end at S/2
+        for block, refine, skip, style, extra in zip(self.blocks, self.refine, skips, self._styles(f, z), fine):
+            y = refine(block(y, masks, style, f["windows"], skip) + extra)
         if not self.cfg.residual:
             return torch.tanh(F.instance_norm(self.to_rgb(y).float()))
         if torch.is_grad_enabled():
