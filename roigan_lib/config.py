@@ -78,6 +78,8 @@ class Config(ModelConfig):
     decay: float = 0.3             # the learning rate falls linearly to 2 % over this last share of the run
     ema: float = 0.999             # average of the generator's weights, the one that is shipped
     flip: bool = True              # mirror half of the images
+    shift: int = 0                 # move each image by up to so many pixels: photographs are aligned less well than sets
+    soften: float = 0.0            # blur images with [a, 1 - 2a, a], a about this: where they are sharper than those to come
     adversarial: float = 0.1       # weight of the hinge term (1.17) for the generator; thesis 1; 0.3 gave specks
     matching: float = 1.0          # feature matching (3.11)
     perceptual: float = 0.3        # perceptual loss (3.12); thesis 5, there without the relative scale
@@ -199,6 +201,9 @@ def _check(cfg: Config) -> None:
                  "checkpoint_every", "n_continuous", "n_categories", "penalty_every", "accumulate"):
         if getattr(cfg, name) <= 0:
             raise RoiganError(f"{name} is {getattr(cfg, name)}; it has to be greater than 0.")
+    if cfg.shift >= cfg.size // 2 or cfg.soften > 0.3:
+        raise RoiganError(f"shift is {cfg.shift} and soften {cfg.soften}; shift has to stay below {cfg.size // 2}, half an "
+                          f"image, and soften below 0.3.")
     for name in ("path_b", "warmup", "ramp", "decay", "ema"):
         if not 0 <= getattr(cfg, name) <= 1:
             raise RoiganError(f"{name} is {getattr(cfg, name)}; it has to lie between 0 and 1.")

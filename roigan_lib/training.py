@@ -112,7 +112,7 @@ class Trainer:
         if self.cfg.flip:
             flip = torch.rand(size, generator=generator) < 0.5
             images[flip] = images[flip].flip(-1)
-        return images.to(self.device)
+        return augment(images, self.cfg.shift, self.cfg.soften, generator).to(self.device)
 
     def _draw(self, step):
         cfg = self.cfg
@@ -449,6 +449,26 @@ def _whole_step():
 
 def _finite(value):
     return value == value and abs(value) != float("inf")
+
+
+def augment(images, shift, soften, generator):
+    """Training images as another camera or face detector would have made them: moved, and less sharp.
+
+    images (n, 3, S, S). shift: each is moved by up to so many whole pixels along both axes, mirrored at the frame.
+    soften: each is blurred with [a, 1 - 2a, a] along both axes, a ~ U(soften / 2, 3 soften / 2). 0 leaves them alone.
+    """
+    n, size = len(images), images.shape[-1]
+    if shift:
+        corners = torch.randint(0, 2 * shift + 1, (n, 2), generator=generator).tolist()
+        images = torch.stack([x[:, top:top + size, left:left + size] for x, (top, left) in
+                              zip(F.pad(images, (shift,) * 4, "reflect"), corners)])
+    if soften:
+        a = soften * (0.5 + torch.rand(n, 1, 1, 1, 1, generator=generator))
+        for axes in ((1, 0), (0, 1)):                               # down the columns, then along the rows
+            padded = F.pad(images, (axes[1], axes[1], axes[0], axes[0]), "replicate")
+            taps = padded.unfold(2 + axes[1], 3, 1)                 # (n, 3, S, S, 3)
+            images = (taps * torch.cat([a, 1 - 2 * a, a], -1)).sum(-1)
+    return images
 
 
 def one_moved(cfg: Config, codes, generator):

@@ -3,6 +3,7 @@ import json
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from roigan_lib import training as T
 from roigan_lib.config import load_config
@@ -46,7 +47,7 @@ def state_of(path):
 
 
 @pytest.mark.parametrize("recipe, change", [("improved", {}), ("thesis", {}), ("improved", dict(precision="bf16")),
-                                            ("improved", dict(projected=0.1, style=0.1))])
+                                            ("improved", dict(projected=0.1, style=0.1)), ("improved", dict(shift=2, soften=0.1))])
 def test_two_and_two_steps_are_four_bit_for_bit(recipe, change, data, tmp_path):
     cfg = tiny(recipe, **change)
     whole = T.Trainer(cfg, data)
@@ -180,6 +181,31 @@ def test_learning_rate_falls_at_the_end(data):
         rates.append(trainer._rate())
     assert rates[:7] == [1.0] * 7 and rates[-1] == pytest.approx(0.02)
     assert all(a > b for a, b in zip(rates[6:], rates[7:]))
+
+
+def test_shifted_images_are_the_same_pixels_elsewhere_mirrored_at_the_frame():
+    x = torch.rand(32, 3, 16, 16)
+    moved = T.augment(x, 2, 0.0, torch.Generator().manual_seed(0))
+    wide, found = F.pad(x, (2, 2, 2, 2), "reflect"), set()
+    for one, big in zip(moved, wide):
+        places = [(i, j) for i in range(5) for j in range(5) if torch.equal(one, big[:, i:i + 16, j:j + 16])]
+        assert len(places) == 1
+        found |= set(places)
+    assert len(found) > 12 and {i for i, _ in found} == {j for _, j in found} == set(range(5))
+    assert T.augment(x, 0, 0.0, None) is x
+
+
+def test_softened_images_are_blurred_by_the_kernel_and_keep_flat_ones():
+    x = torch.zeros(64, 3, 16, 16)
+    x[:, :, 8, 8] = 1.0
+    soft = T.augment(x, 0, 0.1, torch.Generator().manual_seed(0))
+    a = (1 - soft[:, 0, 8, 8].sqrt()) / 2                           # the kernel's middle is 1 - 2a along both axes
+    assert a.min() >= 0.05 and a.max() <= 0.15 and 0.09 < a.mean() < 0.11
+    assert torch.allclose(soft[:, 0, 7, 8], a * (1 - 2 * a), atol=1e-6) and torch.allclose(soft[:, 0, 8, 9], soft[:, 0, 7, 8])
+    assert torch.allclose(soft[:, 0, 7, 7], a * a, atol=1e-6)
+    assert torch.allclose(soft.sum((2, 3)), torch.ones(64, 3), atol=1e-5)
+    flat = torch.full((2, 3, 16, 16), 0.3)
+    assert torch.allclose(T.augment(flat, 3, 0.12, torch.Generator().manual_seed(0)), flat, atol=1e-6)
 
 
 def test_projected_heads_learn_with_d_and_move_g(data):

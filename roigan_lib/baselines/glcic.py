@@ -303,26 +303,28 @@ class GLCICTrainer(Trainer):
                 "steps": self.step_count, "images_seen": self.step_count * cfg.batch, "seconds": round(self.seconds),
                 "finished": self.share() >= 1, "size": cfg.size, "width": cfg.width, "dilations": network.dilations,
                 "mean": network.mean.flatten().tolist(), "alpha": ALPHA, "alpha_d": ALPHA_D, "batch": cfg.batch,
-                "mask_family": cfg.mask_family, "precision": cfg.precision, "seed": cfg.seed, "config_hash": cfg.hash(),
+                "mask_family": cfg.mask_family, "precision": cfg.precision, "shift": cfg.shift, "soften": cfg.soften,
+                "seed": cfg.seed, "config_hash": cfg.hash(),
                 "machine": self._machine(), "torch": torch.__version__}
 
 
 def train_glcic(data, folder, size=64, width=1.0, batch=16, steps=5000, minutes=0, mask_family="elliptic", seed=0,
-                progress=print, fresh=False, precision="fp32") -> GLCIC:
+                progress=print, fresh=False, precision="fp32", shift=0, soften=0.0) -> GLCIC:
     """Train a GLCIC in three phases, or go on from the checkpoint in `folder`; returns what model.safetensors holds.
 
     data: an ImageSet of size x size pixels (32, 64, 128 or 256). folder: where checkpoint.pt, log.jsonl and
     model.safetensors go. width multiplies all channel counts (1 = paper). The phases take SHARES of the steps (paper:
     500,000 at a batch of 96) or, with minutes > 0, of that much training time, steps then unheeded. progress: called
     with a line of text every 20 steps, None for silence. fresh: forget an earlier checkpoint. precision: fp32, or
-    bf16 for the passes of both networks (weights and losses stay float32).
+    bf16 for the passes of both networks (weights and losses stay float32). shift, soften: as for `training.augment`.
 
     Everything random comes from (seed, step): a run that was cut goes on bit for bit, with minutes from the seconds on
     record. Ctrl-C saves and returns what there is, card["finished"] False. Raises RoiganError: values that cannot work,
     too few images or of another size, NaN, a full disk, a checkpoint that does not fit.
     """
     cfg = load_config("laptop", size=size, width=width, batch=batch, steps=steps, stop_after_minutes=minutes, seed=seed,
-                      mask_family=mask_family, precision=precision, dataset=getattr(data, "name", None), **EVERY)
+                      mask_family=mask_family, precision=precision, shift=shift, soften=soften,
+                      dataset=getattr(data, "name", None), **EVERY)
     cfg = replace(cfg, profile="glcic")
     if not isinstance(data, ImageSet) or tuple(data.uint8.shape[2:]) != (size, size) or len(data) < batch:
         got = data if isinstance(data, ImageSet) else type(data).__name__
