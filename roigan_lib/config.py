@@ -112,7 +112,7 @@ class Config(ModelConfig):
     zero: float = 1e-4             # zero concentrator (3.13)
     precision: str = "fp32"        # fp32 | bf16
     accumulate: int = 1            # parts in which a batch goes through, where memory is short
-    start: str | None = None       # checkpoint.pt of another run, of the same architecture: begin with its networks
+    start: str | None = None       # checkpoint.pt of another run, or celeba: begin with its networks, of the same architecture
     seed: int = 0
     log_every: int = 20
     grid_every: int = 500

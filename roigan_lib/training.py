@@ -26,7 +26,8 @@ from .data import open_dataset
 from .errors import RoiganError
 from .masks import sample_masks
 from .metrics.control import visible_change
-from .models import ProjectedHeads, Reader, RoIGAN, networks, pyramid_fill, sample_codes, save_model
+from .models import (WEIGHTS, ProjectedHeads, Reader, RoIGAN, load_model, networks, pyramid_fill, sample_codes,
+                     save_model)
 
 
 @dataclass
@@ -374,12 +375,16 @@ class Trainer:
     def load(self, path: Path, start: bool = False) -> None:
         """Continue from a checkpoint of the same configuration. Raises RoiganError where it does not fit.
 
-        start: take the networks alone, whatever images they were trained on, and count from 0.
+        start: take the networks alone, whatever images they were trained on, and count from 0; path may then be the
+        name of a shipped model whose discriminator and reader ship as well.
         """
-        if not Path(path).is_file():
-            raise RoiganError(f"There is no checkpoint {path} to start from; give the checkpoint.pt of a run.")
+        beside = WEIGHTS / "training" / f"{Path(path).name}.safetensors"
+        named = start and not Path(path).exists() and beside.is_file()
+        if not named and not Path(path).is_file():
+            raise RoiganError(f"There is no checkpoint {path} to start from; give the checkpoint.pt of a run, or one of "
+                              f"{', '.join(sorted(p.stem for p in beside.parent.glob('*.safetensors')))}, which ship.")
         try:
-            state = torch.load(path, weights_only=True, map_location=self.device)
+            state = _shipped_state(beside) if named else torch.load(path, weights_only=True, map_location=self.device)
         except Exception:
             raise RoiganError(f"{path} is damaged and cannot be continued; remove it to train from the "
                               f"start.") from None
@@ -431,6 +436,18 @@ class Trainer:
                 "steps": self.step_count, "images_seen": self.step_count * self.cfg.batch,
                 "seconds": round(self.seconds), "config_hash": self.cfg.hash(), "training": asdict(self.cfg),
                 "machine": self._machine(), "torch": torch.__version__} | ({"started_from": self.started_from} if self.started_from else {})
+
+
+def _shipped_state(beside):
+    """A shipped model, and the networks that learned beside it (a file of their own), as a training checkpoint holds them."""
+    from safetensors.torch import load_file
+    model, parts = load_model(beside.stem), {"heads": {}}
+    for key, value in load_file(beside).items():
+        part, _, name = key.partition(".")
+        parts.setdefault(part, {})[name] = value.float()
+    weights, card = model.generator.state_dict(), model.card
+    return {"format": "roigan-train-1", "config": card["training"] | {"dataset": card["dataset"]}, "step": card["steps"],
+            "seconds": card["seconds"], "generator": weights, "ema": weights, **parts}
 
 
 @contextmanager

@@ -341,6 +341,26 @@ def test_a_folder_that_cannot_be(data, tmp_path):
     one_sentence(error)
 
 
+def test_a_run_starts_with_the_networks_of_the_shipped_faces(tmp_path):
+    faces = ImageSet("random", "train", 64, torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8))
+    gan = load_model("celeba")
+    same = {k: gan.card["training"][k] for k in ("width", "refine", "fine")}
+    cfg = load_config("laptop", steps=1, batch=4, projected=0.0, perceptual_net="factors", start="celeba", **same)
+    trainer = T.Trainer(cfg, faces)
+    trainer.load("celeba", start=True)
+    assert all(torch.equal(v, gan.generator.state_dict()[k]) for k, v in trainer.generator.state_dict().items())
+    assert trainer.started_from["images_seen"] == gan.card["images_seen"] and trainer.step_count == 0
+    x, m = T.open_dataset("synthfaces", "test", 64, limit=8)[:], T.sample_masks("elliptic", 8, 64, seed=0)
+    codes = gan.sample_codes(8, 3)
+    logits = trainer.reader(gan.inpaint(x, m, codes), m, T.pyramid_fill(x, m))[2]
+    assert (logits.argmax(-1) == codes[:, gan.n_continuous:]).float().mean() > 0.8   # it can read what they draw
+    assert T.train(cfg, tmp_path, faces, progress=None).finished
+    with pytest.raises(RoiganError, match="trained with width=0.5, this run asks for width=0.375"):
+        T.train(load_config("laptop", start="celeba", batch=4), tmp_path / "other", faces, progress=None)
+    with pytest.raises(RoiganError, match="no checkpoint nobody.*celeba, which ship"):
+        T.train(load_config("laptop", start="nobody", batch=4), tmp_path / "other", faces, progress=None)
+
+
 def test_checkpoints_that_do_not_fit(data, tmp_path):
     path = tmp_path / "checkpoint.pt"
     T.Trainer(tiny(), data).save(path)
