@@ -407,7 +407,8 @@ class Trainer:
             self.ema.load_state_dict(state["ema"])
             if self.reader:
                 self.reader.load_state_dict(state["reader"])
-            if self.heads and state.get("heads"):                   # a start from networks without them is welcome
+            same = state["config"].get("perceptual_net") == asdict(self.cfg).get("perceptual_net")
+            if self.heads and state.get("heads") and same:          # a start without them, or on other maps, is welcome
                 self.heads.load_state_dict(state["heads"])
         except RuntimeError:
             raise RoiganError(f"{path} holds networks of another version of the kit; choose another output folder or "
@@ -480,11 +481,11 @@ def augment(images, shift, soften, generator):
         images = torch.stack([x[:, top:top + size, left:left + size] for x, (top, left) in
                               zip(F.pad(images, (shift,) * 4, "reflect"), corners)])
     if soften:
-        a = soften * (0.5 + torch.rand(n, 1, 1, 1, 1, generator=generator))
-        for axes in ((1, 0), (0, 1)):                               # down the columns, then along the rows
-            padded = F.pad(images, (axes[1], axes[1], axes[0], axes[0]), "replicate")
-            taps = padded.unfold(2 + axes[1], 3, 1)                 # (n, 3, S, S, 3)
-            images = (taps * torch.cat([a, 1 - 2 * a, a], -1)).sum(-1)
+        a = soften * (0.5 + torch.rand(n, 1, 1, 1, generator=generator))
+        with_edges = torch.arange(-1, size + 1).clamp(0, size - 1)  # the first and the last pixel twice
+        for axis in (2, 3):
+            wide = images.index_select(axis, with_edges)
+            images = (1 - 2 * a) * images + a * (wide.narrow(axis, 0, size) + wide.narrow(axis, 2, size))
     return images
 
 

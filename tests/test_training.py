@@ -355,6 +355,7 @@ def test_a_run_starts_with_the_networks_of_the_shipped_faces(tmp_path):
     logits = trainer.reader(gan.inpaint(x, m, codes), m, T.pyramid_fill(x, m))[2]
     assert (logits.argmax(-1) == codes[:, gan.n_continuous:]).float().mean() > 0.8   # it can read what they draw
     assert T.train(cfg, tmp_path, faces, progress=None).finished
+    T.Trainer(load_config("laptop", batch=4, projected=0.1, **same), faces).load("celeba", start=True)  # heads of other maps
     with pytest.raises(RoiganError, match="trained with width=0.5, this run asks for width=0.375"):
         T.train(load_config("laptop", start="celeba", batch=4), tmp_path / "other", faces, progress=None)
     with pytest.raises(RoiganError, match="no checkpoint nobody.*celeba, which ship"):
@@ -394,7 +395,8 @@ def test_fewer_images_than_the_sample_grid_shows(data, tmp_path):
 
 
 @pytest.mark.parametrize("change", [dict(path_b=0.0), dict(path_b=1.0), dict(batch=1), dict(n_discrete=0),
-                                    dict(info=0.0), dict(penalty=1.0), dict(projected=0.1, style=0.1, accumulate=2), dict(n_continuous=1), dict(precision="bf16"),
+                                    dict(info=0.0), dict(penalty=1.0), dict(n_continuous=1), dict(precision="bf16"),
+                                    dict(projected=0.1, style=0.1, accumulate=2),
                                     dict(recipe="thesis", info=0.0, penalty=0.0), dict(recipe="thesis", n_discrete=0)])
 def test_corners_of_the_configuration_take_a_step(data, change):
     logs = T.Trainer(tiny(**({"warmup": 0.0} | change)), data).step()  # D takes part from the first step
