@@ -23,8 +23,9 @@ LAWS = {
     "mixed": (15, 5, 3, 0.8, 1),
     "mixed-released": (15, 10, 6, 0.9, 1),
     "elliptic-wide": (1, 20, 3, 0.8, 2),
+    "elliptic-broad": (1, 30, 2.5, 0.8, 2),
 }
-FAMILIES = tuple(law for law in LAWS if law != "elliptic-wide")   # that law is for training alone
+FAMILIES = tuple(law for law in LAWS if law not in ("elliptic-wide", "elliptic-broad"))   # those are for training alone
 LEVEL = 2 * math.log(2)     # f > max f / 2 is the same as (x-μ)ᵀ Σ⁻¹ (x-μ) < 2 ln 2
 TOO_CLOSE = 1e-4            # of the maximum: well above float32's error (about 1e-6), yet about one pixel a mask
 
@@ -49,9 +50,11 @@ def sample_masks(family, n, size, seed=0, device="cpu", generator=None):
     mixed-released  The mixture of the released code: as above with σ ~ U(I/10, I/6) and ρ ~ U(-0.9, 0.9).
     elliptic-wide   For training beyond the thesis, whose ellipses are never small and seldom far from the centre:
                     "elliptic" with σ ~ U(I/20, I/3) and twice the spread of the centre.
+    elliptic-broad  The same with σ ~ U(I/30, I/2.5): the largest of the rectangles (3.1), of which one in twelve covers over
+                    0.3 of the image, have their like among these ellipses, too.
 
     A mask that comes out empty or full is drawn again, so each law is conditional on neither (at 64x64 this happens to
-    rectangles and "elliptic-wide" only; other ellipses can fall outside a frame of a few pixels). RoiganError: an
+    rectangles and the last two only; other ellipses can fall outside a frame of a few pixels). RoiganError: an
     unknown family, an n below 1, a size out of range.
     """
     if family not in LAWS:

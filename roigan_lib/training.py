@@ -179,7 +179,7 @@ class Trainer:
         logs = {k: sum(part[k] for part in found) / len(found) for k in found[0]}
         if parallel.size() > 1:
             logs = dict(zip(logs, parallel.average(torch.tensor(list(logs.values()), device=self.device)).tolist()))
-        if not all(map(_finite, (logs["g"], logs.get("d", 0.0)))):
+        if not all(_finite(logs.get(k, 0.0)) for k in ("g", "d", "d_projected")):
             raise RoiganError(f"The loss became NaN at step {self.step_count}; the last checkpoint is intact: continue "
                               f"with a lower lr_g and lr_d, or with precision='fp32'.")
         return logs
@@ -265,8 +265,9 @@ class Trainer:
                 both = [torch.cat([r, y.detach()]) for r, y in zip(real_seen, seen)]
                 judged = L.projected_discriminator(self._judge(both, real_seen, torch.cat([m, m])))
                 logs["d_projected"] = judged.item()
-                loss = loss + judged
         logs |= dict(d=loss.item(), d_real=real.mean().item(), d_fake=fake.mean().item())
+        if self.heads is not None:
+            loss = loss + judged
         (loss / n_parts).backward()
         return [y.detach()[:len(x)] for y in maps]
 

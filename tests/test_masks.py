@@ -104,6 +104,9 @@ def test_wide_ellipses_are_also_small_and_far_from_the_centre():
     assert (areas(wide[:, None]) < 0.05).float().mean() > 0.15 and areas(plain[:, None]).min() > 0.05
     assert wide.mean() < 0.55 * plain.mean() and wide[:, 4:12, 4:12].mean() > 1.1 * plain[:, 4:12, 4:12].mean()
     assert set(wide.unique().tolist()) == {0, 1} and wide.sum((1, 2)).min() > 0
+    broad = sample_masks("elliptic-broad", 3_000, 64)
+    assert (areas(broad) > 0.3).float().mean() > 2 * (areas(wide[:, None]) > 0.3).float().mean()
+    assert (areas(broad) < 0.02).float().mean() > 0.02 and areas(broad).max() < 0.9
 
 
 def test_frames_that_are_not_square_put_x_along_the_width():

@@ -220,7 +220,8 @@ def test_projected_heads_learn_with_d_and_move_g(data):
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])                 # noise is told from a smooth fill
     plain = T.Trainer(tiny(adversarial=0.0, matching=0.0, warmup=0.0, ramp=0.0, batch=8), data)
     changed = T.Trainer(tiny(projected=1.0, adversarial=0.0, matching=0.0, warmup=0.0, ramp=0.0, batch=8), data)
-    plain.step(), changed.step()
+    one, other = plain.step(), changed.step()
+    assert one["d"] == other["d"] and "d_projected" not in one and other["d_projected"] > 0     # logged apart
     assert not torch.equal(plain.generator.to_rgb.weight.grad, changed.generator.to_rgb.weight.grad)
 
 
