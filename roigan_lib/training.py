@@ -201,8 +201,18 @@ class Trainer:
         with self._cast():
             z_codes, prior = self._codes(x, m, codes, jitter, gumbel, self._paths(x)[0], logs)
             f = self.generator.features_of(x, m)
-            raw = self.generator.decode(f, m, torch.cat([noise, z_codes], 1))
-            return {"f": f, "raw": raw, "done": L.complete(raw, x, m), "prior": prior}
+            z = torch.cat([noise, z_codes], 1)
+            raw = self.generator.decode(f, m, z)
+            return {"f": f, "raw": raw, "done": L.complete(raw, x, m), "prior": prior, "z": z}
+
+    @torch.no_grad()
+    def _twins(self, x, m, z):
+        """Mean of what the EMA draws and of what it draws, mirrored, in the mirrored images, with the same z: (n, 3, S, S).
+
+        Faces know no left and right, so half of the difference between the two is error.
+        """
+        raw, twin = self.ema(*(torch.cat([t, t.flip(-1)]) for t in (x, m)), z.repeat(2, 1))[0].chunk(2)
+        return (raw + twin.flip(-1)) / 2
 
     def _seen(self, x, drawing):
         """The perceptual network's maps of the real and of the completed images, made once for D's heads and G's losses."""
@@ -237,7 +247,7 @@ class Trainer:
                        perceptual_prior=cfg.perceptual_prior, l1_prior=cfg.l1_prior, l1_border=cfg.l1_border,
                        l1_hole=cfg.l1_hole, l1_outside=cfg.l1_outside, tone=cfg.tone, variation=cfg.variation,
                        apart=cfg.apart, faint=cfg.faint, kl=cfg.kl, info_c=cfg.info, info_d=cfg.info, prior=cfg.prior,
-                       projected=ramp * cfg.projected, style=cfg.style)
+                       projected=ramp * cfg.projected, style=cfg.style, mirror=cfg.mirror)
         loss = sum(weights[k] * v for k, v in terms.items() if weights[k] != 0 and torch.is_tensor(v))
         (loss / n_parts).backward()
         logs |= {"g": loss.item()} | {k: float(torch.as_tensor(v).detach()) for k, v in terms.items()}
@@ -326,6 +336,8 @@ class Trainer:
                 terms["projected"] = L.projected_generator(self._judge(seen, real_seen, m))
         if a.stop and cfg.path_b > 0:
             terms["l1_prior"] = L.masked_l1(raw[b], x[b], m[b])
+        if cfg.mirror > 0 and len(codes[b]):
+            terms["mirror"] = L.masked_l1(raw[b], self._twins(x[b], m[b], drawing["z"][b]), m[b])
         if cfg.siblings:
             group = (-1, cfg.siblings, *done.shape[1:])
             drawn, region = done[b].reshape(group), m[b][::cfg.siblings]

@@ -2,6 +2,7 @@
 import json
 import os
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from roigan_lib.errors import RoiganError
 from roigan_lib.masks import FAMILIES, sample_masks
 from roigan_lib.models import (WEIGHTS, Discriminator, Generator, Reader, RoIGAN, best_model, load_model, pyramid_fill,
                                sample_codes, save_model, shipped)
+from roigan_lib.models.generator import smooth_colour
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -27,7 +29,8 @@ def lively(cfg):
     return generator
 
 
-@pytest.fixture(scope="module", params=[dict(recipe="improved"), dict(recipe="thesis"), dict(refine=1, fine=True)], ids=str)
+@pytest.fixture(scope="module", params=[dict(recipe="improved"), dict(recipe="thesis"),
+                                        dict(refine=1, fine=True, smooth_colour=True)], ids=str)
 def gan(request):
     return RoIGAN(lively(load_config("smoke", **request.param, size=32).model()), name="tiny")
 
@@ -87,6 +90,30 @@ def test_a_refined_generator_begins_as_the_plain_one():
             weight.add_(0.1)
             assert not torch.allclose(first(x, m, z)[0], second(x, m, z)[0])
             weight.copy_(kept)
+
+
+def test_smooth_colour_blurs_the_colour_alone():
+    torch.manual_seed(0)
+    y, luma = torch.randn(2, 3, 16, 16), torch.tensor([0.299, 0.587, 0.114])
+    smooth = smooth_colour(y)
+    grey = lambda x: torch.einsum("c,nchw->nhw", luma, x)
+    assert torch.allclose(grey(smooth), grey(y), atol=1e-5)
+    colour = lambda x: (x - grey(x)[:, None])[0, 0]
+    kernel = torch.tensor([1.0, 2, 1]) / 4
+    window = colour(y)[4:7, 8:11]
+    assert torch.allclose(colour(smooth)[5, 9], (window * kernel[:, None] * kernel).sum(), atol=1e-5)
+    stripes = torch.ones(1, 3, 16, 16) * torch.tensor([1.0, -0.299 / 0.587, 0.0])[:, None, None]
+    stripes[..., ::2, :] *= -1                                      # of luma 0
+    assert smooth_colour(stripes)[..., 1:-1, :].abs().max() < 1e-6
+    cfg = load_config("smoke", size=32, smooth_colour=True).model()
+    striped = lively(cfg)
+    x, m, z = torch.rand(2, 3, 32, 32) * 2 - 1, sample_masks("elliptic", 2, 32, seed=0), torch.randn(2, striped.z_dim)
+    with torch.no_grad():
+        fill = pyramid_fill(x, m)
+        drawn = striped(x, m, z)[0] - fill
+        striped.cfg = replace(cfg, smooth_colour=False)
+        plain = striped(x, m, z)[0] - fill
+    assert torch.allclose(drawn, smooth_colour(plain), atol=1e-5) and (drawn - plain).abs().max() > 1e-3
 
 
 def test_without_drop_downs():

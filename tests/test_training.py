@@ -225,6 +225,20 @@ def test_projected_heads_learn_with_d_and_move_g(data):
     assert not torch.equal(plain.generator.to_rgb.weight.grad, changed.generator.to_rgb.weight.grad)
 
 
+def test_the_mirrored_target_knows_no_left_and_right(data):
+    trainer = T.Trainer(tiny(mirror=1.0), data)
+    for p in trainer.ema.parameters():                              # fresh networks draw the fill and little else
+        p.data += 0.05 * torch.randn_like(p)
+    x, m, codes, noise = trainer._draw(0)[:4]
+    z = trainer.ema.join_codes(codes, noise)
+    target, other = trainer._twins(x, m, z), trainer._twins(x.flip(-1), m.flip(-1), z)
+    alone = trainer.ema(x, m, z)[0]
+    assert torch.allclose(target, other.flip(-1), atol=1e-5) and (alone - target).abs().max() > 1e-3
+    logs, plain = trainer.step(), T.Trainer(tiny(), data).step()
+    assert logs["mirror"] > 0 and "mirror" not in plain
+    assert abs(logs["g"] - plain["g"] - logs["mirror"]) < 1e-4      # the first step begins with the same networks
+
+
 def test_each_network_is_moved_by_its_own_optimizer(data):
     trainer = T.Trainer(tiny("thesis"), data)
     ids = lambda parameters: {id(p) for p in parameters}

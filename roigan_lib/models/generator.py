@@ -41,6 +41,16 @@ def join_codes(cfg, codes, noise):
     return torch.cat([noise, c0, hot], 1)
 
 
+def smooth_colour(y):
+    """Keep the luma (ITU-R BT.601) of (n, 3, H, W), and smooth its colour by the binomial kernel [1, 2, 1] / 4 along both axes.
+
+    Eyes and most losses hardly see fine colour, so a generator may leave stripes there; Inception's features see them.
+    """
+    luma = (y * y.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    colour = F.pad(y - luma, (1, 1, 1, 1), mode="replicate")
+    return luma + F.avg_pool2d(F.avg_pool2d(colour, 2, 1), 2, 1)
+
+
 class Refinement(nn.Module):
     """Residual block behind an upsample block (He et al. 2016): (n, c, H, W) -> the same; it begins as the identity.
 
@@ -161,12 +171,13 @@ class Generator(nn.Module):
             y = refine(block(y, masks, style, f["windows"], skip) + extra)
         if not self.cfg.residual:
             return torch.tanh(F.instance_norm(self.to_rgb(y).float()))
+        finish = smooth_colour if self.cfg.smooth_colour else lambda y: y
         if torch.is_grad_enabled():
-            return f["fill"] + self.to_rgb(torch.cat([y, f["seen"].to(y.dtype)], 1)).float()
+            return f["fill"] + finish(self.to_rgb(torch.cat([y, f["seen"].to(y.dtype)], 1)).float())
         n, weight = y.shape[1], self.to_rgb.weight
         if "start" not in f:
-            f["start"] = f["fill"] + F.conv2d(f["seen"], weight[:, n:], self.to_rgb.bias, padding=1)
-        return f["start"] + F.conv2d(y, weight[:, :n], padding=1).float()
+            f["start"] = f["fill"] + finish(F.conv2d(f["seen"], weight[:, n:], self.to_rgb.bias, padding=1))
+        return f["start"] + finish(F.conv2d(y, weight[:, :n], padding=1).float())
 
     def forward(self, images, masks, z):
         f = self.features_of(images, masks)
