@@ -88,7 +88,7 @@ class Config(ModelConfig):
     perceptual_weights: str | None = None  # local file with the VGG weights, where nothing can be downloaded
     projected: float = 0.0         # hinge term of discriminators on the perceptual network's maps (Sauer et al. 2021)
     style: float = 0.0             # Gram matrices of those maps in the hole, both paths (Gatys et al. 2016): texture
-    mirror: float = 0.0            # L1, path B, to the mean of what the EMA draws and, in the mirrored image, its mirrored twin
+    mirror: float = 0.0            # path B, L1 and perceptual: to the mean of the EMA's drawing and of its mirrored twin
     l1_hole: float = 2.0           # L1 inside the hole, only where the codes were read from the image (path A)
     l1_outside: float = 3.0        # L1 outside the hole: keeps the raw output continuous across the border
     variation: float = 0.1         # total variation across the region (2.10); thesis 0.5

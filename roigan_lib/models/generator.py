@@ -42,13 +42,16 @@ def join_codes(cfg, codes, noise):
 
 
 def smooth_colour(y):
-    """Keep the luma (ITU-R BT.601) of (n, 3, H, W), and smooth its colour by the binomial kernel [1, 2, 1] / 4 along both axes.
+    """Keep the luma (ITU-R BT.601) of (n, 3, H, W) and smooth its colour by the binomial kernel [1, 4, 6, 4, 1] / 16 along both
+    axes.
 
     Eyes and most losses hardly see fine colour, so a generator may leave stripes there; Inception's features see them.
     """
     luma = (y * y.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
-    colour = F.pad(y - luma, (1, 1, 1, 1), mode="replicate")
-    return luma + F.avg_pool2d(F.avg_pool2d(colour, 2, 1), 2, 1)
+    colour = F.pad(y - luma, (2, 2, 2, 2), mode="replicate")
+    for _ in range(4):
+        colour = F.avg_pool2d(colour, 2, 1)
+    return luma + colour
 
 
 class Refinement(nn.Module):
