@@ -359,7 +359,7 @@ def test_a_folder_that_cannot_be(data, tmp_path):
 def test_a_run_starts_with_the_networks_of_the_shipped_faces(tmp_path):
     faces = ImageSet("random", "train", 64, torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8))
     gan = load_model("celeba")
-    same = {k: gan.card["training"][k] for k in ("width", "refine", "fine")}
+    same = {k: gan.card["training"][k] for k in ("width", "refine", "fine", "smooth_colour")}
     cfg = load_config("laptop", steps=1, batch=4, projected=0.0, perceptual_net="factors", start="celeba", **same)
     trainer = T.Trainer(cfg, faces)
     trainer.load("celeba", start=True)
