@@ -439,7 +439,8 @@ class Trainer:
         if start:
             about = state["config"]
             self.started_from = {"dataset": about["dataset"], "steps": state["step"], "seconds": round(state["seconds"]),
-                                 "images_seen": state["step"] * about["batch"], "before": state.get("started_from")}
+                                 "images_seen": state.get("images_seen", state["step"] * about["batch"]),
+                                 "before": state.get("started_from")}
             return
         self.opt_g.load_state_dict(state["opt_g"])
         self.opt_d.load_state_dict(state["opt_d"])
@@ -471,7 +472,7 @@ def _shipped_state(beside):
         parts.setdefault(part, {})[name] = value.float()
     weights, card = model.generator.state_dict(), model.card
     return {"format": "roigan-train-1", "config": card["training"] | {"dataset": card["dataset"]}, "step": card["steps"],
-            "seconds": card["seconds"], "generator": weights, "ema": weights, **parts}
+            "images_seen": card["images_seen"], "seconds": card["seconds"], "generator": weights, "ema": weights, **parts}
 
 
 @contextmanager
