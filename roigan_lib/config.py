@@ -41,7 +41,7 @@ class ModelConfig:
     late: bool = True              # enlarge behind the branches of a block, not before them: a quarter of the work
     refine: int = 0                # residual blocks behind every upsample block: depth where it costs little
     fine: bool = False             # a skip connection at full resolution too: lines go on across the border
-    smooth_colour: bool = False    # a fixed low-pass on the colour, not the luma, of what is drawn: no coloured stripes
+    smooth_colour: bool = False    # a fixed low-pass on the colour, not the luma, of what a residual generator draws
     unit_gain: bool = True         # (1 + gamma) and (1 + z1) in (3.8): a layer begins as the identity
     equalized: bool = False        # equalized learning rate (3.20)
     spectral: bool = True          # spectral norm in the discriminator; False: instance norm, as in figure 3.6
@@ -88,7 +88,7 @@ class Config(ModelConfig):
     perceptual_weights: str | None = None  # local file with the VGG weights, where nothing can be downloaded
     projected: float = 0.0         # hinge term of discriminators on the perceptual network's maps (Sauer et al. 2021)
     style: float = 0.0             # Gram matrices of those maps in the hole, both paths (Gatys et al. 2016): texture
-    mirror: float = 0.0            # path B, L1 and perceptual: to the mean of the EMA's drawing and of its mirrored twin
+    mirror: float = 0.0            # L1, path B, to the mean of the EMA's drawing and of its mirrored twin
     l1_hole: float = 2.0           # L1 inside the hole, only where the codes were read from the image (path A)
     l1_outside: float = 3.0        # L1 outside the hole: keeps the raw output continuous across the border
     variation: float = 0.1         # total variation across the region (2.10); thesis 0.5

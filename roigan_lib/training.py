@@ -214,16 +214,6 @@ class Trainer:
         raw, twin = self.ema(*(torch.cat([t, t.flip(-1)]) for t in (x, m)), z.repeat(2, 1))[0].chunk(2)
         return (raw + twin.flip(-1)) / 2
 
-    def _to_twins(self, drawing, x, m, b):
-        """L1 in the hole, and perceptual distance, of what G draws on path B from `_twins`."""
-        target = self._twins(x[b], m[b], drawing["z"][b])
-        loss = L.masked_l1(drawing["raw"][b], target, m[b])
-        if self.perceptual is None:
-            return loss
-        with torch.no_grad():
-            wanted = self.perceptual(L.complete(target, x[b], m[b]))
-        return loss + L.match_maps(wanted, [y[b] for y in self._seen(x, drawing)[1]], True, self.perceptual.layer_weights)
-
     def _seen(self, x, drawing):
         """The perceptual network's maps of the real and of the completed images, made once for D's heads and G's losses."""
         if "seen" not in drawing:
@@ -280,14 +270,13 @@ class Trainer:
                 gp = L.gradient_penalty(self.discriminator, x, done, m, alpha, cfg.penalty_inside)
                 logs["penalty"] = gp.item()
                 loss = loss + cfg.penalty * cfg.penalty_every * gp
+            logs |= dict(d=loss.item(), d_real=real.mean().item(), d_fake=fake.mean().item())
             if self.heads is not None:
                 real_seen, seen = self._seen(x, drawing)
                 both = [torch.cat([r, y.detach()]) for r, y in zip(real_seen, seen)]
                 judged = L.projected_discriminator(self._judge(both, real_seen, torch.cat([m, m])))
                 logs["d_projected"] = judged.item()
-        logs |= dict(d=loss.item(), d_real=real.mean().item(), d_fake=fake.mean().item())
-        if self.heads is not None:
-            loss = loss + judged
+                loss = loss + judged
         (loss / n_parts).backward()
         return [y.detach()[:len(x)] for y in maps]
 
@@ -347,7 +336,7 @@ class Trainer:
         if a.stop and cfg.path_b > 0:
             terms["l1_prior"] = L.masked_l1(raw[b], x[b], m[b])
         if cfg.mirror > 0 and len(codes[b]):
-            terms["mirror"] = self._to_twins(drawing, x, m, b)
+            terms["mirror"] = L.masked_l1(raw[b], self._twins(x[b], m[b], drawing["z"][b]), m[b])
         if cfg.siblings:
             group = (-1, cfg.siblings, *done.shape[1:])
             drawn, region = done[b].reshape(group), m[b][::cfg.siblings]

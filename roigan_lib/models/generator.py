@@ -42,8 +42,7 @@ def join_codes(cfg, codes, noise):
 
 
 def smooth_colour(y):
-    """Keep the luma (ITU-R BT.601) of (n, 3, H, W) and smooth its colour by the binomial kernel [1, 4, 6, 4, 1] / 16 along both
-    axes.
+    """Keep the luma (ITU-R BT.601) of (n, 3, H, W); smooth the colour by [1, 4, 6, 4, 1] / 16 (binomial) along both axes.
 
     Eyes and most losses hardly see fine colour, so a generator may leave stripes there; Inception's features see them.
     """
