@@ -163,7 +163,7 @@ def load_config(profile: str = "laptop", **overrides) -> Config:
     """The configuration of a profile, with overrides.
 
     Args: profile: smoke | laptop | thesis. overrides: any field of Config, by name; `recipe="thesis"` also brings
-    the architecture and, unless overridden, the losses of chapter 3.
+    the architecture and, unless overridden, the losses of chapter 3; `start` brings the architecture that it holds.
     Raises RoiganError for an unknown profile, an unknown field or a value that cannot work.
     """
     if profile not in PROFILES:
@@ -184,9 +184,27 @@ def load_config(profile: str = "laptop", **overrides) -> Config:
         values |= PUBLISHED_TRAINING
     elif recipe == "thesis":
         values |= THESIS_TRAINING
+    if overrides.get("start"):
+        values |= _architecture(overrides["start"], recipe)
     cfg = replace(Config(), profile=profile, **(values | overrides))
     _check(cfg)
     return cfg
+
+
+def _architecture(start, recipe):
+    """The model's fields of the checkpoint, or the shipped model, that a run starts from; none where it cannot be read or
+    follows another recipe: `Trainer.load` says so.
+    """
+    import torch
+
+    from .models import load_model
+    try:
+        saved = (torch.load(start, weights_only=True, map_location="cpu", mmap=True)["config"] if Path(start).is_file()
+                 else load_model(start).card["training"])
+    except Exception:
+        return {}
+    known = {f.name for f in fields(ModelConfig)}
+    return {k: v for k, v in saved.items() if k in known} if saved.get("recipe", recipe) == recipe else {}
 
 
 def _check(cfg: Config) -> None:
@@ -217,6 +235,9 @@ def _check(cfg: Config) -> None:
     if (cfg.projected > 0 or cfg.style > 0) and (cfg.perceptual == 0 or cfg.perceptual_net == "none"):
         raise RoiganError("projected and style look through the perceptual network; give perceptual > 0 and a "
                           "perceptual_net, or leave both at 0.")
+    if cfg.smooth_colour and not cfg.residual:
+        raise RoiganError("smooth_colour smooths what a residual generator adds, and this one is not residual; leave it at "
+                          "False.")
     if cfg.norm not in ("layer", "instance"):
         raise RoiganError(f"norm is {cfg.norm!r}; choose layer or instance.")
     if cfg.precision not in ("fp32", "bf16"):

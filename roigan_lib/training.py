@@ -411,8 +411,9 @@ class Trainer:
             found += [("projected", *heads)] * ((heads[0] > 0) != (heads[1] > 0))
         if found:
             k, old, new = found[0]
-            raise RoiganError(f"{path} was trained with {k}={old!r}, this run asks for {k}={new!r}; choose another "
-                              f"output folder or start with fresh=True.")
+            way = (f"leave {k} out, or start from another model" if start else
+                   "choose another output folder or start with fresh=True")
+            raise RoiganError(f"{path} was trained with {k}={old!r}, this run asks for {k}={new!r}; {way}.")
         try:
             self.generator.load_state_dict(state["generator"])
             self.discriminator.load_state_dict(state["discriminator"])

@@ -43,6 +43,7 @@ def test_every_profile_and_recipe_loads(profile, recipe):
     (dict(kl=-0.1), ("kl", "not negative")),
     (dict(batch=True), ("batch", "True")),
     (dict(precision="fp16"), ("precision", "fp32 or bf16")),
+    (dict(recipe="thesis", smooth_colour=True), ("smooth_colour", "not residual")),
     (dict(norm="batch"), ("norm", "layer or instance")),
     (dict(perceptual_net="vgg18"), ("perceptual_net", "vgg16")),
     (dict(flip="yes"), ("flip", "'yes'")),

@@ -114,8 +114,9 @@ def test_starting_from_another_run_takes_its_networks_and_nothing_else(data, tmp
     assert more.model.card["steps"] == 4 and more.model.card["started_from"]["images_seen"] == 2 * cfg.batch
     with pytest.raises(RoiganError, match="no checkpoint"):
         T.train(tiny(start=tmp_path / "nothing.pt"), tmp_path / "x", other, progress=None)
-    with pytest.raises(RoiganError, match="width"):
+    with pytest.raises(RoiganError, match="leave width out"):
         T.train(tiny(start=start, width=0.25), tmp_path / "x", other, progress=None)
+    assert load_config("laptop", start=start).model() == cfg.model()          # the architecture comes along
 
 
 def test_an_interrupt_within_a_step_saves_whole_steps_only(data, tmp_path, monkeypatch):
@@ -359,8 +360,8 @@ def test_a_folder_that_cannot_be(data, tmp_path):
 def test_a_run_starts_with_the_networks_of_the_shipped_faces(tmp_path):
     faces = ImageSet("random", "train", 64, torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8))
     gan = load_model("celeba")
-    same = {k: gan.card["training"][k] for k in ("width", "refine", "fine", "smooth_colour")}
-    cfg = load_config("laptop", steps=1, batch=4, projected=0.0, perceptual_net="factors", start="celeba", **same)
+    cfg = load_config("laptop", steps=1, batch=4, projected=0.0, perceptual_net="factors", start="celeba")
+    assert cfg.model() == gan.generator.cfg != load_config("laptop").model()
     trainer = T.Trainer(cfg, faces)
     trainer.load("celeba", start=True)
     assert all(torch.equal(v, gan.generator.state_dict()[k]) for k, v in trainer.generator.state_dict().items())
@@ -370,9 +371,11 @@ def test_a_run_starts_with_the_networks_of_the_shipped_faces(tmp_path):
     logits = trainer.reader(gan.inpaint(x, m, codes), m, T.pyramid_fill(x, m))[2]
     assert (logits.argmax(-1) == codes[:, gan.n_continuous:]).float().mean() > 0.8   # it can read what they draw
     assert T.train(cfg, tmp_path, faces, progress=None).finished
-    T.Trainer(load_config("laptop", batch=4, projected=0.1, **same), faces).load("celeba", start=True)  # heads of other maps
-    with pytest.raises(RoiganError, match="trained with width=0.5, this run asks for width=0.375"):
-        T.train(load_config("laptop", start="celeba", batch=4), tmp_path / "other", faces, progress=None)
+    T.Trainer(load_config("laptop", batch=4, projected=0.1, start="celeba"), faces).load("celeba", start=True)  # heads of other maps
+    with pytest.raises(RoiganError, match="trained with width=0.5, this run asks for width=0.375; leave width out"):
+        T.train(load_config("laptop", start="celeba", width=0.375, batch=4), tmp_path / "other", faces, progress=None)
+    with pytest.raises(RoiganError, match="recipe='improved', this run asks for recipe='thesis'"):
+        T.train(load_config("thesis", start="celeba", batch=4, width=0.125, perceptual=0.0), tmp_path / "other", faces, progress=None)
     with pytest.raises(RoiganError, match="no checkpoint nobody.*celeba, which ship"):
         T.train(load_config("laptop", start="nobody", batch=4), tmp_path / "other", faces, progress=None)
 
