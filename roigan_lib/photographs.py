@@ -208,7 +208,11 @@ def training_curves(folder):
             for log in sorted(Path(folder).glob("training_*.jsonl")) for row in load_rows(log)]
     known = dict.fromkeys(key for row in rows for key in row if key != "minutes")
     panels = [tuple(k for k in known if k.startswith(f"{name}, ")) for name in CURVES]
-    return plots.curves(rows, [panel for panel in panels if panel], x="minutes") if rows else None
+    if not rows:
+        return None
+    found = plots.curves(rows, [panel for panel in panels if panel], x="minutes")
+    found.set_size_inches(0.85 * found.get_size_inches())           # notebook 08 is to stay below a megabyte
+    return found
 
 
 def run(roots, out=None, n=1000, dims=768, seed=0, study=0, others=None, say=print):
