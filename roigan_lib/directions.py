@@ -1,8 +1,9 @@
-"""Sliders beyond the codes: principal directions of codes and noise, found after training (GANSpace).
+"""Sliders found after training: principal directions of codes and noise (GANSpace), and new life for a dead code.
 
 Härkönen et al. 2020 take the principal components of what a generator computes and regress the latent on them. Here the
 components are those of the redrawn regions themselves, so that the first direction is the one that shows most.
 """
+import copy
 import dataclasses
 import hashlib
 from pathlib import Path
@@ -10,7 +11,10 @@ from pathlib import Path
 import torch
 
 from .errors import RoiganError
+from .masks import check_pair
+from .metrics.control import BATCH, ends, sweep, visible_change
 from .metrics.table import write_atomically
+from .models import RoIGAN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +67,68 @@ def principal_directions(gan, images, masks, k=6, samples=300, seed=0):
     steps *= torch.where(steps[:, :gan.n_continuous].sum(1, keepdim=True) < 0, -1.0, 1.0)        # one sign of the two
     share = values / seen.square().sum().clamp_min(1e-30)
     return Directions(*(t.float() for t in (steps[:, :gan.n_continuous], steps[:, gan.n_continuous:], share)))
+
+
+def revive(gan, code, images, masks, visible=None, seed=0):
+    """A copy of a `RoIGAN` whose continuous code number `code` (0 …) moves something of its own; nothing is trained.
+
+    For a code that died in training. Behind the generator's first dense layer lie more dimensions than noise and codes
+    take together. Each free one in turn becomes the code's column of weights, and the change of the hole between the
+    code at -1/2 and at 1/2 is drawn for every image (n, 3, S, S) in [-1, 1] under masks (n, 1, S, S) or (1, 1, S, S),
+    the rest of codes and noise drawn by `seed`. From each such change the part along what the other continuous codes do
+    to that very picture is removed. The direction with the largest change that is left in the mean over all pictures
+    does something new, and the same on every face: it stays. Its length makes the code's visible change, the others at
+    rest, `visible`, a share of the range, 0 … 1 (`metrics.control.visible_change`); by default the median of the others.
+    Akin to SeFa (Shen and Zhou 2021), which asks the weights where this asks the pictures.
+    RoiganError: no such code, no free dimension (thesis recipe), a change that this direction cannot reach.
+    """
+    cfg, layer = gan.config, gan.generator.dense[0]
+    if not 0 <= code < cfg.n_continuous or cfg.n_continuous < 2:
+        raise RoiganError(f"No continuous code number {code} can be revived beside others: the model has "
+                          f"{cfg.n_continuous}, counted from 0.")
+    inputs, column = gan.generator.z_dim, cfg.n_noise + code
+    if not isinstance(layer, torch.nn.Linear) or layer.out_features < inputs:
+        raise RoiganError(f"The first dense layer of this model leaves no room for a new direction beside its {inputs} "
+                          f"inputs; train one of the improved recipe with less noise or fewer codes.")
+    images, masks = check_pair(images, masks)
+    masks = masks.expand(len(images), -1, -1, -1)
+    codes, noise = gan.sample_codes(len(images), seed), gan.sample_noise(len(images), seed)
+    others = [k for k in range(cfg.n_continuous) if k != code]
+    gan = RoIGAN(copy.deepcopy(gan.generator), gan.name, checkpoint_hash="under change", card=gan.card)
+    weight = gan.generator.dense[0].weight
+    length = weight[:, [cfg.n_noise + k for k in others]].norm(dim=0).median()
+    taken = torch.cat([weight[:, :column], weight[:, column + 1:]], 1)
+    free = torch.linalg.qr(taken, mode="complete").Q[:, inputs - 1:].T * length                  # (free, hidden)
+
+    def change(rows, k):
+        """Between code k at -1/2 and at 1/2: (n, 3 · S · S), 0 outside the holes."""
+        low, high = codes[rows].clone(), codes[rows].clone()
+        low[:, k], high[:, k] = -0.5, 0.5
+        low, high = (gan.inpaint(images[rows], masks[rows], c, noise=noise[rows]) for c in (low, high))
+        return (high - low).flatten(1)
+
+    new = torch.zeros(len(free), images[0].numel())
+    for rows in torch.arange(len(images)).split(BATCH):             # so many keep what the encoder made of them
+        weight[:, column] = 0
+        basis = torch.linalg.qr(torch.stack([change(rows, k) for k in others], 2)).Q             # (n, pixels, others)
+        for j, direction in enumerate(free):
+            weight[:, column] = direction
+            found = change(rows, code)[:, :, None]
+            new[j] += (found - basis @ (basis.mT @ found)).sum(0)[:, 0]
+    best = torch.linalg.eigh(new @ new.T).eigenvectors[:, -1].to(weight.device) @ free
+
+    def loudness(k):
+        return visible_change(sweep(gan, images, masks, ends(gan, k), seed), masks).mean().item()
+
+    wanted = torch.tensor([loudness(k) for k in others]).median().item() if visible is None else visible
+    low, high = 0.0, 8.0
+    for _ in range(12):                                             # the change grows with the length
+        weight[:, column] = best * (low + high) / 2
+        low, high = ((low + high) / 2, high) if loudness(code) < wanted else (low, (low + high) / 2)
+    if high == 8:
+        raise RoiganError(f"No length of this direction changes the region by {wanted:.1%} of the range; ask for less "
+                          f"with `visible`.")
+    return RoIGAN(gan.generator, gan.name, card=gan.card)
 
 
 class Directed:

@@ -1,10 +1,12 @@
 """Directions beyond the codes: found where they are known, and a model that offers them as sliders."""
+import copy
+
 import pytest
 import torch
 
 from roigan_lib import RoiganError
-from roigan_lib.directions import Directed, load_directions, principal_directions
-from roigan_lib.metrics.control import sweep
+from roigan_lib.directions import Directed, load_directions, principal_directions, revive
+from roigan_lib.metrics.control import ends, sweep, visible_change
 from roigan_lib.config import load_config
 from roigan_lib.models import Generator, RoIGAN
 from roigan_lib.masks import sample_masks
@@ -100,3 +102,50 @@ def test_directions_are_kept_in_a_file(gan, tmp_path):
     for name, words in (("none", "no directions at"), ("broken", "holds no directions")):
         with pytest.raises(RoiganError, match=words):
             load_directions(tmp_path / f"{name}.safetensors")
+
+
+@pytest.fixture(scope="module")
+def roomy():
+    """A model whose first dense layer has more outputs than inputs, and which, though untrained, draws visibly."""
+    torch.manual_seed(0)
+    generator = Generator(load_config("smoke", size=32, n_noise=6, n_continuous=4, n_discrete=1, n_categories=3).model())
+    torch.nn.init.normal_(generator.to_rgb.weight, std=0.3)
+    return RoIGAN(generator)
+
+
+def test_a_dead_code_is_revived_and_nothing_else_moves(roomy):
+    """A column of zeros gets a direction that noise and codes leave free, as loud as asked; the given model stays."""
+    x, m = torch.rand(6, 3, 32, 32) * 2 - 1, sample_masks("elliptic", 1, 32)
+    dead = RoIGAN(copy.deepcopy(roomy.generator))
+    column = dead.n_noise + 1
+    dead.generator.dense[0].weight[:, column] = 0
+    before = {k: v.clone() for k, v in dead.generator.state_dict().items()}
+
+    def loudness(model, k):
+        return visible_change(sweep(model, x, m, ends(model, k)), m).mean().item()
+
+    assert loudness(dead, 1) == 0
+    wanted = 0.7 * loudness(dead, 0)
+    alive = revive(dead, 1, x, m, visible=wanted)
+    assert abs(loudness(alive, 1) / wanted - 1) < 0.05 and alive.checkpoint_hash != dead.checkpoint_hash
+    weight = alive.generator.dense[0].weight
+    others = [j for j in range(weight.shape[1]) if j != column]
+    assert (weight[:, column] @ weight[:, others]).abs().max() < 1e-4 * weight[:, column].norm() ** 2 + 1e-4
+    assert torch.equal(weight[:, others], before["dense.0.weight"][:, others])
+    assert all(torch.equal(v, before[k]) for k, v in dead.generator.state_dict().items())
+    row = dead.sample_codes(1)
+    row[:, 1] = 0
+    assert (dead.inpaint(x, m, row) - alive.inpaint(x, m, row)).abs().max() < 1e-5
+    middle = torch.tensor([loudness(dead, k) for k in range(dead.n_continuous) if k != 1]).median().item()
+    assert abs(loudness(revive(dead, 1, x, m), 1) / middle - 1) < 0.05
+
+
+def test_what_cannot_be_revived_is_named(roomy):
+    x, m = torch.rand(2, 3, 32, 32) * 2 - 1, sample_masks("elliptic", 1, 32)
+    with pytest.raises(RoiganError, match="number 99"):
+        revive(roomy, 99, x, m)
+    with pytest.raises(RoiganError, match="ask for less"):
+        revive(roomy, 0, x, m, visible=0.99)
+    literal = RoIGAN(Generator(load_config("smoke", size=32, recipe="thesis").model()))
+    with pytest.raises(RoiganError, match="leaves no room"):
+        revive(literal, 0, x, m)
