@@ -82,11 +82,10 @@ def revive(gan, code, images, masks, visible=None, seed=0):
     Akin to SeFa (Shen and Zhou 2021), which asks the weights where this asks the pictures.
     RoiganError: no such code, no free dimension (thesis recipe), a change that this direction cannot reach.
     """
-    cfg, layer = gan.config, gan.generator.dense[0]
-    if not 0 <= code < cfg.n_continuous or cfg.n_continuous < 2:
-        raise RoiganError(f"No continuous code number {code} can be revived beside others: the model has "
-                          f"{cfg.n_continuous}, counted from 0.")
-    inputs, column = gan.generator.z_dim, cfg.n_noise + code
+    cfg, layer, column = gan.config, gan.generator.dense[0], _column(gan, code)
+    if cfg.n_continuous < 2:
+        raise RoiganError("The only code of a model has no others to differ from; revive needs two or more.")
+    inputs = gan.generator.z_dim
     if not isinstance(layer, torch.nn.Linear) or layer.out_features < inputs:
         raise RoiganError(f"The first dense layer of this model leaves no room for a new direction beside its {inputs} "
                           f"inputs; train one of the improved recipe with less noise or fewer codes.")
@@ -117,18 +116,43 @@ def revive(gan, code, images, masks, visible=None, seed=0):
             new[j] += (found - basis @ (basis.mT @ found)).sum(0)[:, 0]
     best = torch.linalg.eigh(new @ new.T).eigenvectors[:, -1].to(weight.device) @ free
 
-    def loudness(k):
-        return visible_change(sweep(gan, images, masks, ends(gan, k), seed), masks).mean().item()
+    weight[:, column] = best
+    if visible is None:
+        change_of = [visible_change(sweep(gan, images, masks, ends(gan, k), seed), masks).mean() for k in others]
+        visible = torch.stack(change_of).median().item()
+    return amplify(gan, code, images, masks, visible, seed)
 
-    wanted = torch.tensor([loudness(k) for k in others]).median().item() if visible is None else visible
-    low, high = 0.0, 8.0
+
+def amplify(gan, code, images, masks, visible, seed=0):
+    """A copy of a `RoIGAN` whose continuous code number `code` (0 …) is louder or fainter; nothing is trained.
+
+    The code's column in the first dense layer is made longer or shorter, which takes the code further along its own
+    way or less far, until its visible change (`metrics.control.visible_change`, the other codes at rest, noise by
+    `seed`) on images (n, 3, S, S) in [-1, 1] under masks (n, 1, S, S) or (1, 1, S, S) is `visible`, a share of the
+    range, 0 … 1. Far beyond what a model was trained with the pictures break: measure them after it.
+    RoiganError: no such code, a change that no length up to eight times today's reaches.
+    """
+    column = _column(gan, code)
+    images, masks = check_pair(images, masks)
+    gan = RoIGAN(copy.deepcopy(gan.generator), gan.name, checkpoint_hash="under change", card=gan.card)
+    weight = gan.generator.dense[0].weight
+    today, low, high = weight[:, column].clone(), 0.0, 8.0
     for _ in range(12):                                             # the change grows with the length
-        weight[:, column] = best * (low + high) / 2
-        low, high = ((low + high) / 2, high) if loudness(code) < wanted else (low, (low + high) / 2)
+        weight[:, column] = today * (low + high) / 2
+        change = visible_change(sweep(gan, images, masks, ends(gan, code), seed), masks).mean().item()
+        low, high = ((low + high) / 2, high) if change < visible else (low, (low + high) / 2)
     if high == 8:
-        raise RoiganError(f"No length of this direction changes the region by {wanted:.1%} of the range; ask for less "
-                          f"with `visible`.")
+        raise RoiganError(f"No length of this direction changes the region by {visible:.1%} of the range; ask for less "
+                          f"with `visible`, or give the code a new direction by revive().")
     return RoIGAN(gan.generator, gan.name, card=gan.card)
+
+
+def _column(gan, code):
+    """The column of a continuous code in the weights of the first dense layer; RoiganError if there is no such code."""
+    if not 0 <= code < gan.n_continuous:
+        raise RoiganError(f"There is no continuous code number {code}: the model has {gan.n_continuous}, counted from "
+                          f"0.")
+    return gan.n_noise + code
 
 
 class Directed:

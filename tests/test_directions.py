@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from roigan_lib import RoiganError
-from roigan_lib.directions import Directed, load_directions, principal_directions, revive
+from roigan_lib.directions import Directed, amplify, load_directions, principal_directions, revive
 from roigan_lib.metrics.control import ends, sweep, visible_change
 from roigan_lib.config import load_config
 from roigan_lib.models import Generator, RoIGAN
@@ -113,6 +113,29 @@ def roomy():
     return RoIGAN(generator)
 
 
+def _loudness(gan, k, x, m):
+    return visible_change(sweep(gan, x, m, ends(gan, k)), m).mean().item()
+
+
+def test_a_code_becomes_as_loud_as_asked_along_its_own_way(roomy):
+    x, m = torch.rand(6, 3, 32, 32) * 2 - 1, sample_masks("elliptic", 1, 32)
+    column, before = roomy.n_noise + 2, roomy.generator.dense[0].weight.clone()
+    for share in (0.5, 1.5):
+        wanted = share * _loudness(roomy, 2, x, m)
+        changed = amplify(roomy, 2, x, m, wanted)
+        assert abs(_loudness(changed, 2, x, m) / wanted - 1) < 0.05
+        weight = changed.generator.dense[0].weight
+        ratio = weight[:, column] / before[:, column]
+        assert ratio.std() < 1e-4 and (ratio.mean() > 1) == (share > 1)
+        others = [j for j in range(weight.shape[1]) if j != column]
+        assert torch.equal(weight[:, others], before[:, others])
+    assert torch.equal(roomy.generator.dense[0].weight, before)
+    with pytest.raises(RoiganError, match="number -1"):
+        amplify(roomy, -1, x, m, 0.1)
+    with pytest.raises(RoiganError, match="ask for less"):
+        amplify(roomy, 2, x, m, 0.99)
+
+
 def test_a_dead_code_is_revived_and_nothing_else_moves(roomy):
     """A column of zeros gets a direction that noise and codes leave free, as loud as asked; the given model stays."""
     x, m = torch.rand(6, 3, 32, 32) * 2 - 1, sample_masks("elliptic", 1, 32)
@@ -122,7 +145,7 @@ def test_a_dead_code_is_revived_and_nothing_else_moves(roomy):
     before = {k: v.clone() for k, v in dead.generator.state_dict().items()}
 
     def loudness(model, k):
-        return visible_change(sweep(model, x, m, ends(model, k)), m).mean().item()
+        return _loudness(model, k, x, m)
 
     assert loudness(dead, 1) == 0
     wanted = 0.7 * loudness(dead, 0)
