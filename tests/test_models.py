@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from roigan_lib.config import load_config
 from roigan_lib.errors import RoiganError
 from roigan_lib.masks import FAMILIES, sample_masks
-from roigan_lib.models import (WEIGHTS, Discriminator, Generator, Reader, RoIGAN, best_model, load_model, pyramid_fill,
-                               sample_codes, save_model, shipped)
+from roigan_lib.models import (WEIGHTS, Discriminator, Generator, Reader, RoIGAN, SelfEnsemble, best_model, load_model,
+                               pyramid_fill, sample_codes, save_model, shipped)
 from roigan_lib.models.generator import smooth_colour
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -175,6 +175,22 @@ def test_one_row_of_codes_and_one_mask_serve_all(gan, batch):
     assert torch.equal(gan.inpaint(images, masks[0, 0], row), gan.inpaint(images, every, row))
     single = gan.inpaint(images[0], masks[:1], row)
     assert single.shape == (1, 3, 32, 32)
+
+
+def test_a_self_ensemble_is_the_mean_of_a_picture_and_its_twin(gan, batch):
+    x, m = batch
+    both = SelfEnsemble(gan)
+    row = gan.sample_codes(1, seed=5)
+    done = both.inpaint(x, m, row, seed=3)
+    twin = gan.inpaint(x.flip(-1), m.flip(-1), row, seed=3).flip(-1)
+    inside = m.expand_as(x) > 0.5
+    assert torch.allclose(done[inside], ((gan.inpaint(x, m, row, seed=3) + twin) / 2)[inside], atol=1e-6)
+    assert torch.equal(done[~inside], x[~inside])
+    assert torch.allclose(both.inpaint(x.flip(-1), m.flip(-1), row, seed=3).flip(-1), done, atol=1e-6)
+    assert torch.allclose(both.inpaint(x, m, row, seed=3), done, atol=1e-6)                  # from remembered features
+    assert both.n_continuous == gan.n_continuous and both.checkpoint_hash != gan.checkpoint_hash
+    with pytest.raises(RoiganError, match="do not pair"):
+        both.inpaint(x, m[:3])
 
 
 def test_seeds_and_codes(gan, batch):
