@@ -101,6 +101,7 @@ class Config(ModelConfig):
     l1_prior: float = 0.5          # L1 in the hole on path B, light: random codes stay plausible and can be heard
     tone: float = 1.0              # L1 between 8×8 patch means, both paths: no code may change a face's tone
     l1_border: float = 2.0         # L1 in a band inside the border, both paths: no seams (thesis' limitation 1)
+    labels: str | None = None      # factors of synthfaces, comma-separated: the first sliders are told to be these
     siblings: int = 0              # path B in groups of so many rows: one face and noise, each row with one code moved
     apart: float = 0.0             # siblings: different codes are to move different places
     faint: float = 0.0             # siblings: a code that moves less than `visible` is penalized
@@ -207,6 +208,29 @@ def _architecture(start, recipe):
     return {k: v for k, v in saved.items() if k in known} if saved.get("recipe", recipe) == recipe else {}
 
 
+def label_names(cfg: Config) -> list[str]:
+    """The factors that cfg.labels names, in the order of the sliders that they become."""
+    return [name.strip() for name in cfg.labels.split(",")] if cfg.labels else []
+
+
+def _check_labels(cfg):
+    from .data.synthfaces import FACTORS
+    names, known = label_names(cfg), [f.name for f in FACTORS if f.kind == "continuous"]
+    if cfg.dataset != "synthfaces" or not cfg.own_reader or cfg.path_b == 1:
+        raise RoiganError("labels are factors of synthfaces' own pictures, shown on path A; give dataset='synthfaces', the "
+                          "improved recipe and path_b below 1, or leave labels out.")
+    for name in names:
+        if name not in known:
+            raise RoiganError(f"labels names {name!r}; {_suggest(name, known)}choose continuous factors of synthfaces: "
+                              f"{', '.join(known)}.")
+    if len(set(names)) < len(names) or len(names) > cfg.n_continuous:
+        raise RoiganError(f"labels names {len(names)} factors for {cfg.n_continuous} continuous codes; name each once, and "
+                          f"no more than there are codes.")
+    if cfg.mirror > 0:
+        raise RoiganError("mirror asks the same picture of a code in a mirrored face, where a label such as gaze turns round; "
+                          "leave mirror at 0 with labels.")
+
+
 def _check(cfg: Config) -> None:
     for f in fields(cfg):
         value, kinds = getattr(cfg, f.name), {"int": int, "float": (int, float), "bool": bool}.get(f.type, object)
@@ -232,6 +256,8 @@ def _check(cfg: Config) -> None:
     if cfg.siblings and not 2 <= cfg.siblings <= cfg.n_codes + 1:
         raise RoiganError(f"siblings is {cfg.siblings}; it has to be 0, or from 2 to {cfg.n_codes + 1}, one more than there are "
                           f"codes.")
+    if cfg.labels:
+        _check_labels(cfg)
     if (cfg.projected > 0 or cfg.style > 0) and (cfg.perceptual == 0 or cfg.perceptual_net == "none"):
         raise RoiganError("projected and style look through the perceptual network; give perceptual > 0 and a "
                           "perceptual_net, or leave both at 0.")

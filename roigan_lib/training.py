@@ -21,8 +21,8 @@ from torch.nn import functional as F
 
 from . import losses as L
 from . import parallel
-from .config import Config, ModelConfig, load_config, place
-from .data import open_dataset
+from .config import Config, ModelConfig, label_names, load_config, place
+from .data import open_dataset, synthfaces
 from .errors import RoiganError
 from .masks import sample_masks
 from .metrics.control import visible_change
@@ -76,6 +76,8 @@ class Trainer:
         if cfg.siblings and (cfg.batch - self.n_a) % (cfg.siblings * shares):
             raise RoiganError(f"Groups of siblings={cfg.siblings} do not fill the {cfg.batch - self.n_a} rows of path B, "
                               f"in {shares} part(s); choose siblings, batch and path_b so that they do.")
+        self.labels = true_labels(self.data, label_names(cfg))
+        self.n_labels = self.labels.shape[1]
         torch.manual_seed(cfg.seed)
         model = cfg.model()
         place = dict(device=self.device, memory_format=torch.channels_last)
@@ -103,35 +105,43 @@ class Trainer:
 
     # -- what a step draws ------------------------------------------------------------------------------------------
     def _batch(self, step, generator):
+        """The images of a step, (batch, 3, S, S)."""
+        return self._labelled(step, generator)[0]
+
+    def _labelled(self, step, generator):
+        """The images of a step and what they show of the factors that are labels, (batch, n_labels) in [-1, 1]."""
         n, size = len(self.data), self.cfg.batch
         per_epoch = n // size
         epoch, i = divmod(step, per_epoch)
         if self._order[0] != epoch:
             order = torch.randperm(n, generator=torch.Generator().manual_seed(self.cfg.seed * 7919 + epoch))
             self._order = (epoch, order)
-        images = self.data[self._order[1][i * size:(i + 1) * size]]
+        chosen = self._order[1][i * size:(i + 1) * size]
+        images, labels = self.data[chosen], self.labels[chosen]
         if self.cfg.flip:
             flip = torch.rand(size, generator=generator) < 0.5
             images[flip] = images[flip].flip(-1)
-        return augment(images, self.cfg.shift, self.cfg.soften, generator).to(self.device)
+            turned = torch.tensor([name in synthfaces.MIRRORED for name in label_names(self.cfg)], dtype=torch.bool)
+            labels = torch.where(flip[:, None] & turned, -labels, labels)
+        return augment(images, self.cfg.shift, self.cfg.soften, generator).to(self.device), labels
 
     def _draw(self, step):
         cfg = self.cfg
         g = torch.Generator().manual_seed((cfg.seed * 1_000_003 + step) * 31 + 17)
-        images = self._batch(step, g)
+        images, labels = self._labelled(step, g)
         masks = sample_masks(cfg.mask_family, cfg.batch, cfg.size, generator=g).to(self.device)
         codes = sample_codes(cfg, cfg.batch, g)
         noise = torch.randn(cfg.batch, cfg.n_noise, generator=g)
         if cfg.siblings:
             first = torch.arange(self.n_a, cfg.batch, cfg.siblings).repeat_interleave(cfg.siblings)
-            for rows in (images, masks, codes, noise):
+            for rows in (images, masks, codes, noise, labels):
                 rows[self.n_a:] = rows[first]
             codes[self.n_a:] = one_moved(cfg, codes[self.n_a:], g)
         jitter = torch.randn(cfg.batch, cfg.n_continuous, generator=g) * cfg.code_noise
         uniform = torch.rand(cfg.batch, cfg.n_discrete, cfg.n_categories, generator=g)
         gumbel = -torch.log(-torch.log(uniform.clamp(1e-6, 1 - 1e-6)))
         alpha = torch.rand(cfg.batch, 1, 1, 1, generator=g)
-        drawn = [t.to(self.device) for t in (images, masks, codes, noise, jitter, gumbel, alpha)]
+        drawn = [t.to(self.device) for t in (images, masks, codes, noise, jitter, gumbel, labels, alpha)]
         rows = parallel.share(self.n_a, cfg.batch)
         return drawn if rows is None else [t[rows.to(self.device)] for t in drawn]
 
@@ -197,9 +207,9 @@ class Trainer:
 
     def _drawing(self, part, logs):
         """What G draws for a part: raw and completed images, its features, and the prior loss of the codes."""
-        x, m, codes, noise, jitter, gumbel, _ = part
+        x, m, codes, noise, jitter, gumbel, labels, _ = part
         with self._cast():
-            z_codes, prior = self._codes(x, m, codes, jitter, gumbel, self._paths(x)[0], logs)
+            z_codes, prior = self._codes(x, m, codes, jitter, gumbel, labels, self._paths(x)[0], logs)
             f = self.generator.features_of(x, m)
             z = torch.cat([noise, z_codes], 1)
             raw = self.generator.decode(f, m, z)
@@ -280,22 +290,28 @@ class Trainer:
         (loss / n_parts).backward()
         return [y.detach()[:len(x)] for y in maps]
 
-    def _codes(self, x, m, codes, jitter, gumbel, a, logs):
-        """Code part of z: read from the real hole for path A, drawn from the prior for path B; and the prior loss."""
-        cfg = self.cfg
+    def _codes(self, x, m, codes, jitter, gumbel, labels, a, logs):
+        """Code part of z: for path A labels, and the rest read from the real hole; for path B drawn from the prior.
+
+        And the prior loss: what the reader reads of labels is to be right, all else is to follow the prior.
+        """
+        cfg, k = self.cfg, self.n_labels
         c0, hot = codes[:, :cfg.n_continuous], F.one_hot(codes[:, cfg.n_continuous:].long(), cfg.n_categories).float()
         if self.reader is None:
             return torch.cat([c0, hot.flatten(1)], 1), 0.0
         mean, _, logits = self.reader(x, m, pyramid_fill(x, m))
         n_prior = cfg.siblings or 1                                 # siblings show one real hole
         own = torch.cat([torch.arange(a.stop), torch.arange(a.stop, len(x), n_prior)])
-        loss = L.match_uniform(mean[own]) + 0.5 * L.match_categories(logits[own].softmax(-1))
+        loss = L.match_uniform(mean[own, k:]) if k < cfg.n_continuous else 0.0
+        loss = loss + 0.5 * L.match_categories(logits[own].softmax(-1))
+        if k:
+            loss = loss + F.mse_loss(mean[own, :k].float(), labels[own])
         if a.stop == 0:
             return torch.cat([c0, hot.flatten(1)], 1), loss
         soft = (logits[a] + cfg.gumbel * gumbel[a]).softmax(-1)
         picked = F.one_hot(soft.argmax(-1), cfg.n_categories).float()
         straight = picked + soft - soft.detach()
-        c0 = torch.cat([mean[a] + jitter[a], c0[a.stop:]])
+        c0 = torch.cat([torch.cat([labels[a], mean[a][:, k:]], 1) + jitter[a], c0[a.stop:]])
         hot = torch.cat([straight, hot[a.stop:]])
         logs["code_sd"] = parallel.gather(mean.detach()).std(0, correction=0).mean().item()
         return torch.cat([c0, hot.flatten(1)], 1), loss
@@ -354,7 +370,9 @@ class Trainer:
                 shared = cfg.recipe == "published" and real_maps is not None
                 last = maps[-1] if shared else self.discriminator.maps(raw, m)[-1]
                 mean, logvar, logits = self.discriminator.q(last)
-            terms["info_c"] = L.info_continuous(codes[b, :n_c], mean, logvar)
+            k = self.n_labels       # a label that the hole does not show must not be written into it
+            if k < n_c:
+                terms["info_c"] = L.info_continuous(codes[b, k:n_c], mean[:, k:], logvar[:, k:])
             terms["info_d"] = L.info_discrete(codes[b, n_c:], logits)
         return terms
 
@@ -501,6 +519,17 @@ def augment(images, shift, soften, generator):
             wide = images.index_select(axis, with_edges)
             images = (1 - 2 * a) * images + a * (wide.narrow(axis, 0, size) + wide.narrow(axis, 2, size))
     return images
+
+
+def true_labels(data, names):
+    """Factors of an ImageSet by name, their range scaled to [-1, 1]: (n, len(names)). RoiganError where it has none."""
+    if not names:
+        return torch.zeros(len(data), 0)
+    if data.factors is None or list(data.factor_names) != synthfaces.NAMES:
+        raise RoiganError(f"{data!r} has no factors that could be labels; leave labels out, or use synthfaces.")
+    columns = [synthfaces.index(name) for name in names]
+    low, high = (torch.tensor([getattr(synthfaces.FACTORS[k], end) for k in columns]) for end in ("low", "high"))
+    return 2 * (data.factors[:, columns] - low) / (high - low) - 1
 
 
 def one_moved(cfg: Config, codes, generator):

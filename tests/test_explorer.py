@@ -367,3 +367,12 @@ def test_one_core_is_left_to_the_browser(images, monkeypatch):
         assert widget.failed and set(seen) == {1} and len(seen) >= 2 and torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_model_that_was_told_its_factors_brings_their_names(images):
+    class Told(Stub):
+        slider_names = {"c1": "gaze"}
+    view = explore(Told(), images)
+    assert view.names == {"c1": "gaze"}
+    view.names = {"c1": "where they look"}                          # and the reader may call them otherwise
+    assert view.names == {"c1": "where they look"}

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from roigan_lib import training as T
 from roigan_lib.config import load_config
-from roigan_lib.data import ImageSet
+from roigan_lib.data import ImageSet, open_dataset
 from roigan_lib.errors import RoiganError
 from roigan_lib.models import load_model, sample_codes
 
@@ -498,3 +498,68 @@ def test_the_thesis_recipe_takes_a_reader_of_its_own(data):
     """One change at a time: the second path has to work without the other changes of the improved recipe."""
     logs = T.Trainer(tiny("thesis", own_reader=True, path_b=0.5, prior=1.0), data).step()
     assert logs["perceptual"] > 0 and "code_sd" in logs and logs["info_d"] > 0
+
+
+LABELS = "gaze,mouth_open"
+
+
+@pytest.fixture(scope="module")
+def people():
+    return open_dataset("synthfaces", "train", 32, limit=14)
+
+
+def test_labels_are_what_the_pictures_show_mirrored_ones_too(people):
+    trainer = T.Trainer(tiny(labels=LABELS), people)
+    columns, seen = [people.factor_names.index(name) for name in LABELS.split(",")], set()
+    for step in range(3):
+        images, labels = (trainer._draw(step)[i] for i in (0, -2))
+        for image, (gaze, opened) in zip(images, labels):
+            distance = {(k, turned): (x.flip(-1) if turned else x).sub(image).abs().sum().item()
+                        for k, x in enumerate(people[:]) for turned in (False, True)}
+            k, turned = min(distance, key=distance.get)
+            true = people.factors[k, columns]
+            assert distance[k, turned] == 0 and gaze == pytest.approx((-1 if turned else 1) * true[0].item(), abs=1e-6)
+            assert opened == pytest.approx(2 * true[1].item() - 1, abs=1e-6)           # its range is 0 … 1
+            seen.add(turned)
+    assert seen == {False, True}
+
+
+def test_labels_are_the_codes_of_path_a_and_are_not_asked_back_on_path_b(people):
+    cfg = tiny(labels=LABELS, warmup=0.0)
+    trainer = T.Trainer(cfg, people)
+    part = trainer._draw(0)
+    jitter, labels, logs = part[4], part[-2], {}
+    drawing, n_a = trainer._drawing(part, logs), trainer.n_a
+    told = drawing["z"][:, cfg.n_noise:cfg.n_noise + 2]
+    assert 0 < n_a < cfg.batch and torch.allclose(told[:n_a], labels[:n_a] + jitter[:n_a, :2])
+    assert torch.equal(told[n_a:], part[2][n_a:, :2])
+
+    drawing["prior"].backward(retain_graph=True)                    # the reader learns to read them from real holes
+    assert all(p.grad is None for p in trainer.generator.parameters())
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in trainer.reader.parameters())
+    asked, lengths = T.L.info_continuous, []
+    every = "gaze,mouth_open,eye_size,eye_slant,blush,lashes,freckles,moustache,nose_width,mouth_curve"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(T.L, "info_continuous", lambda codes, *rest: (lengths.append(codes.shape[1]), asked(codes, *rest))[1])
+        for names in (LABELS, every):
+            T.Trainer(tiny(labels=names, warmup=0.0), people).step()
+    assert lengths == [cfg.n_continuous - 2]                        # the unlabelled codes of the first run, none of the second
+
+
+def test_labels_go_through_whole_steps_with_siblings_and_none_of_the_codes_left(people, tmp_path):
+    every = "gaze,mouth_open,eye_size,eye_slant,blush,lashes,freckles,moustache,nose_width,mouth_curve"
+    run = T.train(tiny(labels=every, batch=12, siblings=3, faint=0.2, warmup=0.0), tmp_path, people, None)
+    assert run.finished and run.model.slider_names == {f"c{k}": n.replace("_", " ") for k, n in enumerate(every.split(","), 1)}
+    assert load_model(tmp_path / "model.safetensors").slider_names == run.model.slider_names
+
+
+def test_labels_that_cannot_be(data, people):
+    for change, sentence in ((dict(labels="gase"), "did you mean 'gaze'"), (dict(labels="gaze,gaze"), "name each once"),
+                             (dict(labels="gaze", mirror=1.0), "leave mirror at 0"),
+                             (dict(labels="gaze", dataset="celeba"), "leave labels out"),
+                             (dict(labels="gaze", path_b=1.0), "path_b below 1"),
+                             (dict(labels="hair_style"), "continuous factors")):
+        with pytest.raises(RoiganError, match=sentence):
+            tiny(**change)
+    with pytest.raises(RoiganError, match="has no factors"):
+        T.Trainer(tiny(labels="gaze"), data)

@@ -96,6 +96,7 @@ FACTORS = [
     _amount("clothing_colour", "Clothes along a palette from charcoal, navy and green to mustard, red and cream."),
 ]
 NAMES = [f.name for f in FACTORS]
+MIRRORED = ("eye_asymmetry", "gaze", "light", "yaw", "tilt")    # negated in a mirrored portrait
 _INDEX = {name: i for i, name in enumerate(NAMES)}
 _SPLITS = {"train": (10_000, 1_000_003), "valid": (1_000, 2_000_003), "test": (1_000, 3_000_017)}  # images, seed
 

@@ -44,6 +44,12 @@ class RoIGAN:
         self._last = None   # of a small batch: images and masks as checked, and what the encoder made of them
 
     @property
+    def slider_names(self):
+        """{code: name} of the sliders that were told their factor in training (`Config.labels`); empty for all others."""
+        told = (self.card.get("training") or {}).get("labels") or ""
+        return {f"c{k}": name.strip().replace("_", " ") for k, name in enumerate(told.split(","), 1) if name.strip()}
+
+    @property
     def device(self):
         """Where the weights lie."""
         return next(self.generator.parameters()).device

@@ -11,15 +11,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from roigan_lib.data.synthfaces import FACTORS, NAMES
+from roigan_lib.data.synthfaces import FACTORS, MIRRORED, NAMES
 from roigan_lib.errors import RoiganError
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "factor_net.safetensors"
 CONTINUOUS = [f.name for f in FACTORS if f.kind == "continuous"]
 CATEGORICAL = {f.name: f.n_categories for f in FACTORS if f.kind == "categorical"}
 _COLUMNS = [NAMES.index(name) for name in CONTINUOUS]
-# a mirrored portrait has these factors negated
-_MIRRORED = ("eye_asymmetry", "gaze", "light", "yaw", "tilt")
 
 
 def _stage(c_in, c_out):
@@ -101,7 +99,7 @@ def train_factor_net(steps=2000, seed=0, batch=64, lr=4e-3, minutes=None, train=
     true = train.factors[:, _COLUMNS]
     net.centre.copy_(true.mean(0))
     net.spread.copy_(true.std(0))
-    sign = torch.tensor([-1.0 if name in _MIRRORED else 1.0 for name in NAMES])
+    sign = torch.tensor([-1.0 if name in MIRRORED else 1.0 for name in NAMES])
     optimiser = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=0.02)
     start, done, step, average = time.time(), 0.0, 0, None
     while done < 1:
