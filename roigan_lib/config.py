@@ -208,14 +208,14 @@ def _architecture(start, recipe):
     return {k: v for k, v in saved.items() if k in known} if saved.get("recipe", recipe) == recipe else {}
 
 
-def label_names(cfg: Config) -> list[str]:
-    """The factors that cfg.labels names, in the order of the sliders that they become."""
-    return [name.strip() for name in cfg.labels.split(",")] if cfg.labels else []
+def label_names(labels: str | None) -> list[str]:
+    """The factors that `Config.labels` names, in the order of the sliders that they become."""
+    return [name.strip() for name in labels.split(",")] if labels else []
 
 
 def _check_labels(cfg):
     from .data.synthfaces import FACTORS
-    names, known = label_names(cfg), [f.name for f in FACTORS if f.kind == "continuous"]
+    names, known = label_names(cfg.labels), [f.name for f in FACTORS if f.kind == "continuous"]
     if cfg.dataset != "synthfaces" or not cfg.own_reader or cfg.path_b == 1:
         raise RoiganError("labels are factors of synthfaces' own pictures, shown on path A; give dataset='synthfaces', the "
                           "improved recipe and path_b below 1, or leave labels out.")

@@ -156,7 +156,8 @@ class Explorer(anywidget.AnyWidget):
             size=size, size_px=size_px, n_images=len(self.images), seed=seed,
             title=str(getattr(gan, "name", "model")),
             n_continuous=continuous, n_discrete=discrete, n_categories=getattr(gan, "n_categories", 0),
-            names=dict(getattr(gan, "slider_names", {})), code_values=[0.0] * len(self.code_keys), moved=self.code_keys[0] if self.code_keys else "",
+            names=dict(getattr(gan, "slider_names", {})),
+            code_values=[0.0] * len(self.code_keys), moved=self.code_keys[0] if self.code_keys else "",
             thumbs=_png(Image.fromarray(np.concatenate([np.asarray(p) for p in strip], axis=1))))
         self.set_mask(region(size, *MIDDLE) if mask is None else mask)
         self.on_msg(self._message)

@@ -29,7 +29,7 @@ TERMS = {"celeba": NON_COMMERCIAL, "cars": NON_COMMERCIAL,
          "cats": "photographs of mixed origin, no licence stated: research only"}
 SETTINGS = ("recipe", "width", "encoder_width", "deep_width", "refine", "fine", "smooth_colour", "batch", "lr_g", "lr_d",
             "adversarial", "matching", "perceptual", "perceptual_prior", "perceptual_net", "projected", "style", "mirror",
-            "siblings", "apart", "faint", "visible", "alpha", "alpha_d", "mask_family", "shift", "soften", "seed")
+            "labels", "siblings", "apart", "faint", "visible", "alpha", "alpha_d", "mask_family", "shift", "soften", "seed")
 CURVES = ("l1_hole", "d", "adversarial")                            # of the training logs
 OF_THESIS = {OURS: "RoI-GAN", TWICE: "RoI-GAN", LITERAL: "RoI-GAN", "glcic": "GLCIC", "telea": "FMM (Telea)"}
 

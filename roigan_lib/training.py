@@ -76,7 +76,7 @@ class Trainer:
         if cfg.siblings and (cfg.batch - self.n_a) % (cfg.siblings * shares):
             raise RoiganError(f"Groups of siblings={cfg.siblings} do not fill the {cfg.batch - self.n_a} rows of path B, "
                               f"in {shares} part(s); choose siblings, batch and path_b so that they do.")
-        self.labels = true_labels(self.data, label_names(cfg))
+        self.labels = true_labels(self.data, label_names(cfg.labels))
         self.n_labels = self.labels.shape[1]
         torch.manual_seed(cfg.seed)
         model = cfg.model()
@@ -121,7 +121,7 @@ class Trainer:
         if self.cfg.flip:
             flip = torch.rand(size, generator=generator) < 0.5
             images[flip] = images[flip].flip(-1)
-            turned = torch.tensor([name in synthfaces.MIRRORED for name in label_names(self.cfg)], dtype=torch.bool)
+            turned = torch.tensor([name in synthfaces.MIRRORED for name in label_names(self.cfg.labels)], dtype=torch.bool)
             labels = torch.where(flip[:, None] & turned, -labels, labels)
         return augment(images, self.cfg.shift, self.cfg.soften, generator).to(self.device), labels
 
@@ -134,7 +134,7 @@ class Trainer:
         noise = torch.randn(cfg.batch, cfg.n_noise, generator=g)
         if cfg.siblings:
             first = torch.arange(self.n_a, cfg.batch, cfg.siblings).repeat_interleave(cfg.siblings)
-            for rows in (images, masks, codes, noise, labels):
+            for rows in (images, masks, codes, noise):
                 rows[self.n_a:] = rows[first]
             codes[self.n_a:] = one_moved(cfg, codes[self.n_a:], g)
         jitter = torch.randn(cfg.batch, cfg.n_continuous, generator=g) * cfg.code_noise
@@ -291,10 +291,7 @@ class Trainer:
         return [y.detach()[:len(x)] for y in maps]
 
     def _codes(self, x, m, codes, jitter, gumbel, labels, a, logs):
-        """Code part of z: for path A labels, and the rest read from the real hole; for path B drawn from the prior.
-
-        And the prior loss: what the reader reads of labels is to be right, all else is to follow the prior.
-        """
+        """Code part of z, and the prior loss. Path A: labels, and the rest read from the real hole; path B: from the prior."""
         cfg, k = self.cfg, self.n_labels
         c0, hot = codes[:, :cfg.n_continuous], F.one_hot(codes[:, cfg.n_continuous:].long(), cfg.n_categories).float()
         if self.reader is None:
@@ -304,8 +301,6 @@ class Trainer:
         own = torch.cat([torch.arange(a.stop), torch.arange(a.stop, len(x), n_prior)])
         loss = L.match_uniform(mean[own, k:]) if k < cfg.n_continuous else 0.0
         loss = loss + 0.5 * L.match_categories(logits[own].softmax(-1))
-        if k:
-            loss = loss + F.mse_loss(mean[own, :k].float(), labels[own])
         if a.stop == 0:
             return torch.cat([c0, hot.flatten(1)], 1), loss
         soft = (logits[a] + cfg.gumbel * gumbel[a]).softmax(-1)

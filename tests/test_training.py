@@ -534,9 +534,6 @@ def test_labels_are_the_codes_of_path_a_and_are_not_asked_back_on_path_b(people)
     assert 0 < n_a < cfg.batch and torch.allclose(told[:n_a], labels[:n_a] + jitter[:n_a, :2])
     assert torch.equal(told[n_a:], part[2][n_a:, :2])
 
-    drawing["prior"].backward(retain_graph=True)                    # the reader learns to read them from real holes
-    assert all(p.grad is None for p in trainer.generator.parameters())
-    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in trainer.reader.parameters())
     asked, lengths = T.L.info_continuous, []
     every = "gaze,mouth_open,eye_size,eye_slant,blush,lashes,freckles,moustache,nose_width,mouth_curve"
     with pytest.MonkeyPatch.context() as patch:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ..config import ModelConfig, load_config, place
+from ..config import ModelConfig, label_names, load_config, place
 from ..errors import RoiganError
 from .. import masks as _masks
 from .discriminator import Discriminator, ProjectedHeads, Reader
@@ -46,8 +46,8 @@ class RoIGAN:
     @property
     def slider_names(self):
         """{code: name} of the sliders that were told their factor in training (`Config.labels`); empty for all others."""
-        told = (self.card.get("training") or {}).get("labels") or ""
-        return {f"c{k}": name.strip().replace("_", " ") for k, name in enumerate(told.split(","), 1) if name.strip()}
+        told = label_names(self.card.get("training", {}).get("labels"))
+        return {f"c{k}": name.replace("_", " ") for k, name in enumerate(told, 1)}
 
     @property
     def device(self):
