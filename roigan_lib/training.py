@@ -307,7 +307,8 @@ class Trainer:
         picked = F.one_hot(soft.argmax(-1), cfg.n_categories).float()
         straight = picked + soft - soft.detach()
         c0 = torch.cat([torch.cat([labels[a], mean[a][:, k:]], 1) + jitter[a], c0[a.stop:]])
-        hot = torch.cat([straight, hot[a.stop:]])
+        if not k:                           # a drop-down that read the region would tell the labels once more
+            hot = torch.cat([straight, hot[a.stop:]])
         logs["code_sd"] = parallel.gather(mean.detach()).std(0, correction=0).mean().item()
         return torch.cat([c0, hot.flatten(1)], 1), loss
 

@@ -533,6 +533,8 @@ def test_labels_are_the_codes_of_path_a_and_are_not_asked_back_on_path_b(people)
     told = drawing["z"][:, cfg.n_noise:cfg.n_noise + 2]
     assert 0 < n_a < cfg.batch and torch.allclose(told[:n_a], labels[:n_a] + jitter[:n_a, :2])
     assert torch.equal(told[n_a:], part[2][n_a:, :2])
+    kinds = F.one_hot(part[2][:, cfg.n_continuous:].long(), cfg.n_categories).flatten(1)
+    assert torch.equal(drawing["z"][:, cfg.n_noise + cfg.n_continuous:], kinds.float())   # drawn on path A as well, not read
 
     asked, lengths = T.L.info_continuous, []
     every = "gaze,mouth_open,eye_size,eye_slant,blush,lashes,freckles,moustache,nose_width,mouth_curve"
