@@ -106,10 +106,10 @@ class Trainer:
     # -- what a step draws ------------------------------------------------------------------------------------------
     def _batch(self, step, generator):
         """The images of a step, (batch, 3, S, S)."""
-        return self._labelled(step, generator)[0]
+        return self._pictures(step, generator)[0]
 
-    def _labelled(self, step, generator):
-        """The images of a step and what they show of the factors that are labels, (batch, n_labels) in [-1, 1]."""
+    def _pictures(self, step, generator):
+        """The images of a step, their numbers in the data set (batch,), and which of them are mirrored (batch,)."""
         n, size = len(self.data), self.cfg.batch
         per_epoch = n // size
         epoch, i = divmod(step, per_epoch)
@@ -117,18 +117,18 @@ class Trainer:
             order = torch.randperm(n, generator=torch.Generator().manual_seed(self.cfg.seed * 7919 + epoch))
             self._order = (epoch, order)
         chosen = self._order[1][i * size:(i + 1) * size]
-        images, labels = self.data[chosen], self.labels[chosen]
+        images, flip = self.data[chosen], torch.zeros(size, dtype=torch.bool)
         if self.cfg.flip:
             flip = torch.rand(size, generator=generator) < 0.5
             images[flip] = images[flip].flip(-1)
-            turned = torch.tensor([name in synthfaces.MIRRORED for name in label_names(self.cfg.labels)], dtype=torch.bool)
-            labels = torch.where(flip[:, None] & turned, -labels, labels)
-        return augment(images, self.cfg.shift, self.cfg.soften, generator).to(self.device), labels
+        return augment(images, self.cfg.shift, self.cfg.soften, generator).to(self.device), chosen, flip
 
     def _draw(self, step):
         cfg = self.cfg
         g = torch.Generator().manual_seed((cfg.seed * 1_000_003 + step) * 31 + 17)
-        images, labels = self._labelled(step, g)
+        images, chosen, flip = self._pictures(step, g)
+        turned = torch.tensor([name in synthfaces.MIRRORED for name in label_names(cfg.labels)], dtype=torch.bool)
+        labels = torch.where(flip[:, None] & turned, -self.labels[chosen], self.labels[chosen])
         masks = sample_masks(cfg.mask_family, cfg.batch, cfg.size, generator=g).to(self.device)
         codes = sample_codes(cfg, cfg.batch, g)
         noise = torch.randn(cfg.batch, cfg.n_noise, generator=g)
