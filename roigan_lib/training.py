@@ -78,6 +78,7 @@ class Trainer:
                               f"in {shares} part(s); choose siblings, batch and path_b so that they do.")
         self.labels = true_labels(self.data, label_names(cfg.labels))
         self.n_labels = self.labels.shape[1]
+        self.turned = torch.tensor([name in synthfaces.MIRRORED for name in label_names(cfg.labels)], dtype=torch.bool)
         torch.manual_seed(cfg.seed)
         model = cfg.model()
         place = dict(device=self.device, memory_format=torch.channels_last)
@@ -127,8 +128,7 @@ class Trainer:
         cfg = self.cfg
         g = torch.Generator().manual_seed((cfg.seed * 1_000_003 + step) * 31 + 17)
         images, chosen, flip = self._pictures(step, g)
-        turned = torch.tensor([name in synthfaces.MIRRORED for name in label_names(cfg.labels)], dtype=torch.bool)
-        labels = torch.where(flip[:, None] & turned, -self.labels[chosen], self.labels[chosen])
+        labels = torch.where(flip[:, None] & self.turned, -self.labels[chosen], self.labels[chosen])
         masks = sample_masks(cfg.mask_family, cfg.batch, cfg.size, generator=g).to(self.device)
         codes = sample_codes(cfg, cfg.batch, g)
         noise = torch.randn(cfg.batch, cfg.n_noise, generator=g)
