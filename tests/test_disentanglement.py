@@ -1,6 +1,7 @@
 """Measures of disentanglement against closed forms, and the reader against a stub that paints its codes."""
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -55,6 +56,31 @@ def test_categories_of_unequal_size_and_many_equal_values():
     assert dis.entropies(half_zero).item() == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(20), rel=0.02)
 
 
+def test_mutual_information_and_mig_are_the_literal_sums():
+    n, bins = 2000, 20
+    codes = torch.rand(n, 3, dtype=torch.float64) * 2 - 1
+    factors = codes @ torch.randn(3, 4).double() + 0.3 * torch.randn(n, 4).double()
+    cells = [[[int(rank) * bins // n for rank in column.argsort().argsort()] for column in table.T]
+             for table in (codes, factors)]                      # bins of equal frequency, by rank
+
+    def share(keys):
+        return {key: keys.count(key) / n for key in set(keys)}
+
+    def information(x, y):
+        both, of_x, of_y = share(list(zip(x, y))), share(x), share(y)
+        plain = sum(p * math.log(p / (of_x[a] * of_y[b])) for (a, b), p in both.items())
+        return plain, plain + (len(of_x) + len(of_y) - len(both) - 1) / (2 * n)
+
+    found = [[information(x, y) for y in cells[1]] for x in cells[0]]
+    plain, corrected = torch.tensor(found, dtype=torch.float64).unbind(-1)
+    assert torch.allclose(dis.mutual_information(codes, factors, corrected=False), plain, atol=1e-9)
+    ours = dis.mutual_information(codes, factors)
+    assert torch.allclose(ours, corrected, atol=1e-9)
+    best, second = corrected.sort(0, descending=True).values[:2]    # Chen et al. (2018), eq. (6)
+    gaps = (best - second.clamp_min(0)) / math.log(bins)
+    assert torch.allclose(dis.mig(ours, dis.entropies(factors)), gaps, atol=1e-9)
+
+
 def test_mig_is_one_for_one_to_one_and_zero_for_duplicates():
     c = uniform(4000, 2)
     factors = torch.stack([c[:, 1] ** 3, -c[:, 0]], 1)
@@ -100,6 +126,50 @@ def test_explained_variance_and_sap_are_the_closed_form():
     assert dis.sap(r2).tolist() == pytest.approx([8 / 3 / variance, 2 / 3], abs=0.02)
     together = dis.informativeness(torch.cat([c, d], 1), factors)
     assert together.tolist() == pytest.approx(r2.sum(0).tolist(), abs=0.02)
+
+
+def test_sap_is_the_gap_of_squared_correlations_and_informativeness_a_least_squares_fit():
+    codes = torch.rand(400, 3, dtype=torch.float64) * 2 - 1
+    factors = codes @ torch.randn(3, 2).double() + torch.randn(400, 2).double()
+    x, y = codes.numpy(), factors.numpy()
+    r2 = np.array([[np.corrcoef(a, b)[0, 1] ** 2 for b in y.T] for a in x.T])
+    r2 = 1 - (1 - r2) * 399 / 398                       # adjusted, one regressor and a constant
+    assert dis.explained_variance(codes, factors).numpy() == pytest.approx(r2.clip(0), abs=1e-9)
+    best = np.sort(r2.clip(0), 0)[::-1]                          # Kumar et al. (2018), section 3
+    gaps = dis.sap(dis.explained_variance(codes, factors))
+    assert gaps.tolist() == pytest.approx(best[0] - best[1])
+    design = np.column_stack([x, np.ones(400)])
+    weights = np.linalg.lstsq(design[:300], y[:300], rcond=None)[0]
+    error = ((design[300:] @ weights - y[300:]) ** 2).sum(0)
+    expected = 1 - error / ((y[300:] - y[300:].mean(0)) ** 2).sum(0)
+    assert dis.informativeness(codes, factors).tolist() == pytest.approx(expected, abs=1e-9)
+
+
+def test_dci_is_that_of_disentanglement_lib():
+    entropy = pytest.importorskip("scipy.stats").entropy
+    matrix = np.random.default_rng(3).random((5, 7)) ** 4
+    matrix[2] = 0                                                # a dead code
+    per_code = 1 - entropy(matrix.T + 1e-11, base=7)             # its dci.py, line by line
+    per_factor = 1 - entropy(matrix + 1e-11, base=5)
+    found = dis.dci(matrix)
+    assert found.codes.tolist() == pytest.approx(per_code, abs=1e-6)
+    assert found.factors.tolist() == pytest.approx(per_factor, abs=1e-6)
+    share = matrix.sum(1) / matrix.sum(), matrix.sum(0) / matrix.sum()
+    assert found.disentanglement == pytest.approx((per_code * share[0]).sum(), abs=1e-6)
+    assert found.completeness == pytest.approx((per_factor * share[1]).sum(), abs=1e-6)
+
+
+def test_a_dead_code_pulls_down_the_unweighted_mean_alone():
+    found = dis.dci([[4, 0], [0, 1], [0, 0]])
+    assert (found.disentanglement, found.completeness) == pytest.approx((1, 1))
+    assert found.disentanglement_unweighted == pytest.approx(2 / 3)
+    assert found.completeness_unweighted == pytest.approx(1)
+    bundle = dis.dci([[1, 1, 0], [0, 0, 6]])           # an important code, a lesser bundle
+    mixed = 1 - math.log(2) / math.log(3)
+    assert bundle.disentanglement == pytest.approx((mixed * 2 + 6) / 8)
+    assert bundle.disentanglement_unweighted == pytest.approx((mixed + 1) / 2)
+    *_, d, c = bundle
+    assert (d, c) == (bundle.disentanglement, bundle.completeness)
 
 
 def test_explained_variance_takes_chance_off():

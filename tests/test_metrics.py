@@ -61,6 +61,21 @@ def test_frechet_with_fewer_images_than_dims():
     assert small_n_note(5000, 768) is None
 
 
+@pytest.mark.parametrize("k", [0, -1])
+def test_a_neighbour_begins_at_the_first(k):
+    with pytest.raises(RoiganError, match=f"k of 1 or more, not {k}"):
+        metrics.precision_recall(torch.randn(9, 4), torch.randn(9, 4), k)
+
+
+@pytest.mark.parametrize("numbers", [{"size": 1}, {"size": 0}, {"size": -3}, {"subsets": 0}])
+def test_kid_of_no_pair_is_one_sentence(numbers):
+    x = torch.randn(40, 4)
+    with pytest.raises(RoiganError, match="1 subset or more of 2 images or more"):
+        metrics.kernel_distance(x, x + 1, **numbers)
+    with pytest.raises(RoiganError, match="2 rows or more"):
+        metrics.polynomial_mmd2(x, x[:1])
+
+
 def test_bad_features_are_one_sentence():
     x = torch.randn(10, 4)
     broken = x.clone()
@@ -76,25 +91,31 @@ def test_bad_features_are_one_sentence():
 
 # ---- KID
 
+def mmd2_by_loops(x, y):
+    """Bińkowski et al. (2018), eq. (4), with their kernel (x·y / d + 1)³, sum by sum."""
+    def k(a, b):
+        return (sum(float(p) * float(q) for p, q in zip(a, b)) / len(a) + 1) ** 3
+
+    n, m = len(x), len(y)
+    xx = sum(k(x[i], x[j]) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
+    yy = sum(k(y[i], y[j]) for i in range(m) for j in range(m) if i != j) / (m * (m - 1))
+    return xx + yy - 2 * sum(k(a, b) for a in x for b in y) / (n * m)
+
+
 def test_mmd_is_the_double_loop():
     x, y = torch.randn(6, 5, dtype=torch.float64), torch.randn(7, 5, dtype=torch.float64) + 1
-
-    def k(a, b):
-        return (float(a @ b) / 5 + 1) ** 3
-
-    xx = sum(k(x[i], x[j]) for i in range(6) for j in range(6) if i != j) / 30
-    yy = sum(k(y[i], y[j]) for i in range(7) for j in range(7) if i != j) / 42
-    xy = sum(k(a, b) for a in x for b in y) / 42
-    assert metrics.polynomial_mmd2(x, y) == pytest.approx(xx + yy - 2 * xy, rel=1e-10)
+    assert metrics.polynomial_mmd2(x, y) == pytest.approx(mmd2_by_loops(x, y), rel=1e-10)
 
 
-@pytest.mark.parametrize("n, m, size", [(21, 30, None), (40, 20, 5), (8, 8, 4)])
+@pytest.mark.parametrize("n, m, size", [(21, 30, None), (40, 20, 5), (8, 8, 4), (9, 9, 2)])
 def test_kid_is_the_mean_over_subsets(n, m, size):
     x, y = torch.randn(n, 5, dtype=torch.float64), torch.randn(m, 5, dtype=torch.float64) + 0.3
     gen, k = torch.Generator().manual_seed(4), size or min(n, m) // 2
-    each = [metrics.polynomial_mmd2(*(t[torch.randperm(len(t), generator=gen)[:k]] for t in (x, y))) for _ in range(7)]
+    each = [mmd2_by_loops(*(t[torch.randperm(len(t), generator=gen)[:k]] for t in (x, y)))
+            for _ in range(7)]
     mean, sd = metrics.kernel_distance(x, y, subsets=7, size=size, seed=4)
-    assert mean == pytest.approx(np.mean(each), rel=1e-9) and sd == pytest.approx(np.std(each, ddof=1), rel=1e-9, abs=1e-12)
+    assert mean == pytest.approx(np.mean(each), rel=1e-9)
+    assert sd == pytest.approx(np.std(each, ddof=1), rel=1e-9, abs=1e-12)
 
 
 def test_kid_is_unbiased_and_repeatable():
@@ -134,19 +155,55 @@ def test_l1_ignores_what_is_outside(pair):
     assert metrics.outside_change(telea(images, masks), images, masks) == 0
 
 
-def test_psnr_and_ssim_are_those_of_scikit_image(pair):
-    reference = pytest.importorskip("skimage.metrics")
-    images = pair[0]
-    noisy = (images + 0.2 * torch.randn_like(images)).clamp(-1, 1)
-    ours = metrics.psnr(noisy, images), metrics.ssim(noisy, images)
-    for i in range(3):
-        a, b = images[i].double().numpy(), noisy[i].double().numpy()
-        assert float(ours[0][i]) == pytest.approx(reference.peak_signal_noise_ratio(a, b, data_range=2), abs=1e-4)
-        theirs = reference.structural_similarity(a, b, data_range=2, channel_axis=0, gaussian_weights=True, sigma=1.5,
-                                                 use_sample_covariance=False)
-        assert float(ours[1][i]) == pytest.approx(theirs, abs=1e-6)
+@pytest.fixture
+def bytes_pair(pair):
+    """Pictures as scikit-image expects them, 8 bits (n, H, W, 3), and the same pair as the kit's.
+
+    The originals reach from black to white; the others are darker and noisy.
+    """
+    shapes = pair[0].movedim(1, -1).numpy()
+    noise = np.random.default_rng(0).normal(0, 12, shapes.shape)
+    one = np.round((shapes + 1) * 127.5).astype(np.uint8)
+    other = np.clip(np.round(0.8 * one + noise), 0, 255).astype(np.uint8)
+    tensors = [torch.from_numpy(t).movedim(-1, 1).float() / 127.5 - 1 for t in (one, other)]
+    return one, other, *tensors
+
+
+def test_psnr_is_scikit_images_on_8_bits(bytes_pair):
+    peer = pytest.importorskip("skimage.metrics").peak_signal_noise_ratio
+    one, other, images, completed = bytes_pair
+    theirs = [peer(a, b, data_range=255) for a, b in zip(one, other)]
+    assert metrics.psnr(completed, images).tolist() == pytest.approx(theirs, abs=1e-4)
     assert metrics.psnr(images, images).tolist() == [100.0] * 12
+
+
+def test_ssim_is_scikit_images_on_8_bits_and_on_0_to_1(bytes_pair):
+    peer = pytest.importorskip("skimage.metrics").structural_similarity
+    one, other, images, completed = bytes_pair
+    ours = metrics.ssim(completed, images)
+    wang = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    for scale, data_range in ((1, 255), (255.0, 1)):
+        theirs = [peer(a / scale if data_range == 1 else a, b / scale if data_range == 1 else b,
+                       data_range=data_range, channel_axis=-1, **wang) for a, b in zip(one, other)]
+        assert ours.tolist() == pytest.approx(theirs, abs=1e-6)
+    assert ours.dtype == images.dtype and 0.2 < ours.mean() < 0.95
     assert torch.allclose(metrics.ssim(images, images), torch.ones(12))
+
+
+@pytest.mark.parametrize("a, b, expected", [(130, 125, 0.9992), (0, 10, 0.061), (255, 255, 1)])
+def test_ssim_of_two_greys_is_the_closed_form(a, b, expected):
+    x, y = (torch.full((1, 3, 16, 16), grey / 127.5 - 1, dtype=torch.float64) for grey in (a, b))
+    c1 = (0.01 * 255) ** 2                              # Wang et al. (2004), eq. (6): luminance
+    closed_form = (2 * a * b + c1) / (a * a + b * b + c1)
+    assert metrics.ssim(x, y).item() == pytest.approx(closed_form, abs=1e-9)
+    assert closed_form == pytest.approx(expected, abs=1e-4)
+
+
+def test_images_smaller_than_the_window_of_ssim_are_refused():
+    with pytest.raises(RoiganError, match="11×11"):
+        metrics.ssim(torch.zeros(2, 3, 10, 16), torch.zeros(2, 3, 10, 16))
+    with pytest.raises(RoiganError, match="11×11"):
+        metrics.compare({"telea": telea}, torch.zeros(4, 3, 10, 16), torch.ones(1, 1, 10, 16))
 
 
 def test_border_ratio_is_the_plain_loop(pair):
@@ -175,6 +232,18 @@ def test_diversity_is_the_mean_over_pairs(pair):
     shifted = torch.stack([images, images + 0.2, images + 0.6])
     assert metrics.diversity(shifted, masks) == pytest.approx((0.1 + 0.3 + 0.2) / 3, abs=1e-5)
     assert metrics.diversity(torch.stack([images, images]), masks) == 0
+    draws = torch.rand(4, 12, 3, 32, 32) * 2 - 1           # pixels count alike, holes by their size
+    draws[:, 3] = 0
+    sums, count = 0.0, 0
+    for i in range(4):
+        for j in range(i):
+            for k in range(12):
+                inside = masks[k, 0] > 0.5
+                errors = (draws[i, k][:, inside] - draws[j, k][:, inside]).abs() / 2
+                sums, count = sums + float(errors.sum()), count + errors.numel()
+    assert metrics.diversity(draws, masks) == pytest.approx(sums / count, rel=1e-5)
+    with pytest.raises(RoiganError, match="two completions"):
+        metrics.diversity(images[None], masks)
 
 
 # ---- features
@@ -203,12 +272,17 @@ def test_missing_inception_weights_are_one_sentence(monkeypatch, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:.*official weight file")
 @needs_inception
-def test_our_faster_inception_is_pytorch_fids():
+def test_our_faster_inception_is_pytorch_fids(tmp_path):
+    from PIL import Image
+    from pytorch_fid.fid_score import get_activations
     from pytorch_fid.inception import InceptionV3
-    images = torch.rand(3, 3, 64, 64) * 2 - 1
-    net = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[192]]).eval()
-    with torch.no_grad():
-        theirs = net(metrics.to_uint8(images).float() / 255)[0].mean((2, 3))
+    files, levels = [], torch.randint(0, 256, (3, 64, 64, 3), dtype=torch.uint8)
+    for k, picture in enumerate(levels):
+        files.append(tmp_path / f"{k}.png")
+        Image.fromarray(picture.numpy()).save(files[-1])
+    net = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[192]])
+    theirs = torch.from_numpy(get_activations(files, net, 3, 192, num_workers=0)).float()
+    images = levels.movedim(-1, 1) / 127.5 - 1
     ours = metrics.inception_features(images, dims=192, batch=2)
     assert ours.shape == (3, 192) and torch.allclose(ours, theirs, atol=1e-4, rtol=1e-4)
 
@@ -239,7 +313,8 @@ def test_compare_rows(pair, no_factors):
     assert list(pivot) == ["colour", "telea", "itself"]
     assert set(pivot["telea"]) == {(m, law) for law in ("elliptic", "one")
                                    for m in ("l1_hole", "psnr", "ssim", "border_ratio", "outside_change", "diversity")}
-    assert pivot["telea"]["l1_hole", "elliptic"] == metrics.l1_hole(telea(images, masks), images, masks)
+    expected = metrics.l1_hole(telea(images, masks), images, masks)
+    assert pivot["telea"]["l1_hole", "elliptic"] == pytest.approx(expected, rel=1e-6)
     assert pivot["telea"]["diversity", "elliptic"] == 0 < pivot["colour"]["diversity", "elliptic"]
     assert pivot["itself"]["border_ratio", "one"] == 1 and pivot["itself"]["l1_hole", "one"] == 0
     for name in pivot:
@@ -260,6 +335,41 @@ def test_batches_of_a_seeded_method_differ_and_repeat(pair):
     done = metrics.complete("colour", Coloured(), images, masks, seed=3, batch=2)
     assert not torch.equal(done[0], done[2]) and not torch.equal(done[0], done[1])
     assert torch.equal(done, metrics.complete("colour", Coloured(), images, masks, seed=3, batch=2))
+
+
+def test_a_method_that_works_in_place_spoils_nothing(pair, no_factors):
+    images, masks = pair
+    before = images.clone(), masks.clone()
+    plain = {"telea": telea, "black": lambda x, m: torch.where(m > 0.5, -1.0, x)}
+    buffer = torch.empty(5, 3, 32, 32)
+
+    def in_place(x, m):
+        answer = plain["black"](x, m)
+        x.copy_(answer)
+        m.fill_(1)
+        return x
+
+    def one_buffer(x, m):
+        return buffer[:len(x)].copy_(plain["black"](x, m))
+
+    vandals = {"in place": in_place, "one buffer": one_buffer}
+    both = {"one": masks[:1], "each": masks}
+    expected = metrics.compare(plain, images, both, batch=5).pivot()
+    found = metrics.compare({**vandals, **plain}, images, both, batch=5).pivot()
+    assert torch.equal(images, before[0]) and torch.equal(masks, before[1])
+    assert {name: found[name] for name in plain} == expected
+    assert found["in place"] == found["one buffer"] == expected["black"]
+
+
+@pytest.mark.parametrize("numbers", [{"batch": 0}, {"diversity_images": 0}, {"diversity_seeds": 1}])
+def test_numbers_that_leave_nothing_to_compare_are_refused_before_the_work(pair, numbers):
+    def never(x, m):
+        raise AssertionError("the method was called")
+
+    with pytest.raises(RoiganError, match="batch and diversity_images of 1 or more"):
+        metrics.compare({"never": never}, *pair, **numbers)
+    with pytest.raises(RoiganError, match="batches of 0"):
+        metrics.complete("never", never, *pair, batch=0)
 
 
 def test_real_features_are_taken_once(pair, no_factors, monkeypatch):

@@ -28,8 +28,8 @@ THESIS_TABLE_4_2 = {
 def versions():
     """Versions of the libraries that a value depends on, None for one that is not installed."""
     found = {}
-    for name in ("torch", "torchvision", "numpy", "pytorch-fid", "opencv-python", "opencv-python-headless",
-                 "roigan-lib"):
+    for name in ("torch", "torchvision", "numpy", "pytorch-fid", "scikit-image", "opencv-python",
+                 "opencv-python-headless", "roigan-lib"):
         key = name.replace("-python-headless", "").replace("-python", "").replace("-", "_")
         try:
             found[key] = importlib.metadata.version(name)
@@ -49,16 +49,20 @@ def complete(name, method, images, masks, seed=0, batch=64, progress=None):
     """Completed images (n, 3, H, W) of a method: an object with .inpaint, or a callable (images, masks).
 
     A method whose signature has `seed` gets seed + the index of the batch's first image, so that batches differ.
-    Raises RoiganError, naming the method, if it returns another shape, NaN or values far outside [-1, 1].
+    It gets copies and its answer is copied, so one that works in place changes neither images nor
+    masks. Raises RoiganError, naming the method, if it returns another shape, NaN or values far
+    outside [-1, 1]; also for a batch below 1.
     """
+    if batch < 1:
+        raise RoiganError(f"A method is given 1 image at a time or more, not batches of {batch}.")
     call = getattr(method, "inpaint", method)
     if not callable(call):
         raise RoiganError(f"Method {name!r} has no .inpaint and cannot be called: give a model or a function.")
-    seeded, done, begin = _takes_seed(call), [], time.perf_counter()
+    seeded, done, begin = _takes_seed(call), torch.empty_like(images), time.perf_counter()
     for start in range(0, len(images), batch):
         part, holes = images[start:start + batch], masks[start:start + batch]
         with torch.no_grad():
-            out = call(part, holes, **({"seed": seed + start} if seeded else {}))
+            out = call(part.clone(), holes.clone(), **({"seed": seed + start} if seeded else {}))
         if not isinstance(out, torch.Tensor) or out.shape != part.shape:
             got = tuple(out.shape) if hasattr(out, "shape") else type(out).__name__
             raise RoiganError(f"Method {name!r} returned {got} instead of a tensor of shape {tuple(part.shape)}.")
@@ -67,11 +71,11 @@ def complete(name, method, images, masks, seed=0, batch=64, progress=None):
         if out.abs().max() > 1.5:
             top = float(out.abs().max())
             raise RoiganError(f"Method {name!r} returned values up to {top:.3g}: it must return images in [-1, 1].")
-        done.append(out.to(images))
+        done[start:start + batch] = out.to(images)
         if progress:
             count = min(start + batch, len(images))
             progress(f"{name}: {count}/{len(images)} images, {count / (time.perf_counter() - begin):.0f}/s")
-    return torch.cat(done)
+    return done
 
 
 def _takes_seed(call):
@@ -83,8 +87,10 @@ def _takes_seed(call):
 
 def _inputs(images, masks, seed, mask_law):
     pixels = images[:] if not isinstance(images, torch.Tensor) else images
-    if not isinstance(pixels, torch.Tensor) or pixels.ndim != 4 or pixels.shape[1] != 3 or len(pixels) < 4:
-        raise RoiganError("compare takes at least 4 images (n, 3, H, W) in [-1, 1], or an image set.")
+    if not isinstance(pixels, torch.Tensor) or pixels.ndim != 4 or pixels.shape[1] != 3 \
+            or len(pixels) < 4 or min(pixels.shape[2:]) < 11:
+        raise RoiganError("compare takes at least 4 images (n, 3, H, W) in [-1, 1] of 11×11 pixels "
+                          "or more, or an image set.")
     from roigan_lib.masks import check_pair, sample_masks
     if isinstance(masks, str):
         masks = [masks]
@@ -120,12 +126,16 @@ def compare(methods, images, masks, dims=None, seed=0, reference=None, data=None
     One row per method, mask family and metric: fid768_n1000, kid768_n1000 (spread: sd over subsets), precision768_n1000,
     recall768_n1000, frechet_factors_n1000 and its precision and recall (if the factor network's weights are there), those
     of `inpainting.METRICS` (spread: sd over images, where there is one score per image) and diversity, between
-    `diversity_seeds` completions of the first `diversity_images` images. RoiganError: bad images or masks, a method's
-    bad output (naming it), or Inception weights that dims asks for and that are missing.
+    `diversity_seeds` completions of the first `diversity_images` images. Methods get copies, see
+    `complete`. RoiganError: bad images, masks or numbers, a method's bad output (naming it), or
+    Inception weights that dims asks for and that are missing.
     """
     say = progress if callable(progress) else print if progress else None
     if not isinstance(methods, dict) or not methods:
         raise RoiganError('compare takes its methods as a dictionary, {"telea": telea, …}, with at least one entry.')
+    if min(batch, diversity_images) < 1 or diversity_seeds < 2:
+        raise RoiganError("compare takes batch and diversity_images of 1 or more, diversity_seeds "
+                          f"of 2 or more, not {batch}, {diversity_images} and {diversity_seeds}.")
     data = data or getattr(images, "name", None)
     split = split or getattr(images, "split", None)
     pixels, masks = _inputs(images, masks, seed, mask_law)

@@ -11,6 +11,7 @@ them it holds what the face decides and no code can move, and what the noise doe
 should: an effect is large or small beside the differences between faces. `deviations` takes the face away, but the
 measures then know no scale: a faint trace that follows the code without noise scores as much as a large effect.
 """
+import math
 from typing import NamedTuple
 
 import torch
@@ -145,26 +146,51 @@ def sap(explained):
     return _gap(explained)
 
 
-def dci(importance):
-    """(disentanglement of each code (K,), completeness of each factor (F,), their two weighted means), each 0 … 1.
+class DCI(NamedTuple):
+    """Scores of `dci`, each 0 … 1: of every code (K,), of every factor (F,), and their means.
 
-    Eastwood & Williams (2018): 1 minus the entropy of an importance matrix (K, F) along each row, in base F, and along
-    each column, in base K; the means weigh rows and columns by their importance. As importance take
+    `disentanglement` and `completeness` weigh codes and factors by their importance, so a dead code
+    counts for nothing; in the `_unweighted` means all count alike, and a dead one as 0.
+    """
+    codes: torch.Tensor
+    factors: torch.Tensor
+    disentanglement: float
+    completeness: float
+
+    @property
+    def disentanglement_unweighted(self):
+        """Plain mean of `codes`."""
+        return float(self.codes.mean())
+
+    @property
+    def completeness_unweighted(self):
+        """Plain mean of `factors`."""
+        return float(self.factors.mean())
+
+
+def dci(importance):
+    """How peaked the rows (disentanglement) and columns (completeness) of an importance matrix are.
+
+    Eastwood & Williams (2018): 1 minus the entropy of the matrix (K, F) along each row, in base F,
+    and along each column, in base K. Returns a `DCI`; its weighted means are those of
+    disentanglement_lib (Locatello et al. 2019). As importance take
     `explained_variance`, a share of variance like the impurity of the paper's random forests (|weights| of its lasso
     would give lower scores). `informativeness` is the third letter; where it is near 0, chance decides the other two.
+    Raises RoiganError for another shape, less than 2 × 2, negative numbers, or nothing but 0.
     """
     importance = torch.as_tensor(importance).double()
     if importance.ndim != 2 or min(importance.shape) < 2 or not (importance >= 0).all() or importance.sum() == 0:
         raise RoiganError("DCI takes a matrix of importances (K, F), 2 × 2 or larger, not negative and not all 0.")
 
     def peaked(rows):
-        share = rows / rows.sum(1, keepdim=True).clamp_min(1e-12)
-        score = 1 + torch.xlogy(share, share).sum(1) / torch.tensor(float(rows.shape[1])).log()
-        score = torch.where(rows.sum(1) > 0, score, 0.0)
-        return score, float((score * rows.sum(1)).sum() / rows.sum())
+        total = rows.sum(1)
+        share = rows / total.clamp_min(1e-12)[:, None]
+        score = 1 + torch.xlogy(share, share).sum(1) / math.log(rows.shape[1])
+        score = torch.where(total > 0, score, 0.0)
+        return score, float((score * total).sum() / total.sum())
 
     (codes, d), (factors, c) = peaked(importance), peaked(importance.T)
-    return codes, factors, d, c
+    return DCI(codes, factors, d, c)
 
 
 def informativeness(codes, factors, held_out=0.25, bins=BINS):

@@ -5,7 +5,8 @@ what `compare` reports: functions (completed, images, masks) -> one float for th
 which the row gets the mean and the standard deviation. A new metric is one function and one line there.
 """
 import torch
-import torch.nn.functional as F
+
+from roigan_lib.errors import RoiganError
 
 
 def l1_hole(completed, images, masks, each=False):
@@ -25,25 +26,23 @@ def psnr(completed, images, masks=None):
     return -10 * error.clamp(min=1e-10).log10()
 
 
-def ssim(completed, images, masks=None, sigma=1.5, radius=5):
-    """Structural similarity (Wang et al. 2004): 11×11 Gaussian window, sigma 1.5, range 2, mean of channels.  -> (n,)
+def ssim(completed, images, masks=None):
+    """Structural similarity (Wang et al. 2004) of whole images by scikit-image, 1 at best.  -> (n,)
 
-    Windows that leave the image are left out, as scikit-image does; 1 = identical.
+    Scored on [0, 1] with range 1, since SSIM is defined for intensities, which begin at black = 0.
+    Gaussian window of sigma 1.5 (11×11), windows that leave the image left out, mean over channels.
+    Raises RoiganError for images smaller than the window.
     """
-    x, y = completed.double(), images.double()
-    channels = x.shape[1]
-    offsets = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
-    line = torch.exp(-offsets.square() / (2 * sigma ** 2))
-    line = (line / line.sum()).expand(channels, 1, 1, -1)                            # (3, 1, 1, 11)
-
-    def blur(t):
-        return F.conv2d(F.conv2d(t, line, groups=channels), line.transpose(2, 3), groups=channels)
-
-    mean_x, mean_y = blur(x), blur(y)
-    var_x, var_y, cov = blur(x * x) - mean_x ** 2, blur(y * y) - mean_y ** 2, blur(x * y) - mean_x * mean_y
-    c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
-    score = (2 * mean_x * mean_y + c1) * (2 * cov + c2) / ((mean_x ** 2 + mean_y ** 2 + c1) * (var_x + var_y + c2))
-    return score.mean((1, 2, 3)).to(images.dtype)
+    from skimage.metrics import structural_similarity
+    if min(images.shape[2:]) < 11:
+        raise RoiganError("SSIM looks through a window of 11×11 pixels, and these images have "
+                          f"{images.shape[2]}×{images.shape[3]}: take larger ones.")
+    scores = []
+    for pair in zip(completed, images):
+        x, y = ((image.double().cpu().numpy() + 1) / 2 for image in pair)    # (3, H, W) in [0, 1]
+        scores.append(structural_similarity(x, y, data_range=1, channel_axis=0, sigma=1.5,
+                                            gaussian_weights=True, use_sample_covariance=False))
+    return torch.tensor(scores, dtype=images.dtype, device=images.device)
 
 
 def outside_change(completed, images, masks):
@@ -72,7 +71,12 @@ def border_ratio(completed, images, masks):
 
 
 def diversity(completions, masks):
-    """Mean `l1_hole` between each two of k completions (k, n, 3, H, W) of the same images; 0 = codes are ignored."""
+    """Mean `l1_hole` between each two of k completions (k, n, 3, H, W) of the same images.
+
+    0 = codes are ignored. Raises RoiganError for fewer than two completions.
+    """
+    if len(completions) < 2:
+        raise RoiganError(f"Diversity takes two completions or more, not {len(completions)}.")
     pairs = [l1_hole(completions[i], completions[j], masks) for i in range(len(completions)) for j in range(i)]
     return sum(pairs) / len(pairs)
 

@@ -10,7 +10,13 @@ def _kernels(x, y):
 
 
 def polynomial_mmd2(x, y):
-    """Unbiased squared MMD of x (n, d) and y (m, d) under the kernel (x·y / d + 1)³. A float; may fall below 0."""
+    """Unbiased squared MMD of x (n, d) and y (m, d) under the kernel (x·y / d + 1)³.
+
+    A float; may fall below 0. Raises RoiganError for fewer than 2 rows a side.
+    """
+    if min(len(x), len(y)) < 2:
+        raise RoiganError("The kernel distance needs 2 rows or more a side, not "
+                          f"{len(x)} and {len(y)}.")
     return _mmd2(*_kernels(x, y))
 
 
@@ -25,7 +31,8 @@ def kernel_distance(real, fake, subsets=50, size=None, seed=0):
     """KID of features real (n, d) and fake (m, d): (mean, sd) over `subsets` random subsets, 0 = one distribution.
 
     size: images in a subset (the paper's 1,000, but half of the smaller set at most, so that subsets differ).
-    Raises RoiganError for fewer than 4 images, unequal dims or features that are not finite.
+    Raises RoiganError for fewer than 4 images, unequal dims or features that are not finite, for a
+    size below 2 and subsets below 1.
     """
     real, fake = (torch.as_tensor(t).to(torch.float64) for t in (real, fake))
     if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1] or min(len(real), len(fake)) < 4:
@@ -34,7 +41,11 @@ def kernel_distance(real, fake, subsets=50, size=None, seed=0):
     if not (torch.isfinite(real).all() and torch.isfinite(fake).all()):
         raise RoiganError("The features for KID hold NaN or infinity: the weight file has no values for these "
                           f"{real.shape[1]} dims, or the images were not finite; use 64, 192 or 768 dims.")
-    size = min(size or 1000, min(len(real), len(fake)) // 2)
+    size = 1000 if size is None else size
+    if size < 2 or subsets < 1:
+        raise RoiganError("KID is a mean over 1 subset or more of 2 images or more, not over "
+                          f"{subsets} of {size}: leave both out for 50 of up to 1,000 images.")
+    size = min(size, min(len(real), len(fake)) // 2)
     generator = torch.Generator().manual_seed(seed)
     overlap = max(len(real), len(fake)) <= 3 * size                 # then kernels of all pairs, once, are less work
     of_real, of_fake, across = _kernels(real, fake) if overlap else (None, None, None)

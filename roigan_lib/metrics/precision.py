@@ -9,8 +9,11 @@ def precision_recall(real, fake, k=3):
 
     A set's territory is the union of balls around its points that reach to the k-th nearest neighbour. Precision is the
     share of fakes inside the real territory, recall that of real images inside the fake one. RoiganError: unequal dims,
-    features that are not finite, sets of k images or fewer.
+    features that are not finite, sets of k images or fewer, k below 1.
     """
+    if k < 1:
+        raise RoiganError("Precision and recall reach to the k-th nearest neighbour, k of 1 or "
+                          f"more, not {k}: leave k out for 3.")
     real, fake = torch.as_tensor(real).float(), torch.as_tensor(fake).float()
     if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1] or min(len(real), len(fake)) <= k:
         raise RoiganError(f"Precision and recall take features (n, dims) of equal dims and more than {k} images a side, "
