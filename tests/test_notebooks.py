@@ -99,6 +99,43 @@ def test_explains_itself(notebook):
     assert words >= 600
 
 
+def broken_paragraphs(markdown):
+    """Lines in the middle of a paragraph that Markdown takes for a list item, a heading or a rule."""
+    found, before, code = [], "", False
+    for line in markdown.splitlines():
+        code ^= line.startswith("```")
+        in_paragraph = before.strip() and not re.match(r"\s{2,}|\s*(\d+[.)]|[-+*#>])", before)
+        if in_paragraph and not code and re.match(r"\s*(\d+[.)]|[-+*]|#+|=+$|-+$)(\s|$)", line):
+            found.append(line)
+        before = line
+    return found
+
+
+def test_no_paragraph_turns_into_a_list(notebook):
+    assert broken_paragraphs("to mean 0 and variance\n1. It is then") == ["1. It is then"]
+    found = [line for cell in notebook["cells"] if cell["cell_type"] == "markdown"
+             for line in broken_paragraphs(cell["source"])]
+    assert not found, "wrap these lines elsewhere"
+
+
+UNCLEAR = re.compile(r"(?<!thesis )\bchapters?\s+\d+\b(?! of the thesis)|\((?:4\.[2-9]|5\.\d)\)", re.I)
+
+
+def unclear_references(text):
+    """What could be a notebook or a chapter; and sections in the form of equations, of which chapter 4 has (4.1) only."""
+    return UNCLEAR.findall(text)
+
+
+def test_references_say_whose(notebook):
+    assert unclear_references("see chapter 08, and a mask (4.3)") == ["chapter 08", "(4.3)"]
+    found = [hit for cell in notebook["cells"] for hit in unclear_references(cell["source"])]
+    assert not found, "write 'notebook 08', 'thesis chapter 3', 'thesis §4.3'"
+
+
+def test_readme_says_whose_chapters():
+    assert not unclear_references((rp.ROOT / "README.md").read_text(encoding="utf-8"))
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_file_is_at_most_a_megabyte(path):
     assert path.stat().st_size <= 1_000_000
