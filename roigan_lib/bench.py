@@ -22,31 +22,37 @@ from .errors import RoiganError
 from .losses import PerceptualNet
 from .masks import benchmark, sample_masks
 from .models import RoIGAN, networks
+from .precision import processor
 from .training import Trainer
 
 
-def in_turn(ways, repeats=5):
+def in_turn(ways, repeats=5, hopeless=None):
     """Median seconds of each way, {name: function} -> {name: seconds}; they take turns, after one round to warm up.
 
     A program beside them slows all ways alike, so the ratio of two medians holds where the seconds do not.
+    hopeless: a way whose round to warm up takes over so many times as long as the first way's is tried no more, and
+    has no seconds in the result.
     """
     if repeats < 1:
         raise RoiganError(f"repeats is {repeats}; at least one round has to be timed.")
     took = {name: [] for name in ways}
-    for _ in range(repeats + 1):
-        for name, work in ways.items():
+    for turn in range(repeats + 1):
+        for name in list(took):
             start = time.perf_counter()
-            work()
+            ways[name]()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             took[name].append(time.perf_counter() - start)
+        if turn == 0 and hopeless:
+            limit = hopeless * next(iter(took.values()))[0]
+            took = {name: seconds for name, seconds in took.items() if seconds[0] <= limit}
     return {name: statistics.median(seconds[1:]) for name, seconds in took.items()}
 
 
 def _row(what, took, plain, kit, n=1):
     return {"metric": what, "method": "plain / kit", "value": round(took[plain] / took[kit], 2),
             "plain_ms": round(1e3 * took[plain] / n, 3), "kit_ms": round(1e3 * took[kit] / n, 3),
-            "threads": torch.get_num_threads()}
+            "processor": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
 
 
 def yardstick():
@@ -81,9 +87,10 @@ def _random_vgg16():
         return PerceptualNet("vgg16", file)
 
 
-def train_step(width=1.0, batch=16, perceptual=False, repeats=3, ways=((1, "fp32"), (4, "fp32"), (4, "bf16"))):
+def train_step(width=1.0, batch=16, perceptual=False, repeats=3, ways=((1, "fp32"), (4, "fp32"), (4, "bf16")),
+               say=print):
     """The published step, plain and by the kit: same networks, batch and losses. One row for each (penalty_every, precision)
-    of `ways`; the plain step is float32.
+    of `ways`; the plain step is float32. A way that is hopelessly slow here has no row, but a line for `say`.
 
     perceptual: with VGG16 in it (random weights: they take the same time), else without the perceptual term.
     """
@@ -93,19 +100,25 @@ def train_step(width=1.0, batch=16, perceptual=False, repeats=3, ways=((1, "fp32
                                                         penalty_every=every, precision=precision, **extra),
                                             _noise_images(4 * batch), "cpu")
     trainers = {way: make(*way) for way in ways}
+    for way in [way for way, trainer in trainers.items() if trainer.precision != way[1]]:
+        say(f"left out, width {width:g}: {trainers.pop(way).remark}")
+    if not trainers:
+        return []
     if perceptual:
         net = _random_vgg16()
         for trainer in trainers.values():
             trainer.perceptual = net
-    first = trainers[ways[0]]
+    first = next(iter(trainers.values()))
     plain = released.Step(first.generator.state_dict(), first.discriminator.state_dict(), first.perceptual)
     x, m, codes, noise = first._draw(0)[:4]
     work = {"plain": lambda: plain(x, m, codes, noise)}
     for way, trainer in trainers.items():
         work[way] = lambda trainer=trainer, every=way[0]: [trainer.step() for _ in range(every)]
-    took = in_turn(work, repeats)
-    rows = []
-    for way in ways:
+    took, rows = in_turn(work, repeats, hopeless=20), []
+    for way in trainers:
+        if way not in took:
+            say(f"left out, width {width:g}: {way[0]} step(s) in {way[1]} took over 20 times as long as the plain one.")
+            continue
         took[way] /= way[0]
         what = (f"train step, width {width:g}, {'VGG16' if perceptual else 'no perceptual term'}, penalty every {way[0]}"
                 + (", bfloat16" if way[1] == "bf16" else ""))
@@ -202,7 +215,8 @@ def run(say=print, quick=False):
     """Every benchmark in turn; a line goes to `say` as soon as it is there. Returns the rows. quick: small networks."""
     small = dict(width=0.125, batch=4, repeats=1) if quick else {}
     jobs = [lambda: masks(**(dict(n=16, size=16, repeats=1, n_scipy=2) if quick else {})),
-            lambda: generator_forward(**small), lambda: train_step(**small), lambda: train_step(perceptual=True, **small),
+            lambda: generator_forward(**small), lambda: train_step(say=say, **small),
+            lambda: train_step(perceptual=True, say=say, **small),
             lambda: slider(repeats=3 if quick else 21),
             lambda: reading(repeats=1 if quick else 5, limit=64 if quick else 2000),
             lambda: inception(n=2 if quick else 32, repeats=1 if quick else 3)]

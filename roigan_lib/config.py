@@ -113,7 +113,7 @@ class Config(ModelConfig):
     penalty_inside: bool = True    # it looks inside the region, as the text of (3.10) says; False: outside, as its formula
     penalty_every: int = 1         # apply it every so many steps, so many times as strong (StyleGAN2's lazy regularization)
     zero: float = 1e-4             # zero concentrator (3.13)
-    precision: str = "fp32"        # fp32 | bf16
+    precision: str = "fp32"        # fp32 | bf16, used where it is quicker: roigan_lib.precision
     accumulate: int = 1            # parts in which a batch goes through, where memory is short
     start: str | None = None       # checkpoint.pt of another run, or celeba: begin with its networks, of the same architecture
     seed: int = 0

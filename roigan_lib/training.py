@@ -20,7 +20,7 @@ import torch
 from torch.nn import functional as F
 
 from . import losses as L
-from . import parallel
+from . import parallel, precision
 from .config import Config, ModelConfig, label_names, load_config, place
 from .data import open_dataset, synthfaces
 from .errors import RoiganError
@@ -38,6 +38,21 @@ class Run:
     folder: Path
     rows: list
     finished: bool
+
+
+def steps_within(cfg: Config, minutes: float, seconds: float, folder=None) -> int:
+    """How many steps, of so many seconds each, fit into 0.9 of the minutes: at least 1, at most cfg.steps.
+
+    The other tenth is for sample grids and checkpoints. Warm-up, ramp and decay are shares of cfg.steps, so a run with
+    this number of steps completes its schedule in time. A run that has begun in `folder` keeps the steps it began with.
+    """
+    checkpoint = (Path(folder) if folder else run_folder(cfg)) / "checkpoint.pt"
+    if checkpoint.is_file():
+        try:
+            return torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)["config"]["steps"]
+        except Exception:                                           # `train` says what is wrong with it
+            pass
+    return max(1, min(cfg.steps, int(0.9 * 60 * minutes / seconds)))
 
 
 def run_folder(cfg: Config) -> Path:
@@ -63,6 +78,7 @@ class Trainer:
     def __init__(self, cfg: Config, data=None, device=None):
         self.cfg = cfg
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.precision, self.remark = precision.decide(cfg.precision, self.device)
         self.data = data if data is not None else open_dataset(cfg.dataset, "train", cfg.size, cfg.root, cfg.crop)
         if len(self.data) < cfg.batch:
             raise RoiganError(f"The data set has {len(self.data)} images, fewer than one batch of {cfg.batch}; add "
@@ -195,7 +211,7 @@ class Trainer:
         return logs
 
     def _cast(self):
-        return torch.autocast(self.device.type, torch.bfloat16) if self.cfg.precision == "bf16" else nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
 
     def _parts(self, drawn):
         """The draw of this process in `accumulate` parts, each with its share of path A and of path B."""
@@ -464,7 +480,8 @@ class Trainer:
         return {"dataset": self.cfg.dataset, "data": self.data.fingerprint, "images": len(self.data),
                 "steps": self.step_count, "images_seen": self.step_count * self.cfg.batch,
                 "seconds": round(self.seconds), "config_hash": self.cfg.hash(), "training": asdict(self.cfg),
-                "machine": self._machine(), "torch": torch.__version__} | ({"started_from": self.started_from} if self.started_from else {})
+                "precision": self.precision, "machine": self._machine(),
+                "torch": torch.__version__} | ({"started_from": self.started_from} if self.started_from else {})
 
 
 def _shipped_state(beside):
@@ -594,6 +611,8 @@ def train(cfg: Config | None = None, folder=None, data=None, progress=print, fre
         trainer.load(Path(cfg.start), start=True)
         say(f"starting with the networks of {cfg.start}")
     say(cfg.describe())
+    if trainer.remark:
+        say(trainer.remark)
     images, masks, codes = fixed_grid(cfg, trainer.data)
     began, start, quiet = time.perf_counter(), trainer.step_count, 0
     found = {}
@@ -607,7 +626,8 @@ def train(cfg: Config | None = None, folder=None, data=None, progress=print, fre
                 found.setdefault(k, []).append(v)                   # D's terms are missing during the warm-up
             step = trainer.step_count
             if step % cfg.log_every == 0 or step == cfg.steps:
-                row = {"step": step, "seconds": round(trainer.seconds, 1), "memory_gib": round(_memory(), 3)}
+                row = {"step": step, "seconds": round(trainer.seconds, 1), "memory_gib": round(_memory(), 3),
+                       "precision": trainer.precision}
                 row |= {k: round(sum(v) / len(v), 5) for k, v in found.items()}
                 found = {}
                 rate = (step - start) * cfg.batch / (time.perf_counter() - began)

@@ -9,6 +9,7 @@ import torch
 # A shell starts its background jobs deaf to Ctrl-C, and their children inherit that; the tests of Ctrl-C need ears.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(min(2, torch.get_num_threads()))
+os.environ["ROIGAN_BF16"] = "fast"      # tests that ask for bfloat16 test it on any processor
 
 
 @pytest.fixture(autouse=True)

@@ -19,6 +19,18 @@ def test_ways_take_turns_and_the_median_counts(monkeypatch):
         bench.in_turn({}, repeats=0)
 
 
+def test_a_hopeless_way_is_tried_once(monkeypatch):
+    now, order = [0.0], []
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    def work(name, seconds):
+        now[0] += seconds
+        order.append(name)
+    ways = {"plain": lambda: work("plain", 1), "slow": lambda: work("slow", 44), "fine": lambda: work("fine", 3)}
+    assert bench.in_turn(ways, repeats=2, hopeless=20) == {"plain": 1, "fine": 3}
+    assert order == ["plain", "slow", "fine", "plain", "fine", "plain", "fine"]
+    assert bench.in_turn(ways, repeats=1)["slow"] == 44             # nothing is dropped unasked
+
+
 def test_the_generator_row_compares_the_same_drawing():
     rows = bench.generator_forward(width=0.125, batch=2, repeats=1)
     assert [row["metric"] for row in rows] == ["generator, a batch, width 0.125", "slider, width 0.125"]

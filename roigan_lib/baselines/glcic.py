@@ -23,6 +23,7 @@ from roigan_lib.data import ImageSet
 from roigan_lib.errors import RoiganError
 from roigan_lib.masks import check_pair, sample_masks
 from roigan_lib.models import WEIGHTS, _state_hash
+from roigan_lib.precision import decide
 from roigan_lib.training import Trainer, _finite, _memory, _whole_step, _write_log
 
 FORMAT = "roigan-glcic-1"
@@ -232,6 +233,7 @@ class GLCICTrainer(Trainer):
     def __init__(self, cfg, data):
         self.cfg, self.data = cfg, data
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.precision, self.remark = decide(cfg.precision, self.device)
         torch.manual_seed(cfg.seed)
         place = dict(device=self.device, memory_format=torch.channels_last)
         self.generator = CompletionNetwork(cfg.width, dilations_for(cfg.size), mean_pixel(data)).to(**place)
@@ -303,7 +305,7 @@ class GLCICTrainer(Trainer):
                 "steps": self.step_count, "images_seen": self.step_count * cfg.batch, "seconds": round(self.seconds),
                 "finished": self.share() >= 1, "size": cfg.size, "width": cfg.width, "dilations": network.dilations,
                 "mean": network.mean.flatten().tolist(), "alpha": ALPHA, "alpha_d": ALPHA_D, "batch": cfg.batch,
-                "mask_family": cfg.mask_family, "precision": cfg.precision, "shift": cfg.shift, "soften": cfg.soften,
+                "mask_family": cfg.mask_family, "precision": self.precision, "shift": cfg.shift, "soften": cfg.soften,
                 "seed": cfg.seed, "config_hash": cfg.hash(),
                 "machine": self._machine(), "torch": torch.__version__}
 
@@ -316,7 +318,8 @@ def train_glcic(data, folder, size=64, width=1.0, batch=16, steps=5000, minutes=
     model.safetensors go. width multiplies all channel counts (1 = paper). The phases take SHARES of the steps (paper:
     500,000 at a batch of 96) or, with minutes > 0, of that much training time, steps then unheeded. progress: called
     with a line of text every 20 steps, None for silence. fresh: forget an earlier checkpoint. precision: fp32, or
-    bf16 for the passes of both networks (weights and losses stay float32). shift, soften: as for `training.augment`.
+    bf16 for the passes of both networks (weights and losses stay float32) where that is quicker, see
+    `roigan_lib.precision`. shift, soften: as for `training.augment`.
 
     Everything random comes from (seed, step): a run that was cut goes on bit for bit, with minutes from the seconds on
     record. Ctrl-C saves and returns what there is, card["finished"] False. Raises RoiganError: values that cannot work,
@@ -337,6 +340,8 @@ def train_glcic(data, folder, size=64, width=1.0, batch=16, steps=5000, minutes=
         say(f"continuing {checkpoint} at step {trainer.step_count}")
         if log.is_file():
             rows = [r for r in map(json.loads, log.read_text().splitlines()) if r["step"] <= trainer.step_count]
+    if trainer.remark:
+        say(trainer.remark)
     began, start, before = time.perf_counter(), trainer.step_count, trainer.seconds
     try:
         while trainer.share() < 1:

@@ -1,0 +1,112 @@
+"""In which precision the networks compute: the one place that decides.
+
+bfloat16 shortens a step where a GPU or the processor (AVX512-BF16, AMX) multiplies it by itself. Elsewhere it
+is emulated, and one step can take 44 times as long as in float32. So a convolution is timed both ways, in a
+fraction of a second, and the answer is kept for this machine. The environment variable ROIGAN_BF16, set to
+fast or slow, takes the place of the measurement.
+"""
+from __future__ import annotations
+
+import functools
+import json
+import os
+import platform
+import subprocess
+import time
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+
+from . import parallel
+from .errors import RoiganError
+from .metrics.table import write_atomically
+
+HOPELESS = 4.0          # times as long as float32: three rounds of this are enough to know
+ISA = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")     # variables that withhold instructions
+
+
+@functools.cache
+def processor() -> str:
+    """The processor's name, as the system has it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    try:
+        ask = ["sysctl", "-n", "machdep.cpu.brand_string"]                      # macOS
+        name = subprocess.run(ask, capture_output=True, text=True).stdout.strip()
+    except OSError:
+        name = ""
+    return name or platform.processor() or platform.machine()
+
+
+def probe(rounds: int = 15) -> float:
+    """How many times as long a convolution, forward and back, takes in bfloat16 as in float32 on this processor.
+
+    Both take turns, after one round to warm up. The quickest round of each counts, because other programs only
+    add time. It ends after three rounds where bfloat16 is hopeless or half a second is over.
+    """
+    generator = torch.Generator().manual_seed(0)
+    x, weight = (torch.randn(shape, generator=generator).to(memory_format=torch.channels_last).requires_grad_()
+                 for shape in ((4, 64, 16, 16), (64, 64, 3, 3)))                # a middle layer of the networks
+    took, began = {False: [], True: []}, time.perf_counter()
+    for done in range(rounds + 1):
+        for half, seconds in took.items():
+            start = time.perf_counter()
+            with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+                y = F.leaky_relu(F.conv2d(x, weight, padding=1), 0.2)
+            torch.autograd.grad(y.float().mean(), (x, weight))
+            seconds.append(time.perf_counter() - start)
+        if done:
+            times = min(took[True][1:]) / min(took[False][1:])
+            if done >= 3 and (times > HOPELESS or time.perf_counter() - began > 0.5):
+                break
+    return times
+
+
+def ratio() -> float:
+    """`probe` of this machine: from $ROIGAN_CACHE/precision.json, else measured and written there if possible.
+
+    An answer holds for one processor, version of torch, number of threads, and for what the variables ISA say.
+    """
+    path = Path(os.environ.get("ROIGAN_CACHE") or Path.home() / ".cache" / "roigan") / "precision.json"
+    key = " | ".join([processor(), f"torch {torch.__version__}", f"{torch.get_num_threads()} threads",
+                      *(f"{name}={os.environ.get(name, '')}" for name in ISA)])
+    try:
+        known = dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        known = {}
+    if isinstance(known.get(key), float):
+        return known[key]
+    found = round(probe(), 3)
+    try:
+        write_atomically(path, json.dumps(known | {key: found}, indent=1).encode())
+    except RoiganError:
+        pass                                                                    # measured again next time
+    return found
+
+
+def decide(asked: str, device="cpu") -> tuple[str, str]:
+    """The precision to use where `asked` (fp32 or bf16) is asked for; and where they differ one sentence, else "".
+
+    All processes of a training get the same. Raises RoiganError where ROIGAN_BF16 is neither fast nor slow.
+    """
+    told, device = os.environ.get("ROIGAN_BF16", ""), torch.device(device)
+    if told not in ("", "fast", "slow"):
+        raise RoiganError(f"ROIGAN_BF16 is {told!r}; set it to fast or slow, or unset it to have this machine measured.")
+    if asked != "bf16":
+        return asked, ""
+    if told:
+        slow, why = told == "slow", "is slow here, says ROIGAN_BF16"
+    elif device.type == "cuda":
+        slow = not torch.cuda.is_bf16_supported(including_emulation=False)
+        why = f"is emulated by {torch.cuda.get_device_name(device)}"
+    else:
+        times = ratio()
+        slow, why = times > 1, f"takes {times:.1f} times as long as float32 on this processor"
+    if parallel.any_of(slow):
+        return "fp32", f"bfloat16 {why}: going on in float32; ROIGAN_BF16=fast forces bfloat16."
+    return "bf16", ""
