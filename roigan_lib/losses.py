@@ -1,8 +1,10 @@
 """The losses of thesis 3.7, one function an equation, and the two that the improved recipe adds.
 
 Conventions: images (n, 3, H, W) in [-1, 1]; masks (n, 1, H, W), 1 = the region; scores (n, s); a loss is a scalar to
-be minimized, also where the thesis writes a quantity to be maximized. A sum divided by an area or a level takes that of the
-whole batch also where several processes share it (`parallel`); with one process this changes nothing.
+be minimized, also where the thesis writes a quantity to be maximized. `reduction="sum"` sums over what belongs to one
+image (pixels, entries of a map, codes, style numbers) and averages over the images, as the thesis prints; "mean" averages
+over all. A sum divided by an area or a level takes that of the whole batch also where several processes share it
+(`parallel`); with one process this changes nothing.
 """
 from __future__ import annotations
 
@@ -70,24 +72,32 @@ def mean_size(x):
     return torch.linalg.vector_norm(x, 1, dtype=torch.promote_types(x.dtype, torch.float32)) / x.numel()
 
 
-def feature_matching(real_maps, fake_maps):
-    """Feature matching (2.13, 3.11): mean absolute difference of D's LeakyReLU maps, summed over the layers."""
-    return sum(_MeanAbsolute.apply(f, r.detach()) for r, f in zip(real_maps, fake_maps))
+def feature_matching(real_maps, fake_maps, reduction="mean"):
+    """Feature matching (2.13, 3.11): absolute difference of D's LeakyReLU maps, summed over the layers.
+
+    reduction: "sum", the printed L1 norm of each image's maps; "mean" over the entries of a map.
+    """
+    return sum(_MeanAbsolute.apply(f, r.detach()) * _entries(f, reduction) for r, f in zip(real_maps, fake_maps))
 
 
-def perceptual(net, real_maps, images, relative=True):
+def _entries(x, reduction):
+    """What turns the mean over a tensor (n, …) into the sum over each image's entries, or leaves it a mean."""
+    return x[0].numel() if reduction == "sum" else 1
+
+
+def perceptual(net, real_maps, images, relative=True, reduction="mean"):
     """One term of the perceptual loss (2.9, 3.12): Σ_l E |V_l(x_r) − V_l(images)|, with V_l(x_r) given.
 
     `relative` divides each layer's term by E |V_l(x_r)|, so that the weight does not depend on the network's scale;
-    the printed equation is relative=False. A net with `layer_weights` weighs its layers, as the release does.
+    the printed equation is relative=False with reduction="sum".
     """
-    return match_maps(real_maps, net(images), relative, getattr(net, "layer_weights", None))
+    return match_maps(real_maps, net(images), relative, reduction)
 
 
-def match_maps(real_maps, fake_maps, relative=True, weights=None):
+def match_maps(real_maps, fake_maps, relative=True, reduction="mean"):
     """`perceptual` of maps at hand: V_l(x_r) and those of the images that are judged."""
-    return sum(w * _MeanAbsolute.apply(f, r) / (parallel.average(mean_size(r)) if relative else 1.0)
-               for w, r, f in zip(weights or [1.0] * len(real_maps), real_maps, fake_maps))
+    return sum(_MeanAbsolute.apply(f, r) * _entries(f, reduction) / (parallel.average(mean_size(r)) if relative else 1.0)
+               for r, f in zip(real_maps, fake_maps))
 
 
 def style(real_maps, fake_maps, masks):
@@ -127,30 +137,40 @@ def zero_concentrator(real):
     return (real ** 2).mean()
 
 
-def info_continuous(codes, mean, logvar):
-    """−L_con (3.15): negative log-likelihood of codes (n, L_c) under N(μ, σ²), mean over codes.
+def info_continuous(codes, mean, logvar, reduction="sum"):
+    """−L_con (3.15): negative log-likelihood of codes (n, L_c) under N(μ, σ²), by default summed over the codes as printed.
 
-    Printed (3.15) has (c − μ)/σ², which is unbounded in both directions and no likelihood; the square is meant.
+    Printed (3.15) has (c − μ)/σ² − log 2πσ, which is unbounded and no likelihood; the square and the plus are meant.
     """
-    return (0.5 * (codes - mean) ** 2 * torch.exp(-logvar) + 0.5 * logvar + 0.5 * math.log(2 * math.pi)).mean()
+    nll = 0.5 * (codes - mean) ** 2 * torch.exp(-logvar) + 0.5 * logvar + 0.5 * math.log(2 * math.pi)
+    return nll.mean() * _entries(nll, reduction)
 
 
-def info_discrete(indices, logits):
-    """−L_dis (3.16): cross entropy of categories (n, L_d) under logits (n, L_d, k), mean over the variables."""
+def info_discrete(indices, logits, reduction="mean"):
+    """−L_dis (3.16): cross entropy of categories (n, L_d) under logits (n, L_d, k).
+
+    reduction: "mean" over the variables, as printed; "sum", as the author's code has it.
+    """
     if logits.shape[1] == 0:
         return logits.sum()
-    return F.cross_entropy(logits.flatten(0, 1), indices.long().flatten())
+    return F.cross_entropy(logits.flatten(0, 1), indices.long().flatten()) * _entries(indices, reduction)
 
 
-def kl_style(mean, logvar):
-    """VAE loss (1.6): KL of N(μ, σ²) from N(0, 1), mean over the style vector."""
-    return 0.5 * (mean ** 2 + logvar.exp() - 1 - logvar).mean()
+def kl_style(mean, logvar, reduction="mean"):
+    """VAE loss (1.6): KL of N(μ, σ²) from N(0, 1), (n, 256·w) each; "sum" over the style vector is the KL as it is defined."""
+    return 0.5 * (mean ** 2 + logvar.exp() - 1 - logvar).mean() * _entries(mean, reduction)
 
 
-def total_variation(completed, masks):
-    """Total variation (2.10) over pixel pairs of which at least one lies in the region, mean per such pair."""
+def total_variation(completed, masks, reduction="mean"):
+    """Total variation (2.10): |differences| between a pixel and its neighbours to the right and below.
+
+    reduction: "sum" over the pixels of the region, as printed; "mean" over the pairs of which at least one lies in the
+    region, so that a change across the border counts from both sides.
+    """
     dx = (completed[..., 1:] - completed[..., :-1]).abs()
     dy = (completed[..., 1:, :] - completed[..., :-1, :]).abs()
+    if reduction == "sum":
+        return ((dx * masks[..., :-1]).sum() + (dy * masks[..., :-1, :]).sum()) / len(completed)
     wx, wy = torch.maximum(masks[..., 1:], masks[..., :-1]), torch.maximum(masks[..., 1:, :], masks[..., :-1, :])
     return ((dx * wx).sum() + (dy * wy).sum()) / _area(wx.sum() + wy.sum())
 
@@ -233,18 +253,17 @@ class PerceptualNet(nn.Module):
     """Frozen feature maps V_l for (3.12): forward(images in [-1, 1]) -> list of maps.
 
     name: `factors`, the kit's own network that reads synthfaces' factors (ships with the kit); `vgg16`, as in the
-    thesis (torchvision's ImageNet weights, ReLU 1_2, 2_2, 3_3; downloaded once); `vgg19`, as in the author's release
-    (ReLU 1_1 … 5_1, weighted 1/32, 1/16, 1/8, 1/4, 1); `vgg11_bn`, a lighter relative (ReLU 1_1, 2_1, 3_2).
+    thesis (torchvision's ImageNet weights, all 13 ReLUs; downloaded once); `vgg19`, as in the author's release (ReLU
+    1_1 … 5_1, images as they are, without ImageNet's mean and deviation); `vgg11_bn`, lighter (ReLU 1_1, 2_1, 3_2).
     weights: a local .pth or .npz with torchvision's key names, instead of a download.
     Raises RoiganError where the weights cannot be had or do not fit.
     """
 
-    TAPS = {"vgg16": (3, 8, 15), "vgg19": (1, 6, 11, 20, 29), "vgg11_bn": (2, 6, 13)}
-    LAYER_WEIGHTS = {"vgg19": (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)}
+    TAPS = {"vgg16": (1, 3, 6, 8, 11, 13, 15, 18, 20, 22, 25, 27, 29), "vgg19": (1, 6, 11, 20, 29), "vgg11_bn": (2, 6, 13)}
 
     def __init__(self, name, weights=None):
         super().__init__()
-        self.name, self.layer_weights = name, self.LAYER_WEIGHTS.get(name)
+        self.name = name
         if name == "factors":
             from .models.factor_net import load_factor_net
             self.net = load_factor_net()
@@ -288,7 +307,8 @@ class PerceptualNet(nn.Module):
         images = images.contiguous(memory_format=torch.channels_last)
         if self.name == "factors":
             return self.net.maps(images)
-        y, maps = (images.clamp(-1, 1) * 0.5 + 0.5 - self.mean) / self.std, []
+        y = images if self.name == "vgg19" else (images.clamp(-1, 1) * 0.5 + 0.5 - self.mean) / self.std
+        maps = []
         for i, layer in enumerate(self.net):
             y = layer(y) if not isinstance(layer, nn.ReLU) else F.relu(y, inplace=True)
             if i in self.TAPS[self.name]:

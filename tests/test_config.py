@@ -1,9 +1,9 @@
 """The configuration: no silent typos, no value that cannot work, and the thesis' constants in the thesis profile."""
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError, asdict, replace
 
 import pytest
 
-from roigan_lib.config import PROFILES, RECIPES, Config, ModelConfig, load_config
+from roigan_lib.config import PROFILES, RECIPES, THESIS_TRAINING, TRAINING, Config, ModelConfig, load_config
 from roigan_lib.errors import RoiganError
 
 
@@ -24,7 +24,9 @@ def test_every_profile_and_recipe_loads(profile, recipe):
     (dict(profile="zzz"), ("'zzz'", "choose one of")),
     (dict(step=5), ("'step'", "did you mean 'steps'")),
     (dict(batchsize=5), ("'batchsize'", "no parameter")),
-    (dict(recipe="improvd"), ("'improvd'", "improved, thesis")),
+    (dict(recipe="improvd"), ("'improvd'", "improved, thesis, thesis-scaled")),
+    (dict(reduction="total"), ("'total'", "sum, mean or relative")),
+    (dict(recipe="published", accumulate=2), ("first image", "accumulate at 1")),
     (dict(size=96), ("96", "32, 64, 128 or 256")),
     (dict(size=64.0), ("size", "64.0", "whole number")),
     (dict(size="64"), ("size", "'64'")),
@@ -102,7 +104,8 @@ def test_thesis_profile_has_the_constants_of_the_thesis():
     assert cfg.l1_hole == cfg.l1_outside == 0                       # 3.7: switched off in the last experiments
     assert cfg.perceptual_net == "vgg16" and cfg.size == 64 and cfg.width == cfg.encoder_width == 1
     assert cfg.mask_family == "elliptic" and cfg.prior == 0 and cfg.path_b == 1
-    assert not (cfg.residual or cfg.unit_gain or cfg.spectral or cfg.own_reader) and cfg.encoder_norm
+    assert not (cfg.residual or cfg.unit_gain or cfg.spectral or cfg.own_reader) and cfg.encoder_norm and cfg.literal
+    assert cfg.reduction == "sum" and cfg.code_sums and not cfg.flip and cfg.ema == 0
     assert (cfg.n_noise + cfg.n_continuous + cfg.n_discrete * cfg.n_categories) == 256
     other = load_config("smoke", recipe="thesis")
     for name in ("variation", "perceptual", "kl", "info", "penalty", "zero", "lr_g", "lr_d", "l1_hole", "path_b"):
@@ -112,8 +115,19 @@ def test_thesis_profile_has_the_constants_of_the_thesis():
 def test_the_published_recipe_trains_with_the_constants_of_the_release():
     cfg = load_config("thesis", recipe="published")
     assert (cfg.lr_g, cfg.lr_d, cfg.perceptual_net, cfg.info, cfg.penalty_inside) == (1e-4, 3e-4, "vgg19", 1.0, False)
-    assert (cfg.variation, cfg.kl, cfg.penalty, cfg.zero) == (0.5, 0.5, 5.0, 1e-4)
+    assert (cfg.variation, cfg.kl, cfg.penalty, cfg.zero) == (0.5, 1.0, 5.0, 1e-4)
     assert load_config("smoke", recipe="published").lr_d == 3e-4
+
+
+def test_a_recipe_brings_its_losses_into_every_profile():
+    for profile in PROFILES:
+        for recipe, losses in TRAINING.items():
+            cfg = load_config(profile, recipe=recipe)
+            for name, value in (asdict(Config()) | losses).items():
+                if name in THESIS_TRAINING:
+                    assert getattr(cfg, name) == value, (profile, recipe, name)
+    literal, scaled = (asdict(load_config("thesis", recipe=name)) for name in ("thesis", "thesis-scaled"))
+    assert {k for k in literal if literal[k] != scaled[k]} == {"recipe", "reduction"} and scaled["reduction"] == "mean"
 
 
 def test_defaults_of_the_class_are_a_working_configuration():

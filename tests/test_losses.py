@@ -87,6 +87,8 @@ def test_feature_matching_is_3_11():
                for r, f in zip(real, fake))
     loss = L.feature_matching(real, fake)
     assert loss.item() == pytest.approx(want, rel=1e-5)
+    printed = sum(abs(a - b) for r, f in zip(real, fake) for a, b in zip(r.flatten().tolist(), f.flatten().tolist())) / 2
+    assert L.feature_matching(real, fake, "sum").item() == pytest.approx(printed, rel=1e-5)   # two images
     loss.backward()
     assert real[0].grad is None and fake[0].grad is not None        # the real side is a target
 
@@ -97,6 +99,8 @@ def test_perceptual_is_3_12():
     terms = [np.abs(a.numpy() - b.numpy()).mean() for a, b in zip(net(real), net(fake))]
     sizes = [np.abs(a.numpy()).mean() for a in net(real)]
     assert L.perceptual(net, net(real), fake, relative=False).item() == pytest.approx(sum(terms), rel=1e-5)
+    printed = sum(np.abs(a.numpy() - b.numpy()).sum() for a, b in zip(net(real), net(fake))) / 2
+    assert L.perceptual(net, net(real), fake, relative=False, reduction="sum").item() == pytest.approx(printed, rel=1e-5)
     relative = L.perceptual(net, net(real), fake)
     assert relative.item() == pytest.approx(sum(t / s for t, s in zip(terms, sizes)), rel=1e-5)
     louder = lambda images: [maps * 100 for maps in net(images)]
@@ -162,10 +166,16 @@ def test_zero_concentrator_is_3_13():
     assert L.zero_concentrator(scores).item() == pytest.approx(want, rel=1e-5)
 
 
-def test_info_continuous_is_a_normal_likelihood():
-    codes, mean, logvar = torch.rand(6, 4) * 2 - 1, torch.randn(6, 4), torch.randn(6, 4)
-    want = -torch.distributions.Normal(mean, (logvar / 2).exp()).log_prob(codes).mean()
-    assert torch.allclose(L.info_continuous(codes, mean, logvar), want, atol=1e-5)
+def test_info_continuous_is_3_15_by_a_loop_over_codes():
+    codes, mean, logvar = torch.rand(6, 10) * 2 - 1, torch.randn(6, 10), torch.randn(6, 10)
+    total = 0.0
+    for c, mu, s in zip(codes.tolist(), mean.tolist(), logvar.tolist()):
+        for i in range(10):                                         # the sum of (3.15); its square and its sign as meant
+            total += 0.5 * ((c[i] - mu[i]) ** 2 / math.exp(s[i]) + math.log(2 * math.pi * math.exp(s[i])))
+    assert L.info_continuous(codes, mean, logvar).item() == pytest.approx(total / 6, rel=1e-5)
+    want = -torch.distributions.Normal(mean, (logvar / 2).exp()).log_prob(codes)
+    assert torch.allclose(L.info_continuous(codes, mean, logvar), want.sum(1).mean(), atol=1e-5)
+    assert torch.allclose(L.info_continuous(codes, mean, logvar, "mean"), want.mean(), atol=1e-5)
     sure = torch.full_like(logvar, -4.0)
     assert L.info_continuous(codes, codes, sure) < L.info_continuous(codes, codes, logvar.clamp_min(-2))
 
@@ -174,14 +184,19 @@ def test_info_discrete_is_3_16():
     indices, logits = torch.randint(0, 4, (6, 3)), torch.randn(6, 3, 4)
     want = -torch.distributions.Categorical(logits=logits).log_prob(indices).mean()
     assert torch.allclose(L.info_discrete(indices.float(), logits), want, atol=1e-6)
+    total = sum(math.log(sum(map(math.exp, row))) - row[k] for rows, ks in zip(logits.tolist(), indices.tolist())
+                for row, k in zip(rows, ks)) / 6                    # per image the sum over its three variables
+    assert L.info_discrete(indices, logits).item() == pytest.approx(total / 3, rel=1e-5)
+    assert L.info_discrete(indices, logits, "sum").item() == pytest.approx(total, rel=1e-5)
     assert L.info_discrete(torch.zeros(6, 0), torch.zeros(6, 0, 4)) == 0
 
 
 def test_kl_is_1_6():
     mean, logvar = torch.randn(5, 8), torch.randn(5, 8)
     want = torch.distributions.kl_divergence(torch.distributions.Normal(mean, (logvar / 2).exp()),
-                                             torch.distributions.Normal(0.0, 1.0)).mean()
-    assert torch.allclose(L.kl_style(mean, logvar), want, atol=1e-5)
+                                             torch.distributions.Normal(0.0, 1.0))
+    assert torch.allclose(L.kl_style(mean, logvar), want.mean(), atol=1e-5)
+    assert torch.allclose(L.kl_style(mean, logvar, "sum"), want.sum(1).mean(), atol=1e-5)
     assert L.kl_style(torch.zeros(2, 3), torch.zeros(2, 3)) == 0
 
 
@@ -194,6 +209,12 @@ def test_total_variation_is_2_10(pair):
                 total += sum(abs(float(images[n, c, i, j] - images[n, c, i + di, j + dj])) for c in range(3))
                 pairs += 1
     assert L.total_variation(images, masks).item() == pytest.approx(total / (3 * pairs), rel=1e-4)
+    printed = 0.0
+    for n, i, j in np.ndindex(3, 10, 10):                           # (i, j) in RoI, neighbours to the right and below
+        for k, l in ((i, j + 1), (i + 1, j)):
+            if masks[n, 0, i, j] and k < 10 and l < 10:
+                printed += sum(abs(float(images[n, c, k, l] - images[n, c, i, j])) for c in range(3))
+    assert L.total_variation(images, masks, "sum").item() == pytest.approx(printed / 3, rel=1e-4)
     assert L.total_variation(torch.full_like(images, 0.3), masks) == 0
 
 
@@ -276,18 +297,29 @@ def test_perceptual_net_is_frozen_and_passes_gradients():
     assert gradient.isfinite().all() and gradient.abs().sum() > 0
 
 
-def test_the_release_weighs_the_layers_of_vgg19(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name, letter, shapes", [
+    ("vgg19", "E", [(64, 32), (128, 16), (256, 8), (512, 4), (512, 2)]),
+    ("vgg16", "D", [(64, 32)] * 2 + [(128, 16)] * 2 + [(256, 8)] * 3 + [(512, 4)] * 3 + [(512, 2)] * 3)])
+def test_vgg_as_the_thesis_and_as_the_release_read_it(name, letter, shapes, tmp_path, monkeypatch):
     vgg = pytest.importorskip("torchvision.models.vgg")
     from types import SimpleNamespace
-    layers = lambda weights=None: SimpleNamespace(features=vgg.make_layers(vgg.cfgs["E"]))
-    monkeypatch.setattr("torchvision.models.vgg19", layers)
-    torch.save(layers().features.state_dict(), tmp_path / "vgg19.pth")
-    net = L.PerceptualNet("vgg19", tmp_path / "vgg19.pth")
-    real, fake = torch.rand(2, 1, 3, 32, 32) * 2 - 1
-    maps, other = net(real), net(fake)
-    assert [(m.shape[1], m.shape[2]) for m in maps] == [(64, 32), (128, 16), (256, 8), (512, 4), (512, 2)]
-    want = sum(w * (a - b).abs().mean().item() for w, a, b in zip((1 / 32, 1 / 16, 1 / 8, 1 / 4, 1), maps, other))
-    assert L.perceptual(net, maps, fake, relative=False).item() == pytest.approx(want, rel=1e-5)
+    layers = lambda weights=None: SimpleNamespace(features=vgg.make_layers(vgg.cfgs[letter]))
+    monkeypatch.setattr(f"torchvision.models.{name}", layers)
+    features = layers().features.eval()
+    torch.save(features.state_dict(), tmp_path / "vgg.pth")
+    images = torch.rand(2, 3, 32, 32) * 2 - 1
+    maps = L.PerceptualNet(name, tmp_path / "vgg.pth")(images)
+    assert [(m.shape[1], m.shape[2]) for m in maps] == shapes
+    seen = images if name == "vgg19" else ((images + 1) / 2 - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / (
+        torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))          # the release hands its images over as they are
+    rectified = []
+    for layer in features:
+        seen = layer(seen)
+        if isinstance(layer, torch.nn.ReLU):
+            rectified.append(seen.clone())
+    wanted = rectified if name == "vgg16" else [rectified[i] for i in (0, 2, 4, 8, 12)]
+    for ours, theirs in zip(maps, wanted):                          # (3.12): all ReLUs, not a choice of them
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 def test_perceptual_weights_from_a_file(tmp_path, monkeypatch):

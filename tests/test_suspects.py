@@ -13,16 +13,17 @@ def test_suspects_change_what_they_say_and_no_more():
     plain = asdict(load_config("laptop", **suspects.SMALL))
     changed = {name: asdict(load_config("laptop", **suspects.SMALL | changes)) for name, changes in suspects.SUSPECTS.items()}
     differs = {name: {k for k in plain if plain[k] != cfg[k]} for name, cfg in changed.items()}
-    assert plain["recipe"] == "thesis" and plain["perceptual"] == 5 and not plain["own_reader"]
+    assert plain["recipe"] == "thesis-scaled" and plain["perceptual"] == 5 and not plain["own_reader"]
+    assert {cfg["batch"] for cfg in changed.values()} == {16}
     assert differs["as in the thesis"] == set() and differs["no loss that knows the original"] == {"perceptual", "matching"}
     two_paths = differs["two paths, Q reads the original"]
     assert two_paths == {"own_reader", "path_b", "prior", "code_noise"}
     networks, losses = set(RECIPES["thesis"]), set(THESIS_TRAINING)
-    assert differs["two paths and our networks"] == networks | two_paths | {"batch"}
-    assert two_paths < differs["two paths and our losses"] <= losses - {"penalty", "perceptual_net"} | {"own_reader", "batch"}
+    assert differs["two paths and our networks"] == networks | two_paths
+    assert two_paths < differs["two paths and our losses"] <= losses - {"penalty", "perceptual_net"} | {"own_reader"}
     ours = changed["the improved recipe"]
-    assert all(changed["two paths and our networks"][k] == ours[k] for k in networks | {"batch"})
-    assert all(changed["two paths and our losses"][k] == ours[k] for k in losses - {"penalty", "perceptual_net"} | {"batch"})
+    assert all(changed["two paths and our networks"][k] == ours[k] for k in networks)
+    assert all(changed["two paths and our losses"][k] == ours[k] for k in losses - {"penalty", "perceptual_net"})
 
 
 def test_a_run_gives_its_rows_and_is_not_trained_twice(tmp_path, monkeypatch):

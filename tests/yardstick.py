@@ -1,7 +1,7 @@
 """The yardstick: what one step of the author's release does, written plainly from its description, for comparison only.
 
-Dense convolutions over the whole mask, each forward pass where the release makes one, float32. Functions on a state
-dictionary in the checkpoint layout; nothing of roigan_lib is used, so that a test can hold the kit's fast path against it.
+Dense convolutions over the whole mask, each forward pass where the release makes one. Functions on a state dictionary in the
+checkpoint layout; nothing of roigan_lib is used, so that a test can hold the kit's fast path against it.
 """
 import math
 
@@ -48,7 +48,7 @@ def block(state, name, x, mask, z):
 
 
 def generate(state, z, image, mask, training=False):
-    """Raw output (n, 3, 64, 64), mean and log-variance of the style."""
+    """Raw output (n, 3, 64, 64), mean and log-variance of the style, and the style σZ + μ."""
     y, maps = torch.cat([image * (1 - mask), mask], 1), []
     for i in range(1, 6):
         gate = torch.sigmoid(convolve(state, f"encoder.layer_{i}.mask_conv2d", y, 2, 1))
@@ -57,10 +57,11 @@ def generate(state, z, image, mask, training=False):
     mean, logvar = (dense(state, f"encoder.{name}", y.flatten(1)) for name in ("mean", "logvar"))
     for i in (1, 2, 3):
         z = act(batch_norm(state, f"normalization_{i}", dense(state, f"dense_{i}", z), training))
-    y = act(F.pixel_shuffle((z * (0.5 * logvar).exp() + mean)[:, :, None, None], 4))
+    style = z * (0.5 * logvar).exp() + mean
+    y = act(F.pixel_shuffle(style[:, :, None, None], 4))
     for name, skip in zip(DECODER, maps[3::-1]):
         y = block(state, name, torch.cat([y, skip], 1), mask, z)
-    return torch.tanh(F.instance_norm(convolve(state, "conv", y, 1, 1))), mean, logvar
+    return torch.tanh(F.instance_norm(convolve(state, "conv", y, 1, 1))), mean, logvar, style
 
 
 def spectral(state, name, training):
@@ -94,9 +95,10 @@ def read(state, last, training=False):
 
 
 class Step:
-    """One step of the release at its losses: `Step(generator state, discriminator state)(images, masks, codes, noise)`.
+    """One step of the release at its losses and rates: `Step(generator state, discriminator state)(images, masks, codes, noise)`.
 
-    perceptual: a network images -> list of maps, or None to leave the perceptual loss out.
+    perceptual: a network images -> list of five maps, or None to leave the perceptual loss out. What the release draws anew,
+    the noise on the images, the codes and noise of D's own drawing and alpha of (3.10), can be given, for comparison.
     """
 
     def __init__(self, g_state, d_state, perceptual=None, n_continuous=10, n_categories=10):
@@ -107,45 +109,65 @@ class Step:
         self.opt_d = torch.optim.Adam(learned(self.d, False), lr=3e-4, betas=(0.5, 0.999))
         self.opt_g = torch.optim.Adam(learned(self.g, False) + learned(self.d, True), lr=1e-4, betas=(0.5, 0.999))
 
-    def __call__(self, x, m, codes, noise):
-        n_c = self.n_continuous
-        c0, c1 = codes[:, :n_c], codes[:, n_c:].long()
-        z = torch.cat([noise, c0, F.one_hot(c1, self.n_categories).flatten(1).float()], 1)
-        # discriminator: a drawing of its own, one pass each for fake, real and their mixture
-        with torch.no_grad():
-            done = m * generate(self.g, z, x, m)[0] + (1 - m) * x
-        fake, real = judge(self.d, done, m, True)[0], judge(self.d, x, m, True)[0]
-        alpha = torch.rand(len(x), 1, 1, 1)
-        between = (alpha * x + (1 - alpha) * done).requires_grad_()
-        slope = torch.autograd.grad(judge(self.d, between, m, True)[0].sum(), between, create_graph=True)[0]
-        length = (((1 - m) * slope).flatten(1).square().sum(1) + 1e-12).sqrt()
-        d_loss = F.relu(1 + fake).mean() + F.relu(1 - real).mean() + 5 * (length - 1).square().mean()
-        d_loss = d_loss + 1e-4 * real.square().mean()
+    def _z(self, codes, noise):
+        c1 = codes[:, self.n_continuous:].long()
+        hot = F.one_hot(c1, self.n_categories).flatten(1).to(noise.dtype)
+        return torch.cat([noise, codes[:, :self.n_continuous], hot], 1)
+
+    def __call__(self, x, m, codes, noise, image_noise=None, codes_d=None, noise_d=None, alpha=None):
+        drawn = lambda given, like: torch.randn_like(like) if given is None else given
+        x = x + 0.05 * drawn(image_noise, x)
+        d_loss, self.d_terms = self.judge_loss(x, m, codes if codes_d is None else codes_d, drawn(noise_d, noise), alpha)
         self.opt_d.zero_grad()
         d_loss.backward()
         self.opt_d.step()
-        # generator: a second drawing, a pass for hinge and Q, and two more for feature matching
+        g_loss, self.g_terms = self.draw_loss(x, m, codes, noise)
+        self.opt_g.zero_grad()
+        g_loss.backward()
+        self.opt_g.step()
+        return g_loss.item(), d_loss.item()
+
+    def judge_loss(self, x, m, codes, noise, alpha=None):
+        """The discriminator's loss: a drawing of its own by G in eval mode, one pass each for fake, real and their mixture."""
+        with torch.no_grad():
+            done = m * generate(self.g, self._z(codes, noise), x, m, False)[0] + (1 - m) * x
+        fake, real = judge(self.d, done, m, True)[0], judge(self.d, x, m, True)[0]
+        alpha = torch.rand(len(x), 1, 1, 1) if alpha is None else alpha
+        between = (alpha * x + (1 - alpha) * done).requires_grad_()
+        slope = torch.autograd.grad(judge(self.d, between, m, True)[0].sum(), between, create_graph=True)[0]
+        length = (((1 - m) * slope).flatten(1).square().sum(1) + 1e-12).sqrt()
+        terms = {"hinge": F.relu(1 - real).mean() + F.relu(1 + fake).mean(), "penalty": (length - 1).square().mean(),
+                 "zero": real.square().mean()}
+        return terms["hinge"] + 5 * terms["penalty"] + 1e-4 * terms["zero"], terms
+
+    def draw_loss(self, x, m, codes, noise):
+        """The loss of G and Q: a second drawing, a pass of D in eval mode for hinge and Q, two more for feature matching."""
         frozen = {k: v if k.startswith("q_net") else v.detach() for k, v in self.d.items()}
-        raw, mean, logvar = generate(self.g, z, x, m, True)
+        c0, c1 = codes[:, :self.n_continuous], codes[:, self.n_continuous:].long()
+        raw, _, logvar, style = generate(self.g, self._z(codes, noise), x, m, True)
         done = m * raw + (1 - m) * x
         scores, maps = judge(frozen, done, m, False)
-        mu, variance, logits = read(frozen, maps[-1])
-        loss = -scores.mean() - 0.5 * (1 + logvar - mean.square() - logvar.exp()).mean()
-        loss = loss + ((c0 - mu).square() / (2 * variance) + 0.5 * (2 * math.pi * variance).log()).mean()
-        for i, part in enumerate(logits.split(self.n_categories, 1)):
-            loss = loss + F.cross_entropy(part, c1[:, i])
+        mu, variance, logits = read(frozen, maps[-1], False)
         hole = m * done
-        loss = loss + 0.5 * ((hole[..., 1:] - hole[..., :-1]).abs().mean() + (hole[..., 1:, :] - hole[..., :-1, :]).abs().mean())
+        terms = {"adversarial": -scores.mean(), "kl": -0.5 * (1 + logvar - style.square() - logvar.exp()).mean(),
+                 "info_c": (0.5 * (2 * math.pi * variance + 1e-6).log()
+                            + (c0 - mu).square() / (2 * variance + 1e-6)).sum(1).mean(),
+                 "info_d": sum(F.cross_entropy(part, c1[:, i])
+                               for i, part in enumerate(logits.split(self.n_categories, 1))),
+                 "variation": ((hole[..., 1:] - hole[..., :-1]).abs().mean()
+                               + (hole[..., 1:, :] - hole[..., :-1, :]).abs().mean())}
+        # the hook of the release keeps output[0]: the first image of the batch
+        real_maps, fake_maps = judge(frozen, x, m, False)[1], judge(frozen, done, m, False)[1]
+        terms["matching"] = sum((a[0] - b[0]).abs().mean() for a, b in zip(real_maps, fake_maps))
+        loss = (terms["adversarial"] + terms["matching"] + terms["kl"] + 0.5 * terms["variation"]
+                + terms["info_c"] + terms["info_d"])
         if self.perceptual:
             target = self.perceptual(x)
-            for images in (raw, done):
-                loss = loss + sum((a - b).abs().mean() for a, b in zip(self.perceptual(images), target))
-        real_maps, fake_maps = judge(frozen, x, m, False)[1], judge(frozen, done, m, False)[1]
-        loss = loss + sum((a - b).abs().mean() for a, b in zip(real_maps, fake_maps))
-        self.opt_g.zero_grad()
-        loss.backward()
-        self.opt_g.step()
-        return loss.item(), d_loss.item()
+            weights = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1)
+            terms["perceptual"] = sum(w * (a - b).abs().mean() for images in (raw, done)
+                                      for w, a, b in zip(weights, self.perceptual(images), target))
+            loss = loss + 5 * terms["perceptual"]
+        return loss, terms
 
 
 def _learned(key):

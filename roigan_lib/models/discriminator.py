@@ -14,18 +14,19 @@ DOWN = (128, 64, 32, 16)                   # widths of the halving layers, from 
 class CodeHead(nn.Module):
     """μ (n, n_continuous), log σ² (n, n_continuous) and logits (n, n_discrete, n_categories) from a feature vector."""
 
-    def __init__(self, n_in, cfg):
+    def __init__(self, n_in, cfg, literal=False):
         super().__init__()
         self.cfg = cfg
-        self.mean = linear(n_in, cfg.n_continuous)
-        self.logvar = linear(n_in, cfg.n_continuous)
-        self.logits = linear(n_in, cfg.n_discrete * cfg.n_categories) if cfg.n_discrete else None
+        self.mean = linear(n_in, cfg.n_continuous, literal)
+        self.logvar = linear(n_in, cfg.n_continuous, literal)
+        self.logits = linear(n_in, cfg.n_discrete * cfg.n_categories, literal) if cfg.n_discrete else None
+        # Four times the logits make the first, untrained choice of a category depend on the image: a code that begins as
+        # noise is ignored before it can mean anything. The thesis has no such factor.
+        self.gain = 1.0 if literal else 4.0
 
     def forward(self, y):
         shape = (len(y), self.cfg.n_discrete, self.cfg.n_categories)
-        # The factor makes the first, untrained choice of a category already depend on the image: a code that begins as
-        # noise is ignored before it can mean anything.
-        logits = (4 * self.logits(y)).view(shape) if self.logits is not None else y.new_zeros(shape)
+        logits = (self.gain * self.logits(y)).view(shape) if self.logits is not None else y.new_zeros(shape)
         return self.mean(y), self.logvar(y).clamp(-6, 3), logits
 
 
@@ -43,6 +44,7 @@ class Discriminator(nn.Module):
         norm = SpectralConv if cfg.spectral else (lambda layer: layer)
         equalized = cfg.equalized and not cfg.spectral              # the division undoes (3.20)
         self.instance = not cfg.spectral
+        self.global_norm = cfg.literal and self.instance
         layers, c = [], 4
         for i, c_out in enumerate(w):
             down = i < n_down
@@ -71,7 +73,9 @@ class Discriminator(nn.Module):
     def forward(self, images, masks):
         maps = self.maps(images, masks)
         local = self.local_head(maps[-1]).flatten(1)  # (n, 25)
-        whole = self.global_head[1](F.leaky_relu(self.global_head[0](maps[-1]), SLOPE)).flatten(1)  # (n, 1)
+        whole = self.global_head[0](maps[-1])
+        whole = F.leaky_relu(instance_norm(whole) if self.global_norm else whole, SLOPE)
+        whole = self.global_head[1](whole).flatten(1)  # (n, 1)
         return torch.cat([local, whole], 1).float(), maps
 
 
@@ -115,7 +119,7 @@ class QNetwork(nn.Module):
         super().__init__()
         a, b = scaled(128, cfg.width), scaled(64, cfg.width)
         self.first, self.second = conv(c_in, a, 4, equalized=cfg.equalized), conv(a, b, 4, equalized=cfg.equalized)
-        self.head = CodeHead(b, cfg)
+        self.head = CodeHead(b, cfg, cfg.literal)
 
     def forward(self, last_map):
         y = F.leaky_relu(instance_norm(self.first(last_map)), SLOPE)

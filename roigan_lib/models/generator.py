@@ -90,7 +90,8 @@ class Generator(nn.Module):
         eq = cfg.equalized
         c_image = 7 if cfg.residual else 4                          # masked image, mask and, with it, the fill
         self.encoder = nn.ModuleList(
-            GatedConv(c_in, c_out, cfg.encoder_norm, eq) for c_in, c_out in zip([c_image] + e[::-1], e[::-1]))
+            GatedConv(c_in, c_out, cfg.encoder_norm, eq, cfg.literal)
+            for c_in, c_out in zip([c_image] + e[::-1], e[::-1]))
         self.mean = linear(4 * e[0], style, eq)
         self.logvar = linear(4 * e[0], style, eq)
         self.dense = nn.ModuleList(linear(n, style, eq) for n in (self.z_dim, style, style))

@@ -62,6 +62,11 @@ def linear(n_in, n_out, equalized=False):
     return Equalized(layer) if equalized else layer
 
 
+def full(x):
+    """x in float32 where it came in bfloat16, else as it is: norms, losses and outputs keep their digits."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def _rows(weight):
     """Weights (n, c, k, k) as a matrix (n, k * k * c): in the order in which they lie in memory, so nothing is copied."""
     return weight.permute(0, 2, 3, 1).flatten(1)
@@ -131,13 +136,14 @@ class GatedConv(nn.Module):
     """Gated convolution (2.11): LeakyReLU(features) ⊙ sigmoid(gate), halving the resolution.
 
     (n, c_in, H, W) -> (n, c_out, H/2, W/2). The printed (2.11) feeds the gate to both factors; the cited paper and
-    this layer use the features for one and the gate for the other.
+    this layer use the features for one and the gate for the other. norm: instance norm behind the gate, and `activation`,
+    LeakyReLU behind it, as thesis 3.5 has them.
     """
 
-    def __init__(self, c_in, c_out, norm, equalized):
+    def __init__(self, c_in, c_out, norm, equalized, activation=False):
         super().__init__()
         self.both = conv(c_in, 2 * c_out, 4, 2, 1, equalized=equalized)
-        self.norm = norm
+        self.norm, self.activation = norm, activation
         # A gate halves the signal at each level; without a norm behind it the deep maps would fade to nothing.
         self.gain = 1.0 if norm else 1.85
 
@@ -145,7 +151,8 @@ class GatedConv(nn.Module):
         feature, gate = self.both(x).chunk(2, 1)
         y = F.leaky_relu(feature, SLOPE) * torch.sigmoid(gate)
         # 2 x 2 maps and larger carry a variance; thesis 3.5 normalizes every gated convolution
-        return instance_norm(y) if self.norm else y * self.gain
+        y = instance_norm(y) if self.norm else y * self.gain
+        return F.leaky_relu(y, SLOPE) if self.activation else y
 
 
 def _sorted(index, n):

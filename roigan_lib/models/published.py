@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ..errors import RoiganError
 from .generator import DECODER, join_codes, scaled
-from .layers import SLOPE, Denormalization, MaskWindows, SpectralConv, instance_norm
+from .layers import SLOPE, Denormalization, MaskWindows, SpectralConv, full, instance_norm
 
 HIDDEN, STYLE, CODES = 128, 256, 64        # of (3.8), of z and of Q, at width 1
 
@@ -137,11 +137,11 @@ class PublishedGenerator(nn.Module):
         """As `Generator.decode`."""
         for i in (1, 2, 3):
             z = F.leaky_relu(getattr(self, f"normalization_{i}")(getattr(self, f"dense_{i}")(z)), SLOPE)
-        w = z * torch.exp(0.5 * f["logvar"]) + f["mean"]
+        w = f["style"] = z * torch.exp(0.5 * f["logvar"]) + f["mean"]  # the release's KL takes it for the mean
         y = F.leaky_relu(F.pixel_shuffle(w[:, :, None, None], 4), SLOPE).contiguous(memory_format=torch.channels_last)
         for i, skip in enumerate(f["maps"][3::-1], 1):
             y = getattr(self, f"layer_{i}")(torch.cat([y, skip], 1), masks, z, f["windows"])
-        return torch.tanh(F.instance_norm(self.conv(y).float()))
+        return torch.tanh(F.instance_norm(full(self.conv(y))))
 
     def forward(self, images, masks, z):
         f = self.features_of(images, masks)
@@ -162,7 +162,7 @@ class _Q(nn.Module):
         self.disc = nn.Linear(b, cfg.n_discrete * cfg.n_categories)
 
     def forward(self, last_map):
-        y = self.main(last_map).float()
+        y = full(self.main(last_map))
         return self.mean(y), self.var(y), self.disc(y).view(self.shape)
 
 
@@ -206,5 +206,5 @@ class PublishedDiscriminator(nn.Module):
 
     def forward(self, images, masks):
         maps = self.maps(images, masks)
-        return torch.cat([self.head_local(maps[-1]), self.head_global(maps[-1])], 1).float(), maps
+        return full(torch.cat([self.head_local(maps[-1]), self.head_global(maps[-1])], 1)), maps
 
