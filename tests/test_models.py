@@ -1,5 +1,6 @@
 """The networks at every size and width, what a RoIGAN promises, and checkpoints: good, damaged, foreign, malicious."""
 import json
+import math
 import os
 import pickle
 from dataclasses import replace
@@ -7,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
 
 from roigan_lib.config import load_config
 from roigan_lib.errors import RoiganError
@@ -69,6 +71,33 @@ def test_every_size_and_width(size, width, recipe):
             codes = Reader(cfg)(images, masks, pyramid_fill(images, masks))
     shapes = [(1, cfg.n_continuous), (1, cfg.n_continuous), (1, cfg.n_discrete, cfg.n_categories)]
     assert [tuple(c.shape) for c in codes] == shapes and all(c.isfinite().all() for c in codes)
+
+
+def test_the_small_print_of_chapter_3():
+    """What `literal` adds: an activation behind gate and norm, a norm in the global head, equalized heads of Q."""
+    cfg = load_config("smoke", recipe="thesis", size=32).model()
+    torch.manual_seed(0)
+    generator, discriminator = Generator(cfg), Discriminator(cfg)
+    x, m = torch.rand(2, 3, 32, 32) * 2 - 1, sample_masks("elliptic", 2, 32, seed=0)
+    gated, seen = generator.encoder[0], torch.cat([x * (1 - m), m], 1)
+    feature, gate = gated.both(seen).chunk(2, 1)
+    normed = F.instance_norm(F.leaky_relu(feature, 0.2) * torch.sigmoid(gate))
+    torch.testing.assert_close(gated(seen), F.leaky_relu(normed, 0.2), rtol=1e-4, atol=1e-5)        # 3.5
+    scores, maps = discriminator(x, m)
+    first, last = discriminator.global_head
+    whole = last(F.leaky_relu(F.instance_norm(first(maps[-1])), 0.2)).flatten(1)                    # figure 3.6
+    torch.testing.assert_close(scores[:, 25:], whole, rtol=1e-4, atol=1e-5)
+    q, seen = discriminator.q, torch.randn(3, maps[-1].shape[1], 7, 7)
+    y = F.leaky_relu(F.instance_norm(q.first(seen)), 0.2)
+    y = F.leaky_relu(q.second(y), 0.2).flatten(1)
+    for name, found in zip(("mean", "logvar", "logits"), q(seen)):                                  # (3.20)
+        layer = getattr(q.head, name).layer
+        want = y @ (layer.weight * math.sqrt(2 / y.shape[1])).T + layer.bias
+        want = want.clamp(-6, 3) if name == "logvar" else want
+        torch.testing.assert_close(found.flatten(1), want, rtol=1e-4, atol=1e-5)
+    assert {type(module).__name__ for module in discriminator.modules()} >= {"Equalized"}
+    bare = [n for n, p in discriminator.named_parameters() if n.endswith("weight") and ".layer." not in n]
+    assert not bare                                                 # every layer of D and Q is equalized
 
 
 def test_the_literal_discriminator_has_the_size_that_the_thesis_states():

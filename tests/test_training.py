@@ -1,5 +1,6 @@
 """The training loop: exact continuation, interruptions, full disks, NaN, and whether it learns at all."""
 import json
+import os
 
 import pytest
 import torch
@@ -119,14 +120,15 @@ def test_starting_from_another_run_takes_its_networks_and_nothing_else(data, tmp
     assert load_config("laptop", start=start).model() == cfg.model()          # the architecture comes along
 
 
-def test_an_interrupt_within_a_step_saves_whole_steps_only(data, tmp_path, monkeypatch):
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
+def test_an_interrupt_within_a_step_saves_whole_steps_only(data, tmp_path, monkeypatch, how):
     import signal
     cfg, inner, calls = tiny(), T.L.total_variation, []
 
     def slow(*args):
         calls.append(1)
         if len(calls) == 2:
-            signal.raise_signal(signal.SIGINT)                      # Ctrl-C after D was updated and before G
+            signal.raise_signal(getattr(signal, how))               # after D was updated and before G
         return inner(*args)
     monkeypatch.setattr(T.L, "total_variation", slow)
     assert not T.train(cfg, tmp_path / "cut", data, progress=None).finished
@@ -134,6 +136,7 @@ def test_an_interrupt_within_a_step_saves_whole_steps_only(data, tmp_path, monke
     T.train(cfg, tmp_path / "whole", data, progress=None)
     assert differences(*(state_of(tmp_path / name / "checkpoint.pt") for name in ("cut", "whole"))) == []
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_rows_files_and_grids(data, tmp_path):
@@ -357,6 +360,63 @@ def test_a_folder_that_cannot_be(data, tmp_path):
     one_sentence(error)
 
 
+def test_sigterm_between_two_steps_saves(data, tmp_path):
+    import signal
+
+    def stop(line):
+        if line.startswith("step 2/"):
+            signal.raise_signal(signal.SIGTERM)
+    assert not T.train(tiny(), tmp_path, data, progress=stop).finished
+    assert state_of(tmp_path / "checkpoint.pt")["step"] == 2
+
+
+def test_what_cannot_end_well_does_not_begin(data, tmp_path, monkeypatch):
+    def no_step(self):
+        raise AssertionError("a step was made")
+    monkeypatch.setattr(T.Trainer, "step", no_step)
+    large = ImageSet("large", "train", 64, data.uint8.repeat(1, 1, 2, 2))
+    for given, words in ((dict(data=data[:]), "ImageSet, not as a Tensor"), (dict(data=large), "64×64 pixels"),
+                         (dict(data=ImageSet("few", "train", 32, data.uint8[:3])), "3 images, fewer than one batch of 4"),
+                         (dict(data=data, device="cudda"), "no device 'cudda'")):
+        with pytest.raises(RoiganError, match=words) as error:
+            T.train(tiny(), tmp_path / "run", progress=None, **given)
+        one_sentence(error)
+    for name in ("checkpoint.pt", "log.jsonl", "model.safetensors"):
+        (tmp_path / name / name).mkdir(parents=True)
+        with pytest.raises(RoiganError, match="is a folder") as error:
+            T.train(tiny(), tmp_path / name, data, progress=None)
+        one_sentence(error)
+
+
+def test_a_damaged_log_is_named_and_left_out(data, tmp_path):
+    T.train(tiny(steps=2), tmp_path, data, progress=None)
+    log, said = tmp_path / "log.jsonl", []
+    log.write_bytes(log.read_bytes() + b'{"step": 2, "sec\n[]\n{"seconds": 1}\n{"step": "2"}\n\xff\n')
+    run = T.train(tiny(steps=3), tmp_path, data, progress=said.append)
+    assert [row["step"] for row in run.rows] == [1, 2, 3] and run.finished
+    assert [line for line in said if f"{log} is damaged in line 3, 4, 5, 6, 7" in line]
+
+
+def test_two_runs_in_one_folder(data, tmp_path):
+    def second(line):
+        with pytest.raises(RoiganError, match=f"Process {os.getpid()} is at work in") as error:
+            T.train(tiny(), tmp_path, data, progress=None)
+        one_sentence(error)
+    (tmp_path / "checkpoint.123.tmp").write_text("half a checkpoint of a killed run")
+    assert T.train(tiny(steps=1), tmp_path, data, progress=second).finished
+    assert T.train(tiny(steps=2), tmp_path, data, progress=None).finished           # the lock is gone
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_each_process_writes_a_temporary_file_of_its_own(data, tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(torch, "save", lambda state, path: (written.append(path), path.write_text("")))
+    for pid in (1, 2):
+        monkeypatch.setattr(os, "getpid", lambda: pid)
+        T.Trainer(tiny(), data).save(tmp_path / "checkpoint.pt")
+    assert len(set(written)) == 2
+
+
 def test_a_run_starts_with_the_networks_of_the_shipped_faces(tmp_path):
     faces = ImageSet("random", "train", 64, torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8))
     gan = load_model("celeba")
@@ -462,6 +522,52 @@ def test_networks_of_another_version_are_one_sentence(data, tmp_path):
     T.train(tiny(steps=1), tmp_path, data, progress=None, fresh=True)
     with pytest.raises(RoiganError, match="was trained with data="):
         T.train(tiny(), tmp_path, other, progress=None)
+
+
+@pytest.mark.parametrize("recipe", ["thesis", "thesis-scaled"])
+def test_the_thesis_minimizes_what_chapter_3_prints(recipe, data):
+    """(3.18) and (3.19) by loops over images, layers, codes and drop-downs; and no average of the weights."""
+    cfg = tiny(recipe)
+    trainer = T.Trainer(cfg, data)
+    trainer.opt_d.step = lambda: None                               # one D for both losses
+    x, m, codes, noise, *_, alpha = trainer._draw(0)
+    mirrored = data[trainer._pictures(0, torch.Generator())[1]]
+    assert torch.equal(x, mirrored)                                 # 3.8 mirrors nothing
+    with torch.no_grad():
+        g, d = trainer.generator, trainer.discriminator
+        f = g.features_of(x, m)
+        raw = g.decode(f, m, g.join_codes(codes, noise))
+        done = m * raw + (1 - m) * x
+        (real, real_maps), (fake, maps) = d(x, m), d(done, m)
+        mean, logvar, logits = d.q(d.maps(raw, m)[-1])              # Q reads x_g (3.14)
+        v_real, v_raw, v_done = (trainer.perceptual(y) for y in (x, raw, done))
+    n, summed = len(x), recipe == "thesis"
+    norm = lambda a, b: (a - b).abs().sum((1, 2, 3)).mean() if summed else (a - b).abs().mean()
+    want = {"adversarial": -fake.mean(), "matching": sum(map(norm, real_maps, maps)),
+            "perceptual": sum(map(norm, v_real, v_raw)) + sum(map(norm, v_real, v_done)),
+            "info_c": sum(0.5 * ((codes[i, k] - mean[i, k]) ** 2 / logvar[i, k].exp()
+                                 + (2 * torch.pi * logvar[i, k].exp()).log())
+                          for i in range(n) for k in range(cfg.n_continuous)) / n,
+            "info_d": -sum(logits[i, j].log_softmax(0)[codes[i, cfg.n_continuous + j].long()]
+                           for i in range(n) for j in range(cfg.n_discrete)) / n / cfg.n_discrete}
+    kl = 0.5 * (f["mean"] ** 2 + f["logvar"].exp() - 1 - f["logvar"])
+    want["kl"] = kl.sum(1).mean() if summed else kl.mean()
+    if summed:
+        want["variation"] = sum((done[i, :, a + da, b + db] - done[i, :, a, b]).abs().sum()
+                                for i, _, a, b in m.nonzero().tolist() for da, db in ((0, 1), (1, 0))
+                                if a + da < 32 and b + db < 32) / n
+    logs = trainer.step()
+    for name, value in want.items():
+        assert logs[name] == pytest.approx(float(value), rel=1e-3, abs=1e-5), name
+    weights = dict(adversarial=1, variation=0.5, perceptual=5, matching=1, kl=0.5, info_c=0.5, info_d=0.5)
+    assert logs["g"] == pytest.approx(sum(w * logs[name] for name, w in weights.items()), rel=1e-4)
+    t = (alpha * x + (1 - alpha) * done).requires_grad_()
+    (slope,) = torch.autograd.grad(d(t, m)[0].mean(1).sum(), t)
+    penalty = ((m * slope).flatten(1).norm(dim=1) - 1).square().mean()
+    hinge = (1 - real).relu().mean() + (1 + fake).relu().mean()
+    assert logs["d"] == pytest.approx(float(hinge + 5 * penalty + 1e-4 * real.square().mean()), rel=1e-3)
+    new, kept = trainer.generator.state_dict(), trainer.ema.state_dict()
+    assert all(torch.equal(new[k], kept[k]) for k in new)           # no EMA
 
 
 def test_siblings_share_a_face_and_differ_in_one_code(data):
