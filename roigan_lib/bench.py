@@ -22,7 +22,8 @@ from .errors import RoiganError
 from .losses import PerceptualNet
 from .masks import benchmark, sample_masks
 from .models import RoIGAN, networks
-from .precision import processor
+from .metrics import Table, load_rows
+from .precision import probe, processor
 from .training import Trainer
 
 
@@ -87,20 +88,18 @@ def _random_vgg16():
         return PerceptualNet("vgg16", file)
 
 
-def train_step(width=1.0, batch=16, perceptual=False, repeats=3, ways=((1, "fp32"), (4, "fp32"), (4, "bf16")),
-               say=print):
-    """The published step, plain and by the kit: same networks, batch and losses. One row for each (penalty_every, precision)
-    of `ways`; the plain step is float32. A way that is hopelessly slow here has no row, but a line for `say`.
+def train_step(width=1.0, batch=16, perceptual=False, repeats=3, ways=("fp32", "bf16"), say=print):
+    """The published step, plain and by the kit: same networks, batch and losses. One row for each precision of `ways`;
+    the plain step is float32. A precision that is hopelessly slow here has no row, but a line for `say`.
 
     perceptual: with VGG16 in it (random weights: they take the same time), else without the perceptual term.
     """
     released = yardstick()
     extra = dict(perceptual_net="none") if perceptual else dict(perceptual=0.0)
-    make = lambda every, precision: Trainer(load_config("thesis", recipe="published", width=width, batch=batch, flip=False,
-                                                        penalty_every=every, precision=precision, **extra),
-                                            _noise_images(4 * batch), "cpu")
-    trainers = {way: make(*way) for way in ways}
-    for way in [way for way, trainer in trainers.items() if trainer.precision != way[1]]:
+    fields = dict(recipe="published", width=width, batch=batch, flip=False) | extra
+    trainers = {way: Trainer(load_config("thesis", precision=way, **fields), _noise_images(4 * batch), "cpu")
+                for way in ways}
+    for way in [way for way, trainer in trainers.items() if trainer.precision != way]:
         say(f"left out, width {width:g}: {trainers.pop(way).remark}")
     if not trainers:
         return []
@@ -112,16 +111,13 @@ def train_step(width=1.0, batch=16, perceptual=False, repeats=3, ways=((1, "fp32
     plain = released.Step(first.generator.state_dict(), first.discriminator.state_dict(), first.perceptual)
     x, m, codes, noise = first._draw(0)[:4]
     work = {"plain": lambda: plain(x, m, codes, noise)}
-    for way, trainer in trainers.items():
-        work[way] = lambda trainer=trainer, every=way[0]: [trainer.step() for _ in range(every)]
-    took, rows = in_turn(work, repeats, hopeless=20), []
+    took, rows = in_turn(work | {way: trainer.step for way, trainer in trainers.items()}, repeats, hopeless=10), []
     for way in trainers:
         if way not in took:
-            say(f"left out, width {width:g}: {way[0]} step(s) in {way[1]} took over 20 times as long as the plain one.")
+            say(f"left out, width {width:g}: a step in {way} took over 10 times as long as the plain one.")
             continue
-        took[way] /= way[0]
-        what = (f"train step, width {width:g}, {'VGG16' if perceptual else 'no perceptual term'}, penalty every {way[0]}"
-                + (", bfloat16" if way[1] == "bf16" else ""))
+        what = (f"train step, width {width:g}, {'VGG16' if perceptual else 'no perceptual term'}"
+                + (", bfloat16" if way == "bf16" else ""))
         rows.append(_row(what, took, "plain", way) | {"batch": batch, "images_per_second": round(batch / took[way], 2)})
     return rows
 
@@ -203,6 +199,45 @@ def inception(n=32, dims=768, repeats=3):
         took = in_turn({"plain": lambda: net(images * 0.5 + 0.5),
                         "kit": lambda: inception_features(images, dims)}, repeats)
     return [_row(f"Inception features, {dims}, an image", took, "plain", "kit", n) | {"batch": n}]
+
+
+def parts_of_a_step(trainer, repeats=2):
+    """Median seconds of what a step of this Trainer consists of, and of whole steps: {part: seconds}. It trains it."""
+    x, m, codes, noise = trainer._draw(0)[:4]
+    g, d, z = trainer.generator, trainer.discriminator, trainer.generator.join_codes(codes, noise)
+
+    def step_at(count):
+        trainer.step_count = count
+        trainer.step()
+
+    return in_turn({"draw the batch": lambda: trainer._draw(1), "generator, forward only": lambda: g(x, m, z),
+                    "generator": lambda: g(x, m, z)[0].mean().backward(),
+                    "discriminator": lambda: d(x, m)[0].mean().backward(),
+                    "step of the warm-up": lambda: step_at(0),
+                    "step after it": lambda: step_at(trainer.cfg.steps - 1)}, repeats)
+
+
+def here(quick=False):
+    """Three ratios of this machine in seconds: the published step of a small network, a slider, and bfloat16."""
+    small = dict(width=0.125, batch=4, repeats=1) if quick else dict(width=0.25, batch=8, repeats=2)
+    took = dict(zip(("float32", "bfloat16"), probe()))
+    return (train_step(ways=("fp32",), **small) + slider(3 if quick else 11)
+            + [_row("a convolution, float32 beside bfloat16", took, "float32", "bfloat16")])
+
+
+def stored():
+    """The rows that `bench --rows figures/speed.jsonl` has left in the repository; empty where there is none."""
+    path = Path(__file__).resolve().parent.parent / "figures" / "speed.jsonl"
+    return load_rows(path) if path.is_file() else Table()
+
+
+def to_markdown(rows):
+    """A table of rows of this module, with the machine that each was measured on."""
+    lines = ["| | plain, ms | kit, ms | times as fast | processor | threads | torch |",
+             "|---|---:|---:|---:|---|---:|---|"]
+    lines += [f"| {r['metric']} | {r['plain_ms']:,.2f} | {r['kit_ms']:,.2f} | **{r['value']:.2f}** | "
+              f"{r.get('processor', '–')} | {r['threads']} | {r.get('torch', '–')} |" for r in rows]
+    return "\n".join(lines)
 
 
 def masks(**options):

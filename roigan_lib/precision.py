@@ -1,7 +1,7 @@
 """In which precision the networks compute: the one place that decides.
 
 bfloat16 shortens a step where a GPU or the processor (AVX512-BF16, AMX) multiplies it by itself. Elsewhere it
-is emulated, and one step can take 44 times as long as in float32. So a convolution is timed both ways, in a
+is emulated, and one step can take dozens of times as long as in float32. So a convolution is timed both ways, in a
 fraction of a second, and the answer is kept for this machine. The environment variable ROIGAN_BF16, set to
 fast or slow, takes the place of the measurement.
 """
@@ -43,8 +43,8 @@ def processor() -> str:
     return name or platform.processor() or platform.machine()
 
 
-def probe(rounds: int = 15) -> float:
-    """How many times as long a convolution, forward and back, takes in bfloat16 as in float32 on this processor.
+def probe(rounds: int = 15) -> tuple[float, float]:
+    """Seconds that a convolution, forward and back, takes on this processor in float32 and in bfloat16.
 
     Both take turns, after one round to warm up. The quickest round of each counts, because other programs only
     add time. It ends after three rounds where bfloat16 is hopeless or half a second is over.
@@ -61,16 +61,17 @@ def probe(rounds: int = 15) -> float:
             torch.autograd.grad(y.float().mean(), (x, weight))
             seconds.append(time.perf_counter() - start)
         if done:
-            times = min(took[True][1:]) / min(took[False][1:])
-            if done >= 3 and (times > HOPELESS or time.perf_counter() - began > 0.5):
+            single, half = (min(seconds[1:]) for seconds in took.values())
+            if done >= 3 and (half > HOPELESS * single or time.perf_counter() - began > 0.5):
                 break
-    return times
+    return single, half
 
 
 def ratio() -> float:
-    """`probe` of this machine: from $ROIGAN_CACHE/precision.json, else measured and written there if possible.
+    """How many times as long bfloat16 takes on this machine: from $ROIGAN_CACHE/precision.json, else by `probe`.
 
-    An answer holds for one processor, version of torch, number of threads, and for what the variables ISA say.
+    What was measured is written there if possible. An answer holds for one processor, version of torch and number
+    of threads, and for what the variables ISA say.
     """
     path = Path(os.environ.get("ROIGAN_CACHE") or Path.home() / ".cache" / "roigan") / "precision.json"
     key = " | ".join([processor(), f"torch {torch.__version__}", f"{torch.get_num_threads()} threads",
@@ -81,7 +82,8 @@ def ratio() -> float:
         known = {}
     if isinstance(known.get(key), float):
         return known[key]
-    found = round(probe(), 3)
+    single, half = probe()
+    found = round(half / single, 3)
     try:
         write_atomically(path, json.dumps(known | {key: found}, indent=1).encode())
     except RoiganError:
@@ -96,7 +98,8 @@ def decide(asked: str, device="cpu") -> tuple[str, str]:
     """
     told, device = os.environ.get("ROIGAN_BF16", ""), torch.device(device)
     if told not in ("", "fast", "slow"):
-        raise RoiganError(f"ROIGAN_BF16 is {told!r}; set it to fast or slow, or unset it to have this machine measured.")
+        raise RoiganError(f"ROIGAN_BF16 is {told!r}; set it to fast or slow, or unset it to have this machine "
+                          f"measured.")
     if asked != "bf16":
         return asked, ""
     if told:

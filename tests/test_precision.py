@@ -46,16 +46,17 @@ def half(**changes):
     (0.002, 0.088, 4), (0.2, 0.1, 4)])                              # one to warm up and three: hopeless, or half a second over
 def test_the_probe_ends_early_where_it_knows_enough_or_takes_too_long(single, half, rounds, machine):
     seen = machine(single, half)
-    assert precision.probe() == pytest.approx(half / single)
+    assert precision.probe() == pytest.approx((single, half))
     assert seen == [False, True] * rounds
 
 
 def test_the_probe_times_this_machine():
-    assert 0.01 < precision.probe() < 1000
+    single, half = precision.probe()
+    assert 1e-5 < single < 10 and 0.01 < half / single < 1000
 
 
 def test_the_answer_is_kept_for_this_machine_and_asked_anew_where_the_machine_changes(monkeypatch, tmp_path):
-    answers = iter([7.0, 0.5, 0.25])
+    answers = iter([(1.0, 7.0), (2.0, 1.0), (4.0, 1.0)])
     monkeypatch.setattr(precision, "probe", lambda: next(answers))
     assert precision.ratio() == precision.ratio() == 7.0
     (key, value), = json.loads((tmp_path / "cache" / "precision.json").read_text()).items()
@@ -68,7 +69,7 @@ def test_the_answer_is_kept_for_this_machine_and_asked_anew_where_the_machine_ch
 
 @pytest.mark.parametrize("content", ["", "[]", "[1]", "{", '{"a": 1}', "null"])
 def test_a_damaged_record_is_measured_again(content, monkeypatch, tmp_path):
-    monkeypatch.setattr(precision, "probe", lambda: 3.0)
+    monkeypatch.setattr(precision, "probe", lambda: (1.0, 3.0))
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "precision.json").write_text(content)
     assert precision.ratio() == 3.0
@@ -78,7 +79,7 @@ def test_a_damaged_record_is_measured_again(content, monkeypatch, tmp_path):
 
 def test_a_cache_that_cannot_be_written_is_no_error(monkeypatch, tmp_path):
     (tmp_path / "cache").write_text("a file where the folder should be")
-    monkeypatch.setattr(precision, "probe", lambda: 3.0)
+    monkeypatch.setattr(precision, "probe", lambda: (1.0, 3.0))
     assert precision.decide("bf16")[0] == "fp32"
 
 
@@ -88,12 +89,12 @@ def test_float32_asks_nobody(monkeypatch):
 
 
 def test_where_bfloat16_is_slow_one_sentence_says_so_unless_it_is_forced(monkeypatch):
-    monkeypatch.setattr(precision, "probe", lambda: 44.0)
+    monkeypatch.setattr(precision, "probe", lambda: (1.0, 44.0))
     used, sentence = precision.decide("bf16")
     assert used == "fp32" and "44.0 times" in sentence and "ROIGAN_BF16=fast" in sentence and "\n" not in sentence
     monkeypatch.setenv("ROIGAN_BF16", "fast")
     assert precision.decide("bf16") == ("bf16", "")
-    monkeypatch.setattr(precision, "probe", lambda: 0.5)
+    monkeypatch.setattr(precision, "probe", lambda: (2.0, 1.0))
     monkeypatch.setenv("ROIGAN_BF16", "slow")
     assert precision.decide("bf16")[0] == "fp32"
     monkeypatch.setenv("ROIGAN_BF16", "quick")
@@ -142,14 +143,14 @@ def test_glcic_follows_the_same_decision(monkeypatch, tmp_path):
 
 def test_the_benchmark_leaves_out_what_is_hopeless_and_says_so(monkeypatch):
     monkeypatch.setenv("ROIGAN_BF16", "slow")
-    said, ways = [], ((1, "fp32"), (1, "bf16"))
-    rows = bench.train_step(width=0.125, batch=2, repeats=1, ways=ways, say=said.append)
+    said, small = [], dict(width=0.125, batch=2)
+    rows = bench.train_step(repeats=1, say=said.append, **small)
     assert len(rows) == 1 and "bfloat16" not in rows[0]["metric"] and len(said) == 1
     assert rows[0]["processor"] == precision.processor() and rows[0]["torch"] == torch.__version__
     monkeypatch.setenv("ROIGAN_BF16", "fast")                       # forced, and hopeless all the same
-    monkeypatch.setattr(bench, "in_turn", lambda work, repeats, hopeless: {"plain": 2.0, (1, "fp32"): 1.0})
-    rows = bench.train_step(width=0.125, batch=2, repeats=2, ways=ways, say=said.append)
-    assert [row["value"] for row in rows] == [2.0] and "bf16 took over 20 times" in said[1]
+    monkeypatch.setattr(bench, "in_turn", lambda work, repeats, hopeless: {"plain": 2.0, "fp32": 1.0})
+    rows = bench.train_step(repeats=1, say=said.append, **small)
+    assert [row["value"] for row in rows] == [2.0] and "bf16 took over 10 times" in said[1]
 
 
 def test_steps_that_fit_a_budget_and_a_run_that_keeps_its_own(tmp_path):
