@@ -10,6 +10,8 @@ import torch
 
 from . import edits, plots
 from .baselines import load_glcic, navier_stokes, telea
+from .checks import check_folder, check_rows, check_seed
+from .config import place
 from .data import open_dataset
 from .errors import RoiganError
 from .masks import sample_masks
@@ -218,12 +220,18 @@ def run(roots, out=None, n=1000, dims=768, seed=0, study=0, others=None, say=pri
 
     out: folder, default the figures. n: test images at most. dims: Inception features, or None. study: mask seeds for
     `which_fid` on the faces (which_fid.jsonl), 0 = none; its other images are the test images after the first n, or
-    come from `others`, a folder of further ones. RoiganError: a root without pictures, missing weights.
+    come from `others`, a folder of further ones. RoiganError, before any work: a root without pictures, missing weights,
+    an `out` that cannot be written, rows in it that cannot be read, a bad seed.
     """
-    out = Path(out) if out else plots.figures_dir()
+    check_seed(seed)
+    out = check_folder(out if out is not None else place("ROIGAN_FIGURES", "figures"))
+    for rows in ["real_images.jsonl"] + ["which_fid.jsonl"] * (study > 0):
+        check_rows(out / rows)
     sets = {name: photographs(name, root, n) for name, root in roots.items() if root}
     if not sets:
         raise RoiganError("There are no photographs to measure on: give --celeba, --cats or --cars a folder.")
+    if dims:
+        inception_features(torch.zeros(1, 3, 64, 64), dims)         # says what is missing, if anything is
     if study and "celeba" not in sets:
         raise RoiganError("Which FID table 4.2 holds is asked of its faces: give --celeba a folder as well.")
     methods, rows = {}, Table()

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from roigan_lib.checks import check_seed
 from roigan_lib.errors import RoiganError
 
 HAIR_STYLES = ("bald", "cropped", "side parting", "swept back", "long", "wavy", "curly", "fringe", "bun")
@@ -116,7 +117,7 @@ def sample_factors(n, seed=0):
     those of m. Two hidden traits, age and a masculine-feminine one, tie hair, beard, jaw, brows and make-up together.
     """
     n_uniform = len(FACTORS) + 4
-    u = torch.rand((n, n_uniform), generator=torch.Generator().manual_seed(int(seed)), dtype=torch.float64)
+    u = torch.rand((n, n_uniform), generator=torch.Generator().manual_seed(check_seed(seed)), dtype=torch.float64)
     fem, old, chance, other = u[:, -4], u[:, -3], u[:, -2], u[:, -1]
     col = {name: u[:, i] for i, name in enumerate(NAMES)}
     out = {f.name: f.low + (f.high - f.low) * col[f.name] for f in FACTORS}       # uniform, until said otherwise below

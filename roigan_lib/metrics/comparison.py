@@ -7,6 +7,7 @@ import time
 import numpy as np
 import torch
 
+from roigan_lib.checks import check_seed
 from roigan_lib.errors import RoiganError
 
 from . import features as nets
@@ -130,7 +131,7 @@ def compare(methods, images, masks, dims=None, seed=0, reference=None, data=None
     `complete`. RoiganError: bad images, masks or numbers, a method's bad output (naming it), or
     Inception weights that dims asks for and that are missing.
     """
-    say = progress if callable(progress) else print if progress else None
+    say, seed = progress if callable(progress) else print if progress else None, check_seed(seed)
     if not isinstance(methods, dict) or not methods:
         raise RoiganError('compare takes its methods as a dictionary, {"telea": telea, …}, with at least one entry.')
     if min(batch, diversity_images) < 1 or diversity_seeds < 2:

@@ -6,6 +6,7 @@ Images are float (n, 3, H, W) in [-1, 1], masks (n, 1, H, W) in {0, 1}, 1 = the 
 import torch
 from torch.nn import functional as F
 
+from roigan_lib.checks import check_seed
 from roigan_lib.data import synthfaces
 from roigan_lib.errors import RoiganError
 
@@ -248,7 +249,7 @@ class TrueSliders:
 
     def sample_codes(self, n, seed=0):
         """n rows of codes, (n, n_continuous), uniform in [-1, 1]."""
-        return torch.rand(n, self.n_continuous, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+        return torch.rand(n, self.n_continuous, generator=torch.Generator().manual_seed(check_seed(seed))) * 2 - 1
 
     def inpaint(self, images, masks, codes=None, seed=0):
         """Portraits (n, 3, S, S) painted anew inside masks (n or 1, 1, S, S), with codes (n or 1, n_continuous) or a row.

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from roigan_lib.checks import check_seed
 from roigan_lib.errors import RoiganError
 
 from .control import BATCH, code_names
@@ -281,7 +282,7 @@ def read_back(gan, drawn, steps=1000, batch=64, held_out=0.25, seed=0, log=None)
     """
     pictures, masks, codes, index = drawn
     faces = index.unique()
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(check_seed(seed))
     tested = faces[torch.randperm(len(faces), generator=generator)[:max(1, round(held_out * len(faces)))]]
     test = torch.isin(index, tested)
     if len(faces) < 2 or len(pictures) < 2 * batch or not masks.any() or test.all() or test.sum() < 2:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from roigan_lib.checks import check_device
 from roigan_lib.data import to_uint8
 from roigan_lib.errors import RoiganError
 
@@ -91,7 +92,7 @@ def inception_features(images, dims=768, batch=None, device=None, progress=None)
     wanted = tuple(sorted(dims)) if isinstance(dims, (tuple, list)) else (dims,)
     if not set(wanted) <= set(INCEPTION_DIMS):
         raise RoiganError(f"Inception features come with {', '.join(map(str, INCEPTION_DIMS))} dims, not {dims!r}.")
-    device = torch.device(device or images.device)
+    device = check_device(device or images.device)
     batch = batch or (8 if device.type == "cpu" else 64)
     net = _inception(wanted).to(device)
     chunks = []

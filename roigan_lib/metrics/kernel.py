@@ -1,6 +1,7 @@
 """Kernel Inception distance: unbiased at any number of images (Bińkowski et al. 2018, "Demystifying MMD GANs")."""
 import torch
 
+from roigan_lib.checks import check_seed
 from roigan_lib.errors import RoiganError
 
 
@@ -46,7 +47,7 @@ def kernel_distance(real, fake, subsets=50, size=None, seed=0):
         raise RoiganError("KID is a mean over 1 subset or more of 2 images or more, not over "
                           f"{subsets} of {size}: leave both out for 50 of up to 1,000 images.")
     size = min(size, min(len(real), len(fake)) // 2)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(check_seed(seed))
     overlap = max(len(real), len(fake)) <= 3 * size                 # then kernels of all pairs, once, are less work
     of_real, of_fake, across = _kernels(real, fake) if overlap else (None, None, None)
     scores = []

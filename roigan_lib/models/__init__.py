@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from ..checks import check_device, check_seed
 from ..config import ModelConfig, label_names, load_config, place
 from ..errors import RoiganError
 from .. import masks as _masks
@@ -56,17 +57,17 @@ class RoIGAN:
 
     def to(self, device):
         """Move to a device; returns self."""
-        self.generator.to(device)
+        self.generator.to(check_device(device))
         self._last = None
         return self
 
     def sample_codes(self, n: int, seed: int = 0) -> torch.Tensor:
         """n code rows from the prior, (n, n_continuous + n_discrete): U(−1, 1), then category indices."""
-        return sample_codes(self.config, n, torch.Generator().manual_seed(seed))
+        return sample_codes(self.config, n, torch.Generator().manual_seed(check_seed(seed)))
 
     def sample_noise(self, n: int, seed: int = 0) -> torch.Tensor:
         """The incompressible noise z0 ~ N(0, 1) that `seed` stands for in a batch of n images, (n, n_noise)."""
-        return torch.randn(n, self.n_noise, generator=torch.Generator().manual_seed(seed + 1_000_003))
+        return torch.randn(n, self.n_noise, generator=torch.Generator().manual_seed(check_seed(seed) + 1_000_003))
 
     def generate(self, images, masks, codes=None, seed: int = 0, noise=None) -> torch.Tensor:
         """The raw output of the generator for the whole frame, (n, 3, S, S), clamped to [-1, 1].
