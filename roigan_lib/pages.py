@@ -67,6 +67,23 @@ def write_pages(out, series, subtitle):
     return index
 
 
+def read_stamp(path, say=lambda line: None):
+    """What reproduce wrote of a notebook: key (what went in; only of a run that came to its end), seconds, made (the
+    checkpoints that it left) and took (seconds a cell). {} where there is none; a damaged one is named, and passed over.
+    """
+    try:
+        stamp = json.loads(Path(path).read_text())
+        took = {"seconds": stamp["seconds"] if "key" in stamp else 0.0, **stamp.get("took", {})}
+        if all(isinstance(seconds, (int, float)) for seconds in took.values()):
+            return stamp
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass
+    say(f"{path} is damaged and passed over: what it stood for runs again")
+    return {}
+
+
 def heading(notebook):
     """(title, abstract): the first heading and the first paragraph of prose, without markup."""
     lines = [line for cell in notebook["cells"] if cell["cell_type"] == "markdown"
@@ -93,10 +110,8 @@ def _link(source, before="", after=""):
 
 
 def _entry(stem, title, abstract, notebook, stamp_path):
-    try:
-        status = f"{json.loads(stamp_path.read_text())['seconds']:.1f} s"
-    except (OSError, ValueError, KeyError):
-        status = '<span class="failed">failed or unfinished</span>'
+    stamp = read_stamp(stamp_path)
+    status = f"{stamp['seconds']:.1f} s" if "key" in stamp else '<span class="failed">failed or unfinished</span>'
     picture = thumbnail(notebook)
     image = f'<img alt="" src="data:image/png;base64,{picture}">' if picture else ""
     return (f'<section class="entry"><a href="{stem}.html">{image}</a>'

@@ -2,7 +2,8 @@
 
 Each notebook is executed by papermill into build/<profile>-<dataset>/, with the repository root as working directory.
 A stamp beside it records a hash of what went in (the notebook, the library, the parameters, the checkpoints that
-earlier notebooks made), so that a second run skips what is done and a killed one goes on where it stopped.
+earlier notebooks made), so that a second run skips what is done and a killed one goes on where it stopped; and how long
+every cell took, which the terminal shows the next time (see `watch`).
 
 Pictures go where ROIGAN_FIGURES says. Left unset, it means figures/ for the laptop and thesis profiles on synthfaces,
 the ones committed; any other run keeps its pictures in its own build folder. Checkpoints go below ROIGAN_RUNS
@@ -15,12 +16,16 @@ import hashlib
 import json
 import logging
 import os
+import signal
 import sys
 import time
 from pathlib import Path
 
+from .checks import check_folder, check_seed, on_signals, only_run
 from .config import _suggest
 from .errors import RoiganError
+from .pages import read_stamp, write_pages
+from .watch import Watch, clock
 
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARY_FILES = (".py", ".json", ".js", ".css", ".safetensors")
@@ -86,9 +91,10 @@ def choose_parameters(path, wanted):
 
 
 def check_request(profile, dataset, parameters, notebooks):
-    """RoiganError for an unknown profile, data set, or a parameter that none of the notebooks has."""
+    """RoiganError for an unknown profile, data set, a parameter that none of the notebooks has, a seed that cannot be, or
+    pictures that are not there."""
     from .config import load_config
-    from .data import DATASETS
+    from .data import DATASETS, sources
     load_config(profile)
     if dataset not in DATASETS:
         raise RoiganError(f"There is no data set {dataset!r}; {_suggest(dataset, DATASETS)}"
@@ -98,9 +104,20 @@ def check_request(profile, dataset, parameters, notebooks):
         if name not in known:
             raise RoiganError(f"No notebook has a parameter {name!r}; {_suggest(name, known)}"
                               f"there are {', '.join(sorted(known))}.")
+    if "seed" in parameters:
+        check_seed(parameters["seed"], 2**32)
+    if dataset != "synthfaces":
+        ready, lines = sources.check(dataset, parameters.get("root"))
+        if not ready:
+            raise RoiganError(" ".join(lines))
 
 
 # --- running one, and knowing that it ran -----------------------------------------------------------------------------
+
+def build_folder(out, profile, dataset):
+    """Where executed notebooks and pages go: `out`, else build/<profile>-<dataset> in the repository."""
+    return Path(out) if out is not None else ROOT / "build" / f"{profile}-{dataset}"
+
 
 def environment(profile, dataset, out):
     """Variables the kernels see: this checkout's library first, and where figures and checkpoints go."""
@@ -125,21 +142,31 @@ def _environ(values):
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def execute(source, target, parameters, variables):
-    """Run one notebook with papermill: source -> target, cwd = repository root. NotebookFailed says what broke."""
+def execute(source, target, parameters, variables, watch):
+    """Run one notebook with papermill: source -> target, cwd = repository root. NotebookFailed says what broke.
+
+    watch: the `watch.Watch` that shows it.
+    """
     import papermill
+    from . import engine                                            # registers itself
+    from nbclient.exceptions import DeadKernelError
     name = Path(source).stem
     logging.getLogger("papermill").setLevel(logging.CRITICAL)       # what it would say, the sentence below says
     with _environ(variables):
         try:
             papermill.execute_notebook(str(source), str(target), parameters, kernel_name="python3", language="python",
-                                       cwd=str(ROOT), progress_bar=False, start_timeout=180,
-                                       extra_arguments=["--log-level=ERROR"])
+                                       cwd=str(ROOT), progress_bar=False, start_timeout=180, engine_name="roigan",
+                                       extra_arguments=["--log-level=ERROR"], watch=watch)
         except papermill.PapermillExecutionError as error:
             last = _last_line(error.ename, error.evalue)
             raise NotebookFailed(f"{name} stopped in cell [{error.exec_count}]: {last}") from error
-        except Exception as error:      # the kernel was killed, the disk is full …: still one sentence
+        except DeadKernelError as error:
+            raise NotebookFailed(f"{name} stopped in {watch.failed or 'its last cell'}: the kernel died, as it does where "
+                                 f"memory runs out.") from error
+        except Exception as error:      # the disk is full, no kernel starts …: still one sentence
             raise NotebookFailed(f"{name} could not be run: {_last_line(type(error).__name__, str(error))}") from error
+    if not is_complete(target):
+        raise NotebookFailed(f"{name} was not run to its end, though no cell of it failed.")
 
 
 def _last_line(kind, message):
@@ -158,7 +185,7 @@ def library_hash():
 
 def files_hash(folder):
     """A digest of names, sizes and times of the files below a folder; "" if there are none."""
-    files = sorted(p for p in Path(folder).rglob("*") if p.is_file()) if Path(folder).is_dir() else []
+    files = sorted(p for p in Path(folder).rglob("*") if p.is_file() and p.name != ".lock")
     rows = [f"{p.relative_to(folder)} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in files]
     return hashlib.sha256("\n".join(rows).encode()).hexdigest() if rows else ""
 
@@ -169,13 +196,6 @@ def _key(*inputs):
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _read_stamp(path):
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-
-
 def _write_stamp(path, stamp):
     part = path.with_suffix(".part")
     part.write_text(json.dumps(stamp, indent=1))
@@ -183,12 +203,16 @@ def _write_stamp(path, stamp):
 
 
 def is_complete(executed):
-    """True if papermill finished every cell: a killed run leaves one `running` and the rest `pending`."""
+    """True if every code cell was really executed: papermill says so, and the kernel gave it a number.
+
+    A killed run leaves one cell `running` and the rest `pending`; a kernel that died leaves one `failed`.
+    """
     try:
         cells = read_notebook(executed)["cells"]
-    except (OSError, RoiganError):
+        return all(c["metadata"].get("papermill", {}).get("status") == "completed" and c["execution_count"]
+                   for c in cells if c["cell_type"] == "code" and "".join(c["source"]).strip())
+    except (OSError, RoiganError, KeyError, TypeError, AttributeError):
         return False
-    return all(c["metadata"].get("papermill", {}).get("status", "completed") == "completed" for c in cells)
 
 
 def reproduce(profile="laptop", dataset="synthfaces", out=None, notebooks=None, force=False, only=None,
@@ -201,49 +225,68 @@ def reproduce(profile="laptop", dataset="synthfaces", out=None, notebooks=None, 
         notebooks: a folder or a list of files instead of the repository's series.
         force: run all again.   only: beginnings of notebook names, such as ["03", "08"].
         parameters: {name: value}, given to each notebook that has the name in its parameters cell.
-    Raises RoiganError before anything runs for an unknown name, NotebookFailed when a notebook breaks; the broken
-    notebook stays in `out`, and the pages of what ran are written all the same.
+    Raises RoiganError before anything runs for an unknown name, a folder that cannot be written or where another run is
+    at work; NotebookFailed when a notebook breaks or its kernel dies: the broken notebook stays in `out`, and the pages
+    of what ran are written all the same.
     """
-    series = list_notebooks(notebooks)
-    check_request(profile, dataset, parameters or {}, series)
-    chosen = list_notebooks(series, only)
-    out = Path(out) if out is not None else ROOT / "build" / f"{profile}-{dataset}"
-    out.mkdir(parents=True, exist_ok=True)
-    variables = environment(profile, dataset, out)
-    checkpoints = Path(variables["ROIGAN_RUNS"]) / f"{profile}-{dataset}"
-    wanted = {"profile": profile, "dataset": dataset, **(parameters or {})}
-    plan = [(path, choose_parameters(path, wanted)) for path in series]
-    library, made, failure = library_hash(), [], None
-    for source, values in plan:
-        stamp_path, target = out / f"{source.stem}.json", out / source.name
-        stamp = _read_stamp(stamp_path)
-        if source in chosen:
-            line = f"[{chosen.index(source) + 1}/{len(chosen)}] {source.stem:<32}"
-            key = _key(source, library, values, made)
-            lost = stamp.get("made") and not files_hash(checkpoints)
-            if stamp.get("key") == key and is_complete(target) and not lost and not force:
-                print(f"{line} done before", flush=True)
-            else:
-                if sys.stdout.isatty():
-                    print(f"{line} running …", end="\r", flush=True)
-                stamp_path.unlink(missing_ok=True)
-                before, start = files_hash(checkpoints), time.monotonic()
-                try:
-                    execute(source, target, values, variables)
-                except NotebookFailed as error:
-                    print(f"{line} FAILED   {time.monotonic() - start:.1f} s", flush=True)
-                    failure = error
-                    break
-                after, seconds = files_hash(checkpoints), time.monotonic() - start
-                stamp = {"key": key, "seconds": seconds, "made": after if after != before else stamp.get("made")}
-                _write_stamp(stamp_path, stamp)
-                print(f"{line} ok       {seconds:.1f} s", flush=True)
-        made += [stamp["made"]] if stamp.get("made") else []
-    from .pages import write_pages
-    index = write_pages(out, series, f"{profile} · {dataset}")
+    with Watch("reproduce") as watch:
+        series = list_notebooks(notebooks)
+        check_request(profile, dataset, parameters or {}, series)
+        chosen = list_notebooks(series, only)
+        out = build_folder(out, profile, dataset)
+        variables = environment(profile, dataset, out)
+        wanted = {"profile": profile, "dataset": dataset, **(parameters or {})}
+        plan = [(path, choose_parameters(path, wanted)) for path in series]
+        for folder in (out, variables["ROIGAN_RUNS"], variables["ROIGAN_FIGURES"]):
+            check_folder(folder)
+        checkpoints = Path(variables["ROIGAN_RUNS"]) / f"{profile}-{dataset}"
+        with only_run(out):
+            failure = _run_series(plan, chosen, out, variables, checkpoints, force, watch)
+            watch.begin("reproduce", "writing the pages")
+            index = write_pages(out, series, f"{profile} · {dataset}")
     if failure:
         raise failure
     return index
+
+
+def _run_series(plan, chosen, out, variables, checkpoints, force, watch):
+    """Run what is chosen and not done, a line each; returns the NotebookFailed that stopped it, or None."""
+    library, made = library_hash(), []
+    known = [read_stamp(out / f"{path.stem}.json").get("took", {}).get("all") for path in chosen]
+    if None not in known:
+        watch.say(f"last time {'these notebooks' if len(known) > 1 else 'this notebook'} took {clock(sum(known))}")
+    for source, values in plan:
+        stamp_path, target = out / f"{source.stem}.json", out / source.name
+        stamp = read_stamp(stamp_path, watch.say)
+        if source in chosen:
+            title = f"[{chosen.index(source) + 1}/{len(chosen)}] {source.stem}"
+            key = _key(source, library, values, made)
+            lost = stamp.get("made") and not files_hash(checkpoints)
+            if stamp.get("key") == key and is_complete(target) and not lost and not force:
+                watch.say(f"{title:<40} done before")
+            else:
+                stamp.pop("key", None)              # until the end; how long it took last time stays known
+                _write_stamp(stamp_path, stamp)
+                before, start = files_hash(checkpoints), time.monotonic()
+                watch.begin(title, "the kernel starts", stamp.get("took"))
+                try:
+                    execute(source, target, values, variables, watch)
+                except NotebookFailed as failure:
+                    watch.say(f"{title:<40} FAILED   {time.monotonic() - start:.1f} s")
+                    return failure
+                after, seconds = files_hash(checkpoints), time.monotonic() - start
+                watch.say(f"{title:<40} ok       {seconds:.1f} s")
+                stamp = {"key": key, "seconds": seconds, "made": after if after != before else stamp.get("made"),
+                         "took": watch.took | {"all": round(seconds, 2)}}
+                _write_stamp(stamp_path, stamp)
+        made += [stamp["made"]] if stamp.get("made") else []
+    return None
+
+
+def _check_complete(out, sources):
+    for source in sources:
+        if not is_complete(Path(out) / source.name):
+            raise RoiganError(f"{source.stem} has not been run to its end in {out}: run `make reproduce` first.")
 
 
 def store(out, series=None):
@@ -252,12 +295,10 @@ def store(out, series=None):
     Papermill's marks, injected cells, timings, widget states without a kernel and paths of the checkout go.
     RoiganError for a notebook that was not run to its end. Returns the paths written.
     """
-    written = []
-    for source in list_notebooks(series):
-        executed = Path(out) / source.name
-        if not is_complete(executed):
-            raise RoiganError(f"{source.stem} has not been run to its end in {out}: run `make reproduce` first.")
-        content = read_notebook(executed)
+    written, sources = [], list_notebooks(series)
+    _check_complete(out, sources)
+    for source in sources:
+        content = read_notebook(Path(out) / source.name)
         content["metadata"] = {k: v for k, v in content["metadata"].items() if k in ("kernelspec", "language_info")}
         content["cells"] = [c for c in content["cells"] if "injected-parameters" not in c["metadata"].get("tags", ())]
         count = 0
@@ -307,9 +348,15 @@ def _parse_parameter(text):
 def run(args):
     """Exit status: 0, or 1 with one sentence on stderr when a notebook breaks. A RoiganError is left to the caller."""
     parameters = dict(_parse_parameter(text) for text in args.parameter)
+    if args.store:                      # what would stop it at the end stops it here
+        series = list_notebooks(args.notebooks)
+        check_folder(series[0].parent)
+        chosen = list_notebooks(series, args.only)
+        _check_complete(build_folder(args.out, args.profile, args.dataset), [path for path in series if path not in chosen])
     try:
-        index = reproduce(args.profile, args.dataset, out=args.out, notebooks=args.notebooks, force=args.force,
-                          only=args.only, parameters=parameters)
+        with on_signals(signal.default_int_handler, signal.SIGTERM):
+            index = reproduce(args.profile, args.dataset, out=args.out, notebooks=args.notebooks, force=args.force,
+                              only=args.only, parameters=parameters)
     except NotebookFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

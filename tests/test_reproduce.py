@@ -53,8 +53,8 @@ def test_runs_in_order_skips_what_is_done_and_writes_pages(series, tmp_path, cap
     write_notebook(series / "00_a.ipynb", log_line(series, "a"), "import os; print(os.environ['ROIGAN_FIGURES'])")
     index = rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
     assert log_of(series) == ["a", "b"]
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("[1/2] 00_a") and " ok " in lines[0] and lines[1].startswith("[2/2] 01_b")
+    lines = [line for line in capsys.readouterr().out.splitlines() if " ok " in line]
+    assert len(lines) == 2 and lines[0].startswith("[1/2] 00_a") and lines[1].startswith("[2/2] 01_b")
     page = index.read_text()
     assert "Second &amp; last" in page and "The abstract has x^2." in page and 'href="00_a.html"' in page
     first = (tmp_path / "out" / "00_a.html").read_text()
@@ -85,7 +85,7 @@ def test_a_new_checkpoint_runs_later_notebooks_again(series, tmp_path):
     assert log_of(series) == ["a", "t", "c", "t", "c"]
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_killed_run_goes_on_where_it_stopped(series, tmp_path, how):
     write_notebook(series / "00_a.ipynb", log_line(series, "a"))
     wait = f"import os, time\nwhile not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.05)"
@@ -97,7 +97,7 @@ def test_a_killed_run_goes_on_where_it_stopped(series, tmp_path, how):
     assert log_of(series) == ["a", "b"]
     process.send_signal(how)
     _, errors = process.communicate(timeout=300)
-    assert process.returncode == (130 if how == signal.SIGINT else -how)
+    assert process.returncode == (-how if how == signal.SIGKILL else 130)
     assert how == signal.SIGKILL or "stopped: the same command goes on from here" in errors
     (tmp_path / "go").touch()
     rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
@@ -119,10 +119,89 @@ def test_a_broken_notebook_gives_status_1_and_one_sentence(series, tmp_path, cap
     assert "failed or unfinished" in page and "01_b: not run yet" in page
 
 
-def test_a_kernel_that_dies_is_said_in_one_sentence(series, tmp_path):
-    write_notebook(series / "00_a.ipynb", "import os; os._exit(9)")
-    with pytest.raises(rp.NotebookFailed, match="^00_a could not be run: .*[Kk]ernel died"):
+@pytest.mark.parametrize("behind", [(), ("x = 2", "y = 3")])
+def test_a_kernel_that_dies_is_a_failure_and_is_never_stored(series, tmp_path, capsys, behind):
+    write_notebook(series / "00_a.ipynb", "x = 1")
+    write_notebook(series / "01_b.ipynb", "x = 1", "import os; os.kill(os.getpid(), 9)", *behind)
+    write_notebook(series / "02_c.ipynb", log_line(series, "c"))
+    before = [path.read_text() for path in sorted(series.glob("*.ipynb"))]
+    with pytest.raises(rp.NotebookFailed, match=f"^01_b stopped in cell 4/{4 + len(behind)} .*: the kernel died") as error:
         rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
+    assert "\n" not in str(error.value) and log_of(series) == []
+    assert rp.is_complete(tmp_path / "out" / "00_a.ipynb") and not rp.is_complete(tmp_path / "out" / "01_b.ipynb")
+    with pytest.raises(RoiganError, match="01_b has not been run to its end"):
+        rp.store(tmp_path / "out", series)
+    assert [path.read_text() for path in sorted(series.glob("*.ipynb"))] == before      # 00_a neither
+    with pytest.raises(rp.NotebookFailed):                          # not "done before"
+        rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
+    assert "done before" in capsys.readouterr().out.split("[2/3]")[-2]
+    assert "failed or unfinished" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_a_notebook_is_complete_when_every_cell_got_a_number_and_its_end(tmp_path):
+    def complete(**change):
+        cells = [new_markdown_cell("x"), new_code_cell(""),
+                 *(new_code_cell("x", execution_count=k, metadata={"papermill": {"status": "completed"}}) for k in (1, 2))]
+        cells[-1].update(change)
+        nbformat.write(new_notebook(cells=cells), tmp_path / "a.ipynb")
+        return rp.is_complete(tmp_path / "a.ipynb")
+    assert complete() and not complete(execution_count=None) and not complete(metadata={})
+    for status in ("pending", "running", "failed"):
+        assert not complete(metadata={"papermill": {"status": status}})
+    (tmp_path / "a.ipynb").write_text("[]")
+    assert not rp.is_complete(tmp_path / "a.ipynb") and not rp.is_complete(tmp_path / "absent.ipynb")
+
+
+def test_what_would_stop_a_run_later_stops_it_before(series, tmp_path, monkeypatch, capsys):
+    write_notebook(series / "00_a.ipynb", log_line(series, "a"), parameters='profile = dataset = ""\nseed = 0')
+    write_notebook(series / "01_b.ipynb", log_line(series, "b"))
+    (tmp_path / "file").write_text("")
+    run = lambda **more: rp.reproduce(**{"profile": "smoke", "out": tmp_path / "out", "notebooks": series, **more})
+    for seed in (None, 1.5, "3", True, -1, 2**64):
+        with pytest.raises(RoiganError, match="seed is"):
+            run(parameters={"seed": seed})
+    with pytest.raises(RoiganError, match="file could not be written to"):
+        run(out=tmp_path / "file")
+    with pytest.raises(RoiganError, match="no root"):
+        monkeypatch.delenv("ROIGAN_DATA", raising=False)
+        run(dataset="celeba")
+    for name in ("ROIGAN_RUNS", "ROIGAN_FIGURES"):
+        with monkeypatch.context() as patch, pytest.raises(RoiganError, match="file could not be written to"):
+            patch.setenv(name, str(tmp_path / "file"))
+            run()
+    parser = argparse.ArgumentParser()
+    rp.add_arguments(parser)
+    with pytest.raises(RoiganError, match="01_b has not been run to its end"):
+        rp.run(parser.parse_args(["--notebooks", str(series), "--out", str(tmp_path / "out"), "--store", "--only", "00"]))
+    assert log_of(series) == []
+
+
+def test_a_damaged_stamp_is_named_and_its_notebook_runs_again(series, tmp_path, capsys):
+    write_notebook(series / "00_a.ipynb", log_line(series, "a"))
+    stamp = tmp_path / "out" / "00_a.json"
+    rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
+    for k, content in enumerate(("[]", "{", '{"key": 1}', '{"key": 1, "seconds": "x"}', '{"took": [1]}', '{"took": {"all": "x"}}')):
+        stamp.write_text(content)
+        write_pages(tmp_path / "out", [series / "00_a.ipynb"], "x")             # no traceback either
+        capsys.readouterr()
+        rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
+        assert f"{stamp} is damaged" in capsys.readouterr().out and log_of(series) == ["a"] * (k + 2)
+
+
+def test_two_runs_in_one_folder(series, tmp_path):
+    write_notebook(series / "00_a.ipynb", log_line(series, "a"), f"import os, time\nwhile not os.path.exists("
+                   f"{str(tmp_path / 'go')!r}): time.sleep(0.05)")
+    first = start(series, tmp_path / "out")
+    deadline = time.monotonic() + 300
+    while not log_of(series) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    with pytest.raises(RoiganError, match=f"^Process {first.pid} is at work in .*out"):
+        rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
+    (tmp_path / "go").touch()
+    output, errors = first.communicate(timeout=300)
+    assert first.returncode == 0 and " ok " in output, errors
+    rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
+    assert log_of(series) == ["a"]
 
 
 @pytest.mark.parametrize("request_, sentence", [
