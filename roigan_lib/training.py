@@ -10,7 +10,6 @@ import errno
 import json
 import os
 import signal
-import threading
 import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -21,11 +20,13 @@ from torch.nn import functional as F
 
 from . import losses as L
 from . import parallel, precision
+from .checks import check_device, check_images, check_output, on_signals, only_run
 from .config import Config, ModelConfig, label_names, load_config, place
 from .data import open_dataset, synthfaces
 from .errors import RoiganError
 from .masks import sample_masks
 from .metrics.control import visible_change
+from .metrics.table import write_atomically
 from .models import (WEIGHTS, ProjectedHeads, Reader, RoIGAN, load_model, networks, pyramid_fill, sample_codes,
                      save_model)
 
@@ -77,9 +78,10 @@ class Trainer:
 
     def __init__(self, cfg: Config, data=None, device=None):
         self.cfg = cfg
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = check_device(device)
         self.precision, self.remark = precision.decide(cfg.precision, self.device)
-        self.data = data if data is not None else open_dataset(cfg.dataset, "train", cfg.size, cfg.root, cfg.crop)
+        self.data = (open_dataset(cfg.dataset, "train", cfg.size, cfg.root, cfg.crop) if data is None else
+                     check_images(data, cfg.size))
         if len(self.data) < cfg.batch:
             raise RoiganError(f"The data set has {len(self.data)} images, fewer than one batch of {cfg.batch}; add "
                               f"images or lower batch.")
@@ -401,7 +403,7 @@ class Trainer:
         if not all(p.isfinite().all() for p in self.g_params + self.d_params):
             raise RoiganError(f"The weights became NaN at step {self.step_count}; the last checkpoint is intact: "
                               f"continue with a lower lr_g and lr_d, or with precision='fp32'.")
-        temporary = path.with_suffix(".tmp")
+        temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp")   # another process has another one
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.save(state, temporary)
@@ -498,14 +500,10 @@ def _shipped_state(beside):
 
 @contextmanager
 def _whole_step():
-    """Ctrl-C waits for the end of the step: one saved between D's update and G's would not continue exactly."""
-    pressed, main = [], threading.current_thread() is threading.main_thread()
-    previous = signal.signal(signal.SIGINT, lambda *_: pressed.append(True)) if main else None
-    try:
+    """Ctrl-C and SIGTERM wait for the end of the step: one saved between D's update and G's would not continue exactly."""
+    pressed = []
+    with on_signals(lambda *_: pressed.append(True), signal.SIGINT, signal.SIGTERM):
         yield
-    finally:
-        if main:
-            signal.signal(signal.SIGINT, previous or signal.SIG_DFL)
     if parallel.any_of(pressed):
         raise KeyboardInterrupt
 
@@ -592,21 +590,32 @@ def train(cfg: Config | None = None, folder=None, data=None, progress=print, fre
     Args: cfg: a Config (default: the laptop profile). folder: where checkpoint.pt, log.jsonl and model.safetensors
     go (default runs/<profile>-<dataset>). data: an ImageSet, instead of the one that cfg names. progress: called with
     a line of text every cfg.log_every steps, None for silence. fresh: forget an earlier checkpoint. grid: called as
-    grid(step, images, masks, completed) every cfg.grid_every steps with the fixed sample grid.
-    Ctrl-C saves and returns an unfinished run. Raises RoiganError (NaN, full disk, a checkpoint that does not fit).
+    grid(step, images, masks, completed) every cfg.grid_every steps with the fixed sample grid. device: default the GPU
+    where there is one.
+    Ctrl-C and SIGTERM save, and return an unfinished run. Raises RoiganError: before the first step for a folder that
+    cannot be written or where another run is at work, images or a checkpoint that do not fit; later for NaN, a full disk.
     """
     cfg = cfg or load_config()
     first = parallel.rank() == 0
     say = progress if progress and first else (lambda text: None)
     folder = Path(folder) if folder else run_folder(cfg)
+    for name in ("checkpoint.pt", "log.jsonl", "model.safetensors") * first:
+        check_output(folder / name)
+    with only_run(folder) if first else nullcontext(), on_signals(signal.default_int_handler, signal.SIGTERM):
+        for left in folder.glob("checkpoint.*.tmp") if first else ():   # of a process that was killed while it wrote
+            left.unlink()
+        return _train(cfg, folder, data, say, fresh, device, grid)
+
+
+def _train(cfg, folder, data, say, fresh, device, grid):
+    first = parallel.rank() == 0
     checkpoint, log = folder / "checkpoint.pt", folder / "log.jsonl"
     trainer = Trainer(cfg, data, device)
     rows = []
     if checkpoint.is_file() and not fresh:
         trainer.load(checkpoint)
         say(f"continuing {checkpoint} at step {trainer.step_count}")
-        if log.is_file():
-            rows = [r for r in map(json.loads, log.read_text().splitlines()) if r["step"] <= trainer.step_count]
+        rows = _read_log(log, trainer.step_count, say)
     elif cfg.start:
         trainer.load(Path(cfg.start), start=True)
         say(f"starting with the networks of {cfg.start}")
@@ -633,7 +642,10 @@ def train(cfg: Config | None = None, folder=None, data=None, progress=print, fre
                 rate = (step - start) * cfg.batch / (time.perf_counter() - began)
                 row["images_per_second"] = round(rate, 2)
                 rows.append(row)
-                say(_line(row, cfg, rate, (cfg.steps - step) * cfg.batch / rate))
+                left = (cfg.steps - step) * cfg.batch / rate
+                if cfg.stop_after_minutes:
+                    left = min(left, max(0.0, 60 * cfg.stop_after_minutes - time.perf_counter() + began))
+                say(_line(row, cfg, rate, left))
                 quiet = quiet + 1 if row.get("d", 1.0) < 0.05 else 0
                 if quiet == 5:
                     say("alarm: the discriminator tells every fake apart (its loss is near 0); lower lr_d.")
@@ -663,11 +675,19 @@ def train(cfg: Config | None = None, folder=None, data=None, progress=print, fre
     return Run(model, folder, rows, trainer.step_count >= cfg.steps)
 
 
+def _read_log(path, step, say):
+    """The rows of a log up to a step. Damaged lines are left out, and said to be."""
+    rows, damaged = [], []
+    for number, line in enumerate(path.read_text(errors="replace").splitlines() if path.is_file() else [], 1):
+        try:
+            row = json.loads(line)
+            rows += [row] * (row["step"] <= step)
+        except (ValueError, KeyError, TypeError):
+            damaged.append(number)
+    if damaged:
+        say(f"{path} is damaged in line {', '.join(map(str, damaged))}, left out here; the training does not depend on it")
+    return rows
+
+
 def _write_log(path, rows):
-    temporary = path.with_suffix(".tmp")
-    try:
-        temporary.write_text("".join(json.dumps(r) + "\n" for r in rows))
-        temporary.replace(path)
-    except OSError as error:
-        raise RoiganError(f"The log {path} could not be written: {error.strerror or error}; the checkpoint beside it is "
-                          f"intact, so the same command goes on once there is room.") from None
+    write_atomically(path, "".join(json.dumps(r) + "\n" for r in rows).encode())

@@ -18,13 +18,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from roigan_lib.checks import check_device
 from roigan_lib.config import load_config
 from roigan_lib.data import ImageSet
 from roigan_lib.errors import RoiganError
 from roigan_lib.masks import check_pair, sample_masks
 from roigan_lib.models import WEIGHTS, _state_hash
 from roigan_lib.precision import decide
-from roigan_lib.training import Trainer, _finite, _memory, _whole_step, _write_log
+from roigan_lib.training import Trainer, _finite, _memory, _read_log, _whole_step, _write_log
 
 FORMAT = "roigan-glcic-1"
 SHARES = (0.18, 0.02, 0.80)             # of a run by phase: 90,000, 10,000 and 400,000 steps in the paper
@@ -181,7 +182,7 @@ def load_glcic(name_or_path="glcic_celeba", device="cpu") -> GLCIC:
     An otenim file does not name the mean pixel: that of the config.json beside it is taken, else CelebA's. Weights load
     without executing code. RoiganError: a missing, damaged or foreign file, a discriminator.
     """
-    path = Path(name_or_path)
+    path, device = Path(name_or_path), check_device(device)
     path = path / "model.safetensors" if path.is_dir() else path
     if not path.suffix and not path.exists():
         path = WEIGHTS / f"{path.name}.safetensors"
@@ -338,8 +339,7 @@ def train_glcic(data, folder, size=64, width=1.0, batch=16, steps=5000, minutes=
     if checkpoint.is_file() and not fresh:
         trainer.load(checkpoint)
         say(f"continuing {checkpoint} at step {trainer.step_count}")
-        if log.is_file():
-            rows = [r for r in map(json.loads, log.read_text().splitlines()) if r["step"] <= trainer.step_count]
+        rows = _read_log(log, trainer.step_count, say)
     if trainer.remark:
         say(trainer.remark)
     began, start, before = time.perf_counter(), trainer.step_count, trainer.seconds
