@@ -6,6 +6,7 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
+from .checks import check_output, check_rows, check_seed
 from .errors import RoiganError
 
 
@@ -116,6 +117,11 @@ def _compare(args):
     from .masks import sample_masks
     from .metrics import compare
     from .models import load_model
+    check_seed(args.seed)
+    if args.rows is not None:
+        check_rows(args.rows)
+    if args.sheet is not None:
+        check_output(args.sheet, (".png",))
     gan = load_model(args.model)
     data = open_dataset(args.dataset, args.split, gan.size, args.root, _crop(args.crop), args.n)
     masks = {f: sample_masks(f, len(data), gan.size, seed=args.seed) for f in args.families.split(",")}
@@ -161,6 +167,8 @@ def _photographs(args):
 
 def _bench(args):
     from .bench import run
+    if args.rows is not None:
+        check_rows(args.rows)
     rows = run(lambda line: print(line, flush=True), args.quick)
     if args.rows:
         from .metrics import write_rows
@@ -228,7 +236,13 @@ def main(argv=None) -> int:
     p.set_defaults(run=_bench)
     args = parser.parse_args(argv)
     try:
+        for name, value in vars(args).items():
+            if value == "":             # an unset variable of the shell, most likely
+                raise RoiganError(f"{name} is empty; give it a value, or leave it out.")
         return args.run(args) or 0
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
     except RoiganError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

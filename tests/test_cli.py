@@ -195,6 +195,42 @@ def test_compare_prints_a_table(home, capsys):
     assert "no shipped model" in refused(capsys, "compare", "--model", "synthfacez")
 
 
+def test_what_would_fail_at_the_end_fails_before_the_work(home, capsys, tmp_path, monkeypatch):
+    def work(*_, **__):
+        raise AssertionError("work was done")
+    for place in ("roigan_lib.models.load_model", "roigan_lib.photographs.photographs", "roigan_lib.bench.train_step",
+                  "roigan_lib.bench.masks", "roigan_lib.training.Trainer.step", "roigan_lib.reproduce.execute"):
+        monkeypatch.setattr(place, work)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "rows.jsonl").write_text("[]\n")
+    (tmp_path / "real_images.jsonl").write_text("{\n")
+    blocked = tmp_path / "file" / "x"
+    for words, *arguments in (
+            ("Line 1 of", "compare", "--rows", tmp_path / "rows.jsonl"),
+            ("could not be written to", "compare", "--rows", blocked),
+            ("could not be written to", "compare", "--sheet", f"{blocked}.png"),
+            ("has to end in .png", "compare", "--sheet", tmp_path / "x.gif"),
+            ("is a folder", "compare", "--rows", tmp_path),
+            ("Line 1 of", "bench", "--quick", "--rows", tmp_path / "rows.jsonl"),
+            ("could not be written to", "bench", "--quick", "--rows", blocked),
+            ("could not be written to", "photographs", "--celeba", tmp_path, "--out", blocked),
+            ("Line 1 of", "photographs", "--celeba", tmp_path, "--out", tmp_path),
+            ("could not be written to", "reproduce", "--profile", "smoke", "--out", tmp_path / "file"),
+            ("could not be written to", *train(home, 9, "--out", str(blocked))),
+            ("out is empty", *train(home, 9, "--out", "")), ("rows is empty", "compare", "--rows", ""),
+            ("seed is -1", "compare", "--seed", -1), ("seed is", *train(home, 9, "--seed", str(2**64))),
+            ("seed is -1", "photographs", "--celeba", tmp_path, "--seed", -1),
+            ("seed is 0.5", "reproduce", "--profile", "smoke", "-p", "seed=0.5")):
+        assert words in refused(capsys, *arguments), arguments
+
+
+def test_ctrl_c_is_one_line(capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+    monkeypatch.setattr("roigan_lib.models.load_model", interrupted)
+    assert main(["compare"]) == 130 and capsys.readouterr().err == "stopped\n"
+
+
 def test_photographs_without_photographs_is_one_sentence(capsys):
     assert main(["photographs"]) == 2
     assert "give --celeba, --cats or --cars a folder" in capsys.readouterr().err
