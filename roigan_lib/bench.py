@@ -219,9 +219,9 @@ def parts_of_a_step(trainer, repeats=2):
 
 def here(quick=False):
     """Three ratios of this machine in seconds: the published step of a small network, a slider, and bfloat16."""
-    small = dict(width=0.125, batch=4, repeats=1) if quick else dict(width=0.25, batch=8, repeats=2)
+    small = dict(width=0.125, batch=4) if quick else dict(width=0.25, batch=8)
     took = dict(zip(("float32", "bfloat16"), probe()))
-    return (train_step(ways=("fp32",), **small) + slider(3 if quick else 11)
+    return (train_step(ways=("fp32",), repeats=1, **small) + slider(3 if quick else 7)
             + [_row("a convolution, float32 beside bfloat16", took, "float32", "bfloat16")])
 
 
