@@ -19,7 +19,7 @@ import torch
 from torch.nn import functional as F
 
 from . import losses as L
-from . import parallel, precision
+from . import parallel, precision, released
 from .checks import check_device, check_images, check_output, on_signals, only_run
 from .config import Config, ModelConfig, label_names, load_config, place
 from .data import open_dataset, synthfaces
@@ -159,7 +159,11 @@ class Trainer:
         uniform = torch.rand(cfg.batch, cfg.n_discrete, cfg.n_categories, generator=g)
         gumbel = -torch.log(-torch.log(uniform.clamp(1e-6, 1 - 1e-6)))
         alpha = torch.rand(cfg.batch, 1, 1, 1, generator=g)
-        drawn = [t.to(self.device) for t in (images, masks, codes, noise, jitter, gumbel, labels, alpha)]
+        drawn = [images, masks, codes, noise, jitter, gumbel, labels, alpha]
+        if cfg.recipe == "published":                               # for the noise on the images, and for D's own drawing
+            drawn += [torch.randn(images.shape, generator=g), sample_codes(cfg, cfg.batch, g),
+                      torch.randn(cfg.batch, cfg.n_noise, generator=g)]
+        drawn = [t.to(self.device) for t in drawn]
         rows = parallel.share(self.n_a, cfg.batch)
         return drawn if rows is None else [t[rows.to(self.device)] for t in drawn]
 
@@ -176,10 +180,27 @@ class Trainer:
         itself, and is drawn once for D and again for G, so that one part at a time needs memory.
         """
         cfg = self.cfg
-        parts = self._parts(self._draw(self.step_count))
-        self.generator.train(), self.discriminator.train()
         for optimizer, rate in ((self.opt_g, cfg.lr_g), (self.opt_d, cfg.lr_d)):
             optimizer.param_groups[0]["lr"] = rate * self._rate()
+        logs = self._released() if cfg.recipe == "published" else self._two_paths()
+        self.step_count += 1
+        with torch.no_grad():
+            decay = min(cfg.ema, (1 + self.step_count) / (10 + self.step_count))
+            torch._foreach_lerp_(list(self.ema.parameters()), list(self.generator.parameters()), 1 - decay)
+            for kept, new in zip(self.ema.buffers(), self.generator.buffers()):
+                kept.copy_(new)
+        if parallel.size() > 1:
+            logs = dict(zip(logs, parallel.average(torch.tensor(list(logs.values()), device=self.device)).tolist()))
+        if not all(_finite(logs.get(k, 0.0)) for k in ("g", "d", "d_projected")):
+            raise RoiganError(f"The loss became NaN at step {self.step_count}; the last checkpoint is intact: continue "
+                              f"with a lower lr_g and lr_d, or with precision='fp32'.")
+        return logs
+
+    def _two_paths(self):
+        """D's update, then that of G and Q, from one drawing (all recipes but `published`)."""
+        cfg = self.cfg
+        parts = self._parts(self._draw(self.step_count))
+        self.generator.train(), self.discriminator.train()
         found, drawings, real_maps = [{} for _ in parts], [None] * len(parts), [None] * len(parts)
         ramp = self._ramp()
         if ramp or len(parts) == 1:
@@ -198,19 +219,44 @@ class Trainer:
             self._learn(part, drawing, real_maps[i], ramp, len(parts), found[i])
         parallel.average_gradients(self.g_params)
         self.opt_g.step()
-        self.step_count += 1
-        with torch.no_grad():
-            decay = min(cfg.ema, (1 + self.step_count) / (10 + self.step_count))
-            torch._foreach_lerp_(list(self.ema.parameters()), list(self.generator.parameters()), 1 - decay)
-            for kept, new in zip(self.ema.buffers(), self.generator.buffers()):
-                kept.copy_(new)
-        logs = {k: sum(part[k] for part in found) / len(found) for k in found[0]}
-        if parallel.size() > 1:
-            logs = dict(zip(logs, parallel.average(torch.tensor(list(logs.values()), device=self.device)).tolist()))
-        if not all(_finite(logs.get(k, 0.0)) for k in ("g", "d", "d_projected")):
-            raise RoiganError(f"The loss became NaN at step {self.step_count}; the last checkpoint is intact: continue "
-                              f"with a lower lr_g and lr_d, or with precision='fp32'.")
-        return logs
+        return {k: sum(part[k] for part in found) / len(found) for k in found[0]}
+
+    def _released(self):
+        """The step of the author's release: noise on the images, a drawing for D in eval mode, another for G, D then in eval
+        mode, Q's batch norm never in training mode.
+        """
+        cfg, n_c = self.cfg, self.cfg.n_continuous
+        x, m, codes, noise, *_, alpha, image_noise, codes_d, noise_d = self._draw(self.step_count)
+        x = x + released.IMAGE_NOISE * image_noise
+        g, d = self.generator.eval(), self.discriminator.train()
+        with self._cast():
+            with torch.no_grad():
+                raw = g(x, m, g.join_codes(codes_d, noise_d))[0]
+            terms, real, fake = released.discriminator_terms(d, x, L.complete(raw, x, m), m, alpha)
+        loss = terms["hinge"] + cfg.penalty * terms["penalty"] + cfg.zero * terms["zero"]
+        loss.backward()
+        parallel.average_gradients(self.d_params)
+        self.opt_d.step()
+        logs = {"d": loss.item(), "penalty": terms["penalty"].item(), "d_real": real.mean().item(),
+                "d_fake": fake.mean().item()}
+        self.opt_d.zero_grad(set_to_none=True)
+        self.opt_g.zero_grad(set_to_none=True)
+        g, d = self.generator.train(), self.discriminator.eval()
+        for p in self.d_params:
+            p.requires_grad_(False)
+        with self._cast():
+            f = g.features_of(x, m)
+            raw = g.decode(f, m, g.join_codes(codes, noise))
+            terms = released.generator_terms(d, x, m, codes, raw, f["style"], f["logvar"], n_c, self.perceptual)
+        for p in self.d_params:
+            p.requires_grad_(True)
+        weights = dict(adversarial=cfg.adversarial, matching=cfg.matching, perceptual=cfg.perceptual,
+                       variation=cfg.variation, kl=cfg.kl, info_c=cfg.info, info_d=cfg.info)
+        loss = sum(weights[k] * v for k, v in terms.items())
+        loss.backward()
+        parallel.average_gradients(self.g_params)
+        self.opt_g.step()
+        return logs | {"g": loss.item()} | {k: v.item() for k, v in terms.items()}
 
     def _cast(self):
         return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
@@ -264,6 +310,9 @@ class Trainer:
         """Add the gradient of the generator's loss (3.18) on a part."""
         cfg = self.cfg
         x, m, codes = part[:3]
+        if real_maps is not None and cfg.reduction != "relative":   # (3.11) asks the D of now, not of an update ago
+            with torch.no_grad(), self._cast():
+                real_maps = self.discriminator.maps(x, m)
         for p in self.d_params:
             p.requires_grad_(False)
         with self._cast():
@@ -336,27 +385,30 @@ class Trainer:
         Paired terms see path A where there is one.
         """
         cfg, n_c = self.cfg, self.cfg.n_continuous
+        over_maps = "sum" if cfg.reduction == "sum" else "mean"
+        over_codes = "sum" if cfg.code_sums else "mean"
         f, raw, done = drawing["f"], drawing["raw"], drawing["done"]
         paired = a if a.stop else slice(None)
         terms = dict(l1_hole=L.masked_l1(raw[paired], x[paired], m[paired]),
                      l1_outside=L.masked_l1(raw, x, 1 - m),
-                     variation=L.total_variation(done, m), kl=L.kl_style(f["mean"].float(), f["logvar"].float()))
+                     variation=L.total_variation(done, m, over_maps),
+                     kl=L.kl_style(f["mean"].float(), f["logvar"].float(), over_maps))
         if real_maps is not None:
             scores, maps = self.discriminator(done, m)
             terms["adversarial"] = L.hinge_generator(scores)
-            terms["matching"] = L.feature_matching([y[paired] for y in real_maps], [y[paired] for y in maps])
+            terms["matching"] = L.feature_matching([y[paired] for y in real_maps], [y[paired] for y in maps], over_maps)
         if cfg.tone > 0:
             terms["tone"] = L.tone(raw, x, m, cfg.size // 8)
         if self.perceptual is not None:
             real_seen, seen = self._seen(x, drawing)
-            literal, weights = cfg.recipe != "improved", self.perceptual.layer_weights
+            literal = cfg.reduction != "relative"
 
             def distance(rows):
-                return L.match_maps([y[rows] for y in real_seen], [y[rows] for y in seen], not literal, weights)
+                return L.match_maps([y[rows] for y in real_seen], [y[rows] for y in seen], not literal, over_maps)
             terms["perceptual"] = distance(paired)
             if literal:                                             # (3.12) has both; outside the hole they agree
                 target = [y[paired] for y in real_seen]
-                terms["perceptual"] = terms["perceptual"] + L.perceptual(self.perceptual, target, raw[paired], False)
+                terms["perceptual"] = terms["perceptual"] + L.perceptual(self.perceptual, target, raw[paired], False, over_maps)
             if a.stop and len(codes[b]) and cfg.perceptual_prior > 0:
                 terms["perceptual_prior"] = distance(b)
             if cfg.style > 0:
@@ -380,13 +432,11 @@ class Trainer:
             if self.reader is not None:
                 fill = pyramid_fill(x[b], m[b]) if f["fill"] is None else f["fill"][b]
                 mean, logvar, logits = self.reader(done[b], m[b], fill)
-            else:                                                   # Q reads x_g (3.14), in the release x_c: the pass above
-                shared = cfg.recipe == "published" and real_maps is not None
-                last = maps[-1] if shared else self.discriminator.maps(raw, m)[-1]
-                mean, logvar, logits = self.discriminator.q(last)
+            else:                                                   # Q reads x_g (3.14)
+                mean, logvar, logits = self.discriminator.q(self.discriminator.maps(raw, m)[-1])
             k = self.n_labels       # a label that the hole does not show must not be written into it
             if k < n_c:
-                terms["info_c"] = L.info_continuous(codes[b, k:n_c], mean[:, k:], logvar[:, k:])
+                terms["info_c"] = L.info_continuous(codes[b, k:n_c], mean[:, k:], logvar[:, k:], over_codes)
             terms["info_d"] = L.info_discrete(codes[b, n_c:], logits)
         return terms
 
