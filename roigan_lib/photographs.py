@@ -23,8 +23,8 @@ from .models import WEIGHTS, SelfEnsemble, load_model
 
 FAMILIES = ("elliptic", "rectangular", "mixed-released")            # the printed law of mixtures misses table 4.2
 BINS = (0, 0.1, 0.2, 0.3, 0.6)                                      # of the share of the picture that a hole takes
-OURS, TWICE, LITERAL = "roi-gan", "roi-gan, self-ensemble", "roi-gan, thesis recipe"
-ROWS = {"ours, improved recipe": OURS, "the same, self-ensemble": TWICE, "ours, thesis recipe": LITERAL, "GLCIC": "glcic",
+OURS, TWICE, LITERAL = "roi-gan", "roi-gan, self-ensemble", "roi-gan, thesis-scaled"
+ROWS = {"ours, improved recipe": OURS, "the same, self-ensemble": TWICE, "ours, thesis-scaled recipe": LITERAL, "GLCIC": "glcic",
         "FMM (Telea)": "telea", "Navier-Stokes": "navier-stokes"}
 NON_COMMERCIAL = "non-commercial research only; so are weights trained on it"
 TERMS = {"celeba": NON_COMMERCIAL, "cars": NON_COMMERCIAL,
@@ -50,8 +50,8 @@ def _stems(name):
 
 
 def method_of(gan):
-    """The label of a RoI-GAN among the rows, by its recipe: "roi-gan", or "roi-gan, thesis recipe"."""
-    return LITERAL if gan.config.recipe == "thesis" else OURS
+    """The label of a RoI-GAN among the rows, by its recipe: "roi-gan", or "roi-gan, thesis-scaled"."""
+    return LITERAL if gan.config.recipe.startswith("thesis") else OURS
 
 
 def methods_for(name):
@@ -141,7 +141,7 @@ def figure_4_3(pixels, methods, seed=0, faces=4):
             shown["other seed"] = complete(OURS, methods[OURS], pixels, masks, seed + 1)
         shown |= {"original": pixels, "masked": plots.masked(pixels, masks)}
         parts.append(torch.stack([shown[name] for name in columns], 1))
-    short = ["thesis recipe" if name == LITERAL else name for name in columns]
+    short = ["thesis-scaled" if name == LITERAL else name for name in columns]
     return plots.sheet(torch.cat(parts).flatten(0, 1), ncols=len(columns), scale=2, titles=short,
                        rows=[law for law in FAMILIES for _ in range(faces)])
 

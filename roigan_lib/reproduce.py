@@ -156,7 +156,7 @@ def execute(source, target, parameters, variables, watch):
         try:
             papermill.execute_notebook(str(source), str(target), parameters, kernel_name="python3", language="python",
                                        cwd=str(ROOT), progress_bar=False, start_timeout=180, engine_name="roigan",
-                                       extra_arguments=["--log-level=ERROR"], watch=watch)
+                                       extra_arguments=["--log-level=CRITICAL"], watch=watch)
         except papermill.PapermillExecutionError as error:
             last = _last_line(error.ename, error.evalue)
             raise NotebookFailed(f"{name} stopped in cell [{error.exec_count}]: {last}") from error
