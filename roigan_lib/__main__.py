@@ -53,11 +53,10 @@ def _train(args):
 
 def _inpaint(args):
     import torch
-    from .data.folder import check_crop, decode
-    from .masks import load_mask, sample_masks
     from .models import load_model
-    from .plots import to_uint8
-    from PIL import Image
+    from .photo import WRITERS, save_photo
+    check_seed(args.seed)
+    check_output(args.out, WRITERS)
     gan = load_model(args.model)
     path = Path(args.image)
     if not path.is_file():
@@ -65,24 +64,11 @@ def _inpaint(args):
     codes = None
     if args.codes:
         codes = torch.tensor(_numbers("--codes", args.codes, "0.5,-1,0,2"))
-    if args.eyes:
-        picture = _in_photo(gan, path, args, codes)
-    else:
-        crop = check_crop(_crop(args.crop))
-        try:
-            pixels = decode(path.read_bytes(), crop=crop, size=gan.size)
-        except RoiganError:
-            raise
-        except Exception:
-            raise RoiganError(f"{path.name} cannot be read as an image; it is damaged or of another kind.") from None
-        image = torch.tensor(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1     # (1, 3, S, S)
-        mask = load_mask(args.mask, gan.size)[None] if args.mask else sample_masks("elliptic", 1, gan.size, seed=args.seed)
-        picture = to_uint8(gan.inpaint(image, mask.reshape(1, 1, gan.size, gan.size), codes, args.seed))[0]
-    try:
-        Image.fromarray(picture).save(args.out)
-    except (OSError, ValueError) as error:
-        raise RoiganError(f"{args.out} could not be written ({error}); give --out a path such as done.png.") from None
-    print(f"{args.out}: {picture.shape[1]}×{picture.shape[0]} pixels, model {gan.name}, seed {args.seed}")
+    picture, crop = (_in_photo if args.eyes else _in_crop)(gan, path, args, codes)
+    told = save_photo(args.out, picture, path, crop)
+    height, width = picture.shape[:2]
+    print(f"{args.out}: {width}×{height} pixels, model {gan.name}, seed {args.seed}")
+    print(*told, sep="\n", end="\n" * bool(told))
 
 
 def _numbers(option, text, example):
@@ -93,11 +79,10 @@ def _numbers(option, text, example):
 
 
 def _in_photo(gan, path, args, codes):
-    """The photograph with its region redrawn, at its own size, by the eyes that --eyes names."""
+    """The photograph at its own size, its region redrawn, placed by --eyes; and None, no crop."""
     from .masks import sample_masks
-    from .photo import face_frame, find_eyes, inpaint_photo, mask_to_photo, open_mask, open_photo
+    from .photo import face_frame, find_eyes, inpaint_photo, open_mask, open_photo
     photo = open_photo(path)
-    height, width = photo.shape[:2]
     if args.eyes == "auto":
         eyes = find_eyes(photo)
     else:
@@ -105,10 +90,32 @@ def _in_photo(gan, path, args, codes):
         eyes = list(zip(numbers[::2], numbers[1::2]))
     frame = face_frame(eyes, gan.size, args.crop if args.crop == "full" else "thesis")
     if args.mask:
-        mask = open_mask(args.mask, width, height)
+        mask = open_mask(args.mask, photo.shape[1], photo.shape[0], gan.size)
     else:
-        mask = mask_to_photo(sample_masks("elliptic", 1, gan.size, seed=args.seed), frame, width, height)
-    return inpaint_photo(gan, photo, mask, frame, codes, args.seed)
+        mask = sample_masks("elliptic", 1, gan.size, seed=args.seed)
+    return inpaint_photo(gan, photo, mask, frame, codes, args.seed), None
+
+
+def _in_crop(gan, path, args, codes):
+    """The completed crop of the picture at the model's size, as in a data set; and the crop."""
+    import numpy as np
+    import torch
+    from PIL import Image
+    from .data.folder import check_crop, crop_box, resize
+    from .masks import sample_masks
+    from .photo import crop_frame, mask_to_model, open_mask, open_photo
+    from .plots import to_uint8
+    crop, photo = check_crop(_crop(args.crop)), open_photo(path)
+    height, width = photo.shape[:2]
+    pixels = resize(Image.fromarray(photo).crop(crop_box(width, height, crop)), gan.size)
+    image = torch.tensor(np.asarray(pixels)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    if args.mask:
+        mask = open_mask(args.mask, width, height, gan.size)
+    else:
+        mask = sample_masks("elliptic", 1, gan.size, seed=args.seed)
+    if mask.ndim == 2:
+        mask = mask_to_model(mask, crop_frame(width, height, gan.size, crop))
+    return to_uint8(gan.inpaint(image, mask, codes, args.seed))[0], crop
 
 
 def _compare(args):
@@ -186,7 +193,8 @@ def main(argv=None) -> int:
     p.set_defaults(run=_train)
     p = commands.add_parser("inpaint", help="redraw a region of one picture")
     p.add_argument("image")
-    p.add_argument("--mask", help="PNG of any size, white = the region to fill (default: a random ellipse)")
+    p.add_argument("--mask", help="PNG in the proportions of the picture, white = the region to "
+                                  "fill (default: a random ellipse)")
     p.add_argument("--model", default="synthfaces", help="shipped name or checkpoint (default synthfaces)")
     p.add_argument("--crop", default="square", help="square | thesis | full | pixels")
     p.add_argument("--eyes", help="x1,y1,x2,y2 in pixels, or auto: place the face in the model's frame by its eyes, and "

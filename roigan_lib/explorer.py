@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 from roigan_lib.edits import region
 from roigan_lib.errors import RoiganError
 from roigan_lib.metrics.table import write_atomically
+from roigan_lib.photo import paste
 from roigan_lib.plots import to_uint8
 
 HERE = Path(__file__).parent
@@ -118,6 +119,8 @@ def _take(images, size, limit):
 class Explorer(anywidget.AnyWidget):
     """What `explore` returns. `mask`, `codes`, `original` and `completed` hold what is on the screen right now.
 
+    `in_photo` pastes just that into the photograph that a frame took the picture from.
+
     `index` (which image), `seed` (the noise) and `batch` (the first nine images at once) may be set from Python too,
     the mask and the codes through `set_mask` and `set_codes`; each change redraws. A change that the model refuses is
     told in `status`, over the original. `names`, a dict {"c1": "smile"}, are the reader's: assign a whole one.
@@ -190,15 +193,32 @@ class Explorer(anywidget.AnyWidget):
 
     def set_mask(self, mask):
         """Take a region (H, W), (1, H, W) or (1, 1, H, W) of zeros and ones; a RoiganError otherwise."""
+        self.mask_bytes = self._checked_mask(mask)
+
+    def _checked_mask(self, mask):
         mask = torch.as_tensor(mask).detach().cpu()
         if mask.numel() != self.size ** 2 or tuple(mask.shape[-2:]) != (self.size, self.size):
             raise RoiganError(f"The mask has shape {tuple(mask.shape)}: pass one of {self.size}x{self.size} pixels.")
         if not bool(((mask == 0) | (mask == 1)).all()):
             raise RoiganError("The mask must hold only 0 (keep) and 1 (redraw): threshold it first.")
-        self.mask_bytes = mask.reshape(-1).to(torch.uint8).numpy().tobytes()
+        return mask.reshape(-1).to(torch.uint8).numpy().tobytes()
+
+    def in_photo(self, photo, frame):
+        """The photograph with what is on the screen in it, uint8 (H, W, 3).
+
+        photo, frame: those of `to_model(photo, frame)`, the picture explored. RoiganError: nothing
+        painted, the batch view, a region that the model refused, another frame.
+        """
+        if self.batch or self.failed:
+            why = "leave the batch view" if self.batch else self.status.rstrip(".")
+            raise RoiganError(f"There is no drawing to paste: {why}.")
+        return paste(photo, self.completed, self.mask, frame)
 
     def set_codes(self, codes):
         """Take one row of codes, (k,) or (1, k): n_continuous values in [-1, 1], then category indices."""
+        self.code_values = self._checked_codes(codes)
+
+    def _checked_codes(self, codes):
         row = [float(v) for v in torch.as_tensor(codes, dtype=torch.float32).reshape(-1)]
         if len(row) != self.n_continuous + self.n_discrete:
             raise RoiganError(f"There are {len(row)} codes: the model takes {self.n_continuous} + {self.n_discrete}.")
@@ -206,7 +226,7 @@ class Explorer(anywidget.AnyWidget):
             raise RoiganError("Continuous codes lie in [-1, 1]: clip them.")
         if any(v not in range(self.n_categories) for v in row[self.n_continuous:]):
             raise RoiganError(f"Discrete codes are category indices from 0 to {self.n_categories - 1}.")
-        self.code_values = row
+        return row
 
     @tl.validate("index")
     def _check_index(self, proposal):
@@ -216,7 +236,9 @@ class Explorer(anywidget.AnyWidget):
 
     @tl.validate("names")
     def _check_names(self, proposal):
-        names = proposal["value"]
+        return self._checked_names(proposal["value"])
+
+    def _checked_names(self, names):
         unknown = [key for key in names if key not in self.code_keys]
         if unknown:
             raise self._no_code(unknown[0])
@@ -226,6 +248,38 @@ class Explorer(anywidget.AnyWidget):
 
     def _no_code(self, code):
         return RoiganError(f"There is no code {code!r}: this model has {', '.join(self.code_keys) or 'none'}.")
+
+    def set_state(self, sync_data):
+        """Take a message of the browser, or say in the status line why nothing of it is taken."""
+        try:
+            self._check_message(sync_data)
+        except Exception as error:  # as in _complete: nobody reads the log
+            with self.hold_sync():
+                tick = sync_data.get("tick")
+                self.tick = self.answered = tick if type(tick) is int else self.tick
+                self.failed, self.status = True, f"not taken from the browser: {error}"
+                self._shown = None
+            self.send_state([key for key in sync_data if key in self.keys])   # the screen goes back
+        else:
+            super().set_state(sync_data)
+
+    def _check_message(self, values):
+        kinds = {"tick": int, "index": int, "seed": int, "batch": bool, "names": dict}
+        for name, kind in kinds.items():
+            if type(values.get(name, kind())) is not kind:
+                raise RoiganError(f"{name} is {values[name]!r}, not of type {kind.__name__}.")
+        if not 0 <= values.get("index", 0) < len(self.images):
+            raise RoiganError(f"There is no image {values['index']}.")
+        if "mask_bytes" in values:
+            data, pixels = values["mask_bytes"], self.size ** 2
+            if not isinstance(data, (bytes, bytearray, memoryview)):
+                raise RoiganError(f"The mask came as {type(data).__name__}, not bytes.")
+            if len(data := bytes(data)) != pixels or set(data) - {0, 1}:
+                raise RoiganError(f"The mask has {len(data)} bytes: {pixels} of 0 or 1 are wanted.")
+        if "code_values" in values:
+            self._checked_codes(values["code_values"])
+        if "names" in values:
+            self._checked_names(values["names"])
 
     @tl.observe("index", "seed", "batch", "mask_bytes", "code_values", "tick")
     def _redraw(self, change=None):

@@ -12,8 +12,9 @@ import time
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
+from .checks import check_device, check_seed
 from .errors import RoiganError
 
 # family -> (Gaussians, narrowest I/σ, widest I/σ, largest |ρ|, spread of the centre over that of (3.2))
@@ -27,6 +28,7 @@ LAWS = {
 }
 FAMILIES = tuple(law for law in LAWS if law not in ("elliptic-wide", "elliptic-broad"))   # those are for training alone
 LEVEL = 2 * math.log(2)     # f > max f / 2 is the same as (x-μ)ᵀ Σ⁻¹ (x-μ) < 2 ln 2
+SLIVER = 1e-6               # pixels that meet by less than this share of a side only touch
 TOO_CLOSE = 1e-4            # of the maximum: well above float32's error (about 1e-6), yet about one pixel a mask
 
 
@@ -55,7 +57,7 @@ def sample_masks(family, n, size, seed=0, device="cpu", generator=None):
 
     A mask that comes out empty or full is drawn again, so each law is conditional on neither (at 64x64 this happens to
     rectangles and the last two only; other ellipses can fall outside a frame of a few pixels). RoiganError: an
-    unknown family, an n below 1, a size out of range.
+    unknown family, an n below 1, a size out of range, a seed or a device that cannot be.
     """
     if family not in LAWS:
         close = difflib.get_close_matches(str(family), LAWS, n=1)
@@ -64,8 +66,9 @@ def sample_masks(family, n, size, seed=0, device="cpu", generator=None):
     height, width = _height_width(size)
     if not _is_whole(n) or n < 1:
         raise RoiganError(f"n={n!r} masks cannot be drawn: ask for a whole number from 1.")
+    device = check_device(device)
     if generator is None:
-        generator = torch.Generator().manual_seed(int(seed))
+        generator = torch.Generator().manual_seed(check_seed(seed))
     masks, wanted = None, torch.arange(int(n))
     while len(wanted):
         drawn, area = _draw(family, len(wanted), height, width, generator, device)
@@ -254,36 +257,113 @@ def _check_filled(masks):
 def load_mask(path, size=None):
     """A mask picture as (1, 1, H, W) float32 of {0, 1}: light is 1, the region to fill; dark or transparent is 0.
 
-    Strokes on a transparent layer count by their opacity when they are black. `size` (an int or (H, W)) resizes with
-    the nearest mode. RoiganError: a file that cannot be read, an empty or full mask.
+    The picture is upright, turned by its EXIF note. Strokes on a transparent layer count by their
+    opacity when they are black. `size` (an int or (H, W)) brings the mask to that size by
+    `place_mask`, so thin strokes stay. RoiganError: a file that cannot be read, an empty or full
+    mask, a size of other proportions than the picture.
     """
+    mask = _read_mask(path)
+    if size is not None:
+        have, want = mask.shape, _height_width(size)
+        if not same_proportions(have, want):
+            raise RoiganError(f"the mask {path} has {have[1]}x{have[0]} pixels and would be "
+                              f"stretched to {want[1]}x{want[0]}: give one in these proportions.")
+        mask = place_mask(mask, scaling(have, want), *want)
+        if mask.all():
+            raise RoiganError(f"the mask {path} is full at {want[1]}x{want[0]} pixels: leave "
+                              "more of it black.")
+    return torch.from_numpy(mask.astype(np.float32))[None, None]
+
+
+def _read_mask(path):
+    """The region that a picture marks, bool (H, W), with the errors of `load_mask`."""
     try:
         with Image.open(path) as opened:
-            opened.load()
-            image = opened
+            image = ImageOps.exif_transpose(opened)
+            image.load()
     except FileNotFoundError:
         raise RoiganError(f"there is no mask file {path}: check the path.") from None
     except Exception as error:              # decoders raise many types on damaged files
         raise RoiganError(f"{path} cannot be read as a picture ({str(error)[:80]}): save the mask as PNG.") from None
+    opacity = None
     if image.mode.startswith("I") or image.mode == "F":     # 16-bit grey and floats, which PIL would clip
-        values = np.asarray(image).astype(np.float64)
-        grey = values / (65535 if values.max() > 255 else 255)
-        opacity = np.ones_like(grey)
+        grey = np.asarray(image).astype(np.float32)
+        grey /= 65535 if grey.max() > 255 else 255
+        mask = grey > 0.5
     else:
-        layers = np.asarray(image.convert("RGBA")).astype(np.float64) / 255
-        opacity = layers[..., 3]
-        grey = layers[..., :3] @ np.array([0.299, 0.587, 0.114]) * opacity
-    mask = grey > 0.5
-    if not mask.any() and opacity.min() <= 0.5:
-        mask = opacity > 0.5
-    mask = torch.from_numpy(mask.astype(np.float32))[None, None]
-    if size is not None:
-        mask = torch.nn.functional.interpolate(mask, size=_height_width(size), mode="nearest-exact")
-    share = mask.mean()
-    if share in (0, 1):
-        raise RoiganError(f"the mask {path} is {'full' if share == 1 else 'empty'}: paint the region to fill white and "
-                          "the rest black.")
+        if "A" in image.mode or "transparency" in image.info:
+            image = image.convert("RGBA")
+            opacity = np.asarray(image.getchannel("A"))
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
+        grey = np.asarray(image.convert("RGB").convert("L"))
+        mask = grey > 127
+    if not mask.any() and opacity is not None and opacity.min() <= 127:
+        mask = opacity > 127
+    if mask.all() or not mask.any():
+        lightest = grey.max() / (255 if grey.dtype == np.uint8 else 1)
+        faint = f"empty, its lightest grey is {lightest:.0%}" if lightest > 0 else "empty"
+        raise RoiganError(f"the mask {path} is {'full' if mask.all() else faint}: paint the "
+                          "region to fill white and the rest black.")
     return mask
+
+
+def place_mask(mask, matrix, height, width):
+    """A mask in another frame: each pixel that a mask's pixel has a part in, bool (height, width).
+
+    mask: bool (h, w). matrix (2, 3) takes (x, y, 1) in the mask to (x, y) in the frame, the centre
+    of the upper left pixel being (0, 0) in both. All masks go by this rule when they follow their
+    picture through a crop, a turn or a change of size. A stroke is never lost, however thin, only
+    what lies outside the frame.
+    """
+    matrix = np.asarray(matrix, float)
+    if matrix[0, 1] == matrix[1, 0] == 0 < min(matrix[0, 0], matrix[1, 1]):
+        for scale, shift, n in ((*matrix[1, 1:], height), (*matrix[0, ::2], width)):
+            edges = (np.arange(n + 1) - 0.5 - shift) / scale + 0.5
+            first, stop = np.floor(edges[:-1] + SLIVER), np.ceil(edges[1:] - SLIVER)
+            spans = zip(*(at.clip(0, len(mask)).astype(int) for at in (first, stop)))
+            mask = np.stack([mask[a:b].any(0) for a, b in spans], 1)    # transposed: columns next
+        return mask
+    return _place_turned(mask, matrix, height, width)
+
+
+def _place_turned(mask, matrix, height, width):
+    """`place_mask` for any matrix: parallelograms meet unless an edge of one of them parts them."""
+    forth = np.vstack([matrix, [0, 0, 1]])
+    back = np.linalg.inv(forth)
+    ours, theirs = (0.5 + np.abs(m[:2, :2]).sum(1) / 2 - SLIVER for m in (forth, back))     # reach
+    across, down = (np.arange(-r, r + 1) for r in np.ceil(theirs + 0.5).astype(int))
+    padded = np.pad(mask, ((len(down),), (len(across),)))
+    placed = np.zeros((height, width), bool)
+    column = np.arange(width)
+    for row in range(height):
+        x, y = back[:2] @ [column, np.full(width, row), np.ones(width)]
+        near = (np.abs(x - (mask.shape[1] - 1) / 2) < mask.shape[1] / 2 + theirs[0]) & \
+               (np.abs(y - (mask.shape[0] - 1) / 2) < mask.shape[0] / 2 + theirs[1])
+        x, y, j = x[near], y[near], column[near]
+        x, y, at = (v[:, None, None] for v in (x, y, j))
+        px, py = np.rint(x) + across, np.rint(y) + down[:, None]
+        (a, b, c), (d, e, f) = matrix
+        meet = (np.abs(px - x) < theirs[0]) & (np.abs(py - y) < theirs[1]) & \
+               (np.abs(a * px + b * py + c - at) < ours[0]) & \
+               (np.abs(d * px + e * py + f - row) < ours[1])
+        inside = padded[(py + len(down)).astype(int).clip(0, len(padded) - 1),
+                        (px + len(across)).astype(int).clip(0, padded.shape[1] - 1)]
+        placed[row, j] = (meet & inside).any((1, 2))
+    return placed
+
+
+def scaling(have, want):
+    """The matrix (2, 3) that takes a picture of `have` (height, width) pixels to `want`."""
+    ky, kx = (w / h for h, w in zip(have, want))
+    return np.array([[kx, 0, (kx - 1) / 2], [0, ky, (ky - 1) / 2]])
+
+
+def same_proportions(have, want):
+    """Whether (height, width) pairs differ by a scale and the smaller one's rounding to pixels."""
+    (h, w), (height, width) = have, want
+    tall = h * width / w
+    off = abs(tall - height)                                    # in pixels of the second
+    return min(off, off * w / width) < 1 and off < 0.02 * height
 
 
 def benchmark(n=2000, size=64, repeats=5, n_scipy=200):

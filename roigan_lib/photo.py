@@ -4,9 +4,12 @@
     frame = face_frame(find_eyes(photo), gan.size)
     mask = open_mask("region.png", photo.shape[1], photo.shape[0])
     picture = inpaint_photo(gan, photo, mask, frame)
+    save_photo("done.png", picture, "me.jpg")
 
-Photographs are uint8 (H, W, 3). Positions are (x, y) in pixels, (0, 0) the centre of the upper left pixel, as in lists
-of landmarks; boxes are (left, top, side) and count from the picture's upper left corner.
+A region is either in the photograph's pixels, bool (H, W), or in the model's, (1, 1, S, S) of {0,
+1}; a `Frame` takes the one to the other. Photographs are uint8 (H, W, 3). Positions are (x, y) in
+pixels, (0, 0) the centre of the upper left pixel, as in lists of landmarks; boxes are (left, top,
+side) and count from the picture's upper left corner.
 """
 import dataclasses
 import io
@@ -20,14 +23,20 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .data.folder import _to_rgb
+from .checks import check_output
+from .data.folder import _to_rgb, crop_box, resize
 from .errors import RoiganError
-from .masks import load_mask
+from .masks import SLIVER, load_mask, place_mask, same_proportions, scaling
+from .metrics.table import write_atomically
 from .models import pyramid_fill
 
 EYES = ((69.4, 111.3), (107.9, 111.2))                              # CelebA's mean landmarks in its 178x218 frame
 CROPS = {"thesis": (25, 45, 128, 128), "full": (0, 0, 178, 218)}    # left, top, width, height within that frame
 LONGEST = 32_000                                                    # OpenCV's warp counts pixels in 16 bits
+JPEG = "JPEG", {"quality": 98, "subsampling": 0}        # 0: every pixel keeps a colour of its own
+WEBP = "WEBP", {"lossless": True, "exact": True}        # exact: colours where transparent, too
+WRITERS = {".png": ("PNG", {}), ".jpg": JPEG, ".jpeg": JPEG, ".webp": WEBP, ".tif": ("TIFF", {}),
+           ".tiff": ("TIFF", {}), ".bmp": ("BMP", {})}
 BY_HAND = "give the two eyes by hand, as ((x, y), (x, y)) in pixels"
 
 
@@ -50,16 +59,32 @@ def open_photo(source):
                               "(H, W, 3) or (H, W, 4) of uint8.")
         _check_sides(source.shape[1], source.shape[0])
         return source if source.shape[2:] == (3,) else np.array(_to_rgb(Image.fromarray(source)))
+    image, _ = _upright(source)
+    _check_sides(*image.size)
+    return np.array(_named(source, _to_rgb, image))
+
+
+def _upright(source):
+    """A photograph as a PIL image, turned by its EXIF note, and the notes (None: damaged)."""
     if not isinstance(source, (str, Path, bytes, Image.Image)):
         raise RoiganError("a photograph is a path, the bytes of a file, a PIL image or a uint8 array, not "
                           f"{type(source).__name__}.")
+
+    def read(source):
+        if isinstance(source, Image.Image):
+            return ImageOps.exif_transpose(source), _notes(source)
+        file = _Upload(source) if isinstance(source, bytes) else Path(source).expanduser()
+        with Image.open(file) as opened:
+            return ImageOps.exif_transpose(opened), _notes(opened)
+
+    return _named(source, read, source)
+
+
+def _named(source, work, image):
+    """work(image), whose errors name the photograph."""
     named = "the picture" if isinstance(source, (bytes, Image.Image)) else source
     try:
-        if isinstance(source, Image.Image):
-            image = _to_rgb(ImageOps.exif_transpose(source))
-        else:
-            with Image.open(_Upload(source) if isinstance(source, bytes) else Path(source).expanduser()) as opened:
-                image = _to_rgb(ImageOps.exif_transpose(opened))
+        return work(image)
     except FileNotFoundError:
         raise RoiganError(f"there is no photograph {named}: check the path.") from None
     except IsADirectoryError:
@@ -67,8 +92,6 @@ def open_photo(source):
     except Exception as error:              # decoders raise many types on damaged files
         why = "no known format" if isinstance(error, UnidentifiedImageError) else str(error).split("\n")[0][:80]
         raise RoiganError(f"{named} cannot be read as a photograph ({why}): save it as JPEG or PNG.") from None
-    _check_sides(*image.size)
-    return np.array(image)
 
 
 def _check_sides(width, height):
@@ -76,17 +99,24 @@ def _check_sides(width, height):
         raise RoiganError(f"the photograph has {width}x{height} pixels: take one of 16 to {LONGEST:,} a side.")
 
 
-def open_mask(source, width, height):
-    """A mask picture of any size (a path or bytes), resized to the photograph: bool (height, width), True = redraw.
+def open_mask(source, width, height, size=None):
+    """The region to redraw: a mask picture (path, bytes) of a photograph of width x height pixels.
 
-    White is the region, as in `masks.load_mask`, whose RoiganErrors it raises.
+    White is the region, upright, as in `masks.load_mask`. A mask in the photograph's proportions is
+    brought to its size by `masks.place_mask`: bool (height, width). One of size x size pixels, for
+    a photograph of other proportions, is a region in the model's own pixels: float32 (1, 1, size,
+    size). RoiganError: those of `load_mask`, and other proportions, which would put the region
+    elsewhere.
     """
-    mask = load_mask(_Upload(source) if isinstance(source, bytes) else source)[0, 0].numpy() > 0
-    rows, columns = (((np.arange(n) + 0.5) * have / n).astype(int) for n, have in zip((height, width), mask.shape))
-    mask = mask[rows[:, None], columns]
-    if not mask.any():
-        raise RoiganError(f"the mask is empty at the photograph's {width}x{height} pixels: paint a larger region.")
-    return mask
+    mask = load_mask(_Upload(source) if isinstance(source, bytes) else source)
+    have = tuple(mask.shape[2:])
+    if same_proportions(have, (height, width)):
+        return place_mask(mask[0, 0].numpy() > 0, scaling(have, (height, width)), height, width)
+    if have == (size, size):
+        return mask
+    model = f", or the model's {size}x{size} pixels" if size else ""
+    raise RoiganError(f"the mask has {have[1]}x{have[0]} pixels and the photograph, upright, "
+                      f"{width}x{height}: give a mask in the photograph's proportions{model}.")
 
 
 def astronaut():
@@ -162,6 +192,12 @@ def square_frame(width, height, size, box=None):
     return Frame(_to_square(left, top, side, side, size), size)
 
 
+def crop_frame(width, height, size, crop="square"):
+    """The frame of a crop of `data.folder`: "square", "thesis", "full" or a number of pixels."""
+    left, top, right, bottom = crop_box(width, height, crop)
+    return Frame(_to_square(left, top, right - left, bottom - top, size), size)
+
+
 def _to_square(left, top, width, height, size):
     """The matrix (2, 3) that takes a box to the whole of (size, size): edges to edges, hence the halves."""
     kx, ky = size / width, size / height
@@ -177,17 +213,22 @@ def to_model(photo, frame):
 def mask_to_model(mask, frame):
     """The region in the model's pixels, float32 (1, 1, S, S) of {0, 1}: every pixel that the region had a part in.
 
-    mask: (H, W) of bool, 0 and 1, or 0 to 255, in the photograph's size. Warns where some of the region lies outside
-    the frame. RoiganError: another shape, an empty mask, a region outside the frame, or one over 90 % of it.
+    These are the pixels of `masks.place_mask`, and those whose value in `to_model` depends on the
+    region. mask: (H, W) of bool, 0 and 1, or 0 to 255, in the photograph's size. Warns where some
+    of the region lies outside the frame. RoiganError: another shape, an empty mask, a region
+    outside the frame, or one over 90 % of it.
     """
     mask = _check_mask(mask)
     left_out = 1 - _within(mask, frame).sum() / mask.sum()
     if left_out == 1:
         raise RoiganError("the region lies outside the frame that the model sees: paint it on the face, or give "
                           "other eyes or another box.")
-    small = torch.from_numpy(_average(mask.astype(np.float32), frame) > 0)[None, None].float()
+    touched = place_mask(mask, frame.matrix, frame.size, frame.size)
+    entered = _average(mask.astype(np.float32), frame) > 0
+    small = torch.from_numpy(touched | entered)[None, None].float()
     if small.mean() > 0.9:
-        raise RoiganError(f"the region covers {small.mean():.0%} of what the model sees: leave it more to go by.")
+        raise RoiganError(f"the region covers {small.mean():.0%} of what the model sees: leave it "
+                          "more to go by, or swap black and white if the mask is inverted.")
     if left_out:
         warnings.warn(f"{100 * left_out:.2g} % of the region lie outside the frame that the model sees, and stay as "
                       "they are.", stacklevel=2)
@@ -195,12 +236,31 @@ def mask_to_model(mask, frame):
 
 
 def mask_to_photo(mask, frame, width, height):
-    """A region in the model's pixels, (S, S), (1, S, S) or (1, 1, S, S), in the photograph's: bool (height, width)."""
-    small = np.asarray(mask).reshape(frame.size, frame.size) > 0.5
+    """A region of the model's, (1, 1, S, S) or (S, S), in the photograph: bool (height, width).
+
+    A pixel of the photograph belongs to it when its centre lies in the region. A pixel of the
+    region that holds no such centre, where the photograph is the coarser of the two, takes the one
+    that its own centre lies in. RoiganError: another shape, an empty region.
+    """
+    small = _model_mask(mask, frame)
     y, x = np.mgrid[:height, :width]
     column, row = (np.rint(a * x + b * y + c).astype(int) for a, b, c in frame.matrix)
     inside = (column >= 0) & (column < frame.size) & (row >= 0) & (row < frame.size)
-    return inside & small[row.clip(0, frame.size - 1), column.clip(0, frame.size - 1)]
+    large = inside & small[row.clip(0, frame.size - 1), column.clip(0, frame.size - 1)]
+    small[row[large], column[large]] = False
+    row, column = np.nonzero(small)
+    x, y = np.rint(frame.inverse() @ [column, row, np.ones(len(row))]).astype(int)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    large[y[inside], x[inside]] = True
+    return large
+
+
+def _model_mask(mask, frame):
+    mask = np.asarray(mask)
+    if mask.shape[-2:] != (frame.size, frame.size) or mask.size != frame.size ** 2:
+        raise RoiganError(f"the region has the shape {mask.shape} but the frame has "
+                          f"{frame.size}x{frame.size} pixels: give one of that size.")
+    return _check_mask(mask.reshape(frame.size, frame.size))                # a copy
 
 
 def _check_mask(mask):
@@ -226,10 +286,18 @@ def _within(mask, frame):
 
 
 def _average(pixels, frame):
-    """Means of float32 (H, W[, 3]) over the pixels of the frame, (S, S[, 3]), from k x k bilinear samples in each.
+    """Means of float32 (H, W[, 3]) over the pixels of the frame, (S, S[, 3]).
 
-    The weights do not depend on the values, so that a mask's mean is 0 just where no masked pixel has entered.
+    They are exact where the frame is upright and the coarser of the two, else of k x k bilinear
+    samples. The weights do not depend on the values, so that a mask's mean is 0 just where no
+    masked pixel has entered.
     """
+    (across, skew, left), (turn, down, top) = frame.matrix
+    if skew == turn == 0 < min(across, down) <= max(across, down) <= 1:
+        rows = _shares(down, top, pixels.shape[0], frame.size)
+        columns = _shares(across, left, pixels.shape[1], frame.size)
+        strips = (rows @ pixels.reshape(len(pixels), -1)).reshape(frame.size, *pixels.shape[1:])
+        return np.moveaxis(np.tensordot(columns, strips, (1, 1)), 0, 1)
     size, inverse = frame.size, np.vstack([frame.inverse(), [0, 0, 1]])
     k = min(math.ceil(frame.step() - 1e-9), LONGEST // size)
     rows = []
@@ -241,25 +309,71 @@ def _average(pixels, frame):
     return np.concatenate(rows)
 
 
+def _shares(scale, shift, have, size):
+    """The share of each of `size` pixels that each of `have` takes, (size, have)."""
+    edges = ((np.arange(size + 1) - 0.5 - shift) / scale + 0.5)[:, None]
+    bounds = np.array([-np.inf, *range(1, have), np.inf])
+    shared = np.minimum(edges[1:], bounds[1:]) - np.maximum(edges[:-1], bounds[:-1])
+    return (np.where(shared > SLIVER, shared, 0) * scale).astype(np.float32)
+
+
 def inpaint_photo(gan, photo, mask, frame, codes=None, seed=0):
     """The photograph with its masked region redrawn, uint8 (H, W, 3), every pixel outside the region bit-equal.
 
-    gan: anything with `inpaint(images, masks, codes, seed)` and `size`. photo, mask and frame as above; codes and seed
-    as in `RoIGAN.inpaint`. What the model drew is enlarged, and its mismatch with the photograph along the region's
-    border is taken off, spread smoothly over the region. RoiganError and the warning as in `mask_to_model`; also a
-    mask or a frame of another size.
+    gan: anything with `inpaint(images, masks, codes, seed)` and `size`. photo and frame as above;
+    codes and seed as in `RoIGAN.inpaint`. mask: a region in the photograph's pixels, (H, W), which
+    reaches the model by `mask_to_model`, or in the model's, (1, 1, S, S), which it gets as it is.
+    RoiganError and the warning as in `mask_to_model`; also a mask or a frame of another size.
     """
-    photo, mask = open_photo(photo), _check_mask(mask)
-    if mask.shape != photo.shape[:2]:
-        raise RoiganError(f"the mask has {mask.shape[1]}x{mask.shape[0]} pixels but the photograph "
-                          f"{photo.shape[1]}x{photo.shape[0]}: open it with open_mask, which resizes it.")
+    photo = open_photo(photo)
     if frame.size != gan.size:
         raise RoiganError(f"the frame has size={frame.size} but this model works at {gan.size}: make it with that "
                           "size.")
-    drawn = gan.inpaint(to_model(photo, frame), mask_to_model(mask, frame), codes=codes, seed=seed)
-    hole = _within(mask, frame)
+    hole = _hole(mask, frame, photo)
+    if np.ndim(mask) > 2:
+        small = torch.from_numpy(_model_mask(mask, frame))[None, None].float()
+    else:
+        small = mask_to_model(mask, frame)
+    drawn = gan.inpaint(to_model(photo, frame), small, codes=codes, seed=seed)
+    return _paste(photo, drawn, hole, frame)
+
+
+def paste(photo, drawn, mask, frame):
+    """The photograph with a region of what a model drew, uint8 (H, W, 3), all else bit-equal.
+
+    drawn: the completed image, (1, 3, S, S) in [-1, 1], of the frame. mask: as in `inpaint_photo`.
+    The drawing is enlarged, and its mismatch with the photograph along the region's border is taken
+    off, spread smoothly over the region. RoiganError: a drawing, mask or frame of another size, an
+    empty region, one outside the frame.
+    """
+    photo, drawn = open_photo(photo), torch.as_tensor(drawn)
+    if tuple(drawn.shape) != (1, 3, frame.size, frame.size):
+        raise RoiganError(f"the drawing has the shape {tuple(drawn.shape)} but must be one image "
+                          f"of the frame, (1, 3, {frame.size}, {frame.size}).")
+    return _paste(photo, drawn, _hole(mask, frame, photo), frame)
+
+
+def _hole(mask, frame, photo):
+    """The pixels of the photograph that are drawn anew, bool (H, W)."""
+    height, width = photo.shape[:2]
+    if np.ndim(mask) > 2:
+        hole = mask_to_photo(mask, frame, width, height)
+    else:
+        mask = _check_mask(mask)
+        if mask.shape != photo.shape[:2]:
+            raise RoiganError(f"the mask has {mask.shape[1]}x{mask.shape[0]} pixels but the "
+                              f"photograph {width}x{height}: open it with open_mask, which resizes "
+                              "it.")
+        hole = _within(mask, frame)
+    if not hole.any():
+        raise RoiganError("the region lies outside the frame that the model sees, or outside the "
+                          "photograph: paint it on the face, or give other eyes or another box.")
+    return hole
+
+
+def _paste(photo, drawn, hole, frame):
     spans = (np.flatnonzero(hole.any(axis)) for axis in (1, 0))
-    window = tuple(slice(max(0, at[0] - 1), min(n, at[-1] + 2)) for at, n in zip(spans, mask.shape))
+    window = tuple(slice(max(0, at[0] - 1), min(n, at[-1] + 2)) for at, n in zip(spans, hole.shape))
     result, hole = photo.copy(), hole[window]
     content = _enlarge(drawn, frame, *window)
     content += _mismatch(photo[window] - content, hole)
@@ -287,6 +401,105 @@ def _mismatch(difference, hole):
     values = torch.zeros(1, 3, side, side)
     values[0, :, :height, :width] = torch.from_numpy(difference).permute(2, 0, 1)
     return pyramid_fill(values, 1 - known)[0, :, :height, :width].permute(1, 2, 0).numpy()
+
+
+def save_photo(path, picture, source=None, crop=None):
+    """Write a picture made of a photograph, uint8 (H, W, 3); returns sentences to tell of it.
+
+    source: the photograph, as for `open_photo`. Its colour profile, EXIF notes (less the turn,
+    which is done) and transparency are kept, and pixels that have not changed keep their colour
+    under the transparency. crop: the crop of `data.folder` that the picture shows of it. JPEG is
+    written at quality 98 with all of its colours (4:4:4), WebP without loss, as PNG, TIFF and BMP
+    are. The sentences name what the format could not hold, and how far the pixels of a JPEG are
+    from the picture. RoiganError: a path that cannot be written, an unreadable photograph.
+    """
+    path = check_output(path, WRITERS)
+    form, options = WRITERS[path.suffix.lower()]
+    image, keep, alpha, lost = Image.fromarray(picture), {}, None, []
+    if source is not None:
+        array = isinstance(source, np.ndarray)
+        original, exif = (Image.fromarray(source), {}) if array else _upright(source)
+        profile = original.info.get("icc_profile")
+        if profile and profile[16:20] == b"RGB ":
+            keep["icc_profile"] = profile
+        elif profile:
+            space = profile[16:20].decode("latin1").strip()
+            lost.append(f"the {space} colour profile, as the result is RGB")
+        if original.mode.startswith("I"):
+            lost.append("the finer half of its 16 bits a pixel")
+        if exif:
+            _say_size(exif, *image.size)
+            keep["exif"] = exif.tobytes()
+        elif exif is None:
+            lost.append("EXIF notes, which are damaged")
+        if "A" in original.mode or "transparency" in original.info:
+            image, alpha = _transparent(picture, original, crop)
+    if form in ("JPEG", "BMP"):             # without transparency: the picture on white
+        image = Image.fromarray(picture)
+    try:
+        data = _encoded(image, form, options, keep)
+    except Exception as error:              # encoders raise many types, such as on too many pixels
+        raise RoiganError(f"{path} could not be written ({error}): give a path such as done.png."
+                          ) from None
+    with Image.open(io.BytesIO(data)) as back:
+        there = {"the colour profile": back.info.get("icc_profile") == keep.get("icc_profile"),
+                 "EXIF notes": "exif" not in keep or set(exif) <= set(back.getexif()),
+                 "the transparency": alpha is None or np.array_equal(
+                     back.convert("RGBA").getchannel("A"), alpha)}
+        error = np.abs(np.asarray(back.convert(image.mode)).astype(int) - np.asarray(image))
+    missing = " and ".join(name for name, kept in there.items() if not kept)
+    lost += [f"{missing}, which {form} did not take"] * bool(missing)
+    write_atomically(path, data)
+    told = [f"dropped: {'; '.join(lost)}."] * bool(lost)
+    if error.any():
+        told.append(f"{form} is lossy, outside the region too: {(error > 0).any(-1).mean():.0%} of "
+                    f"the pixels differ from the picture, by {error.mean():.2g} of 255 levels on "
+                    f"average and {error.max()} at most.")
+    return told
+
+
+def _notes(image):
+    """The EXIF notes of a file, less its turn and what describes the layout of a TIFF."""
+    exif = Image.Exif()
+    try:
+        exif.load(image.getexif().tobytes())
+    except Exception:                       # notes of any age and make
+        return None
+    for tag in (*range(254, 267), *range(273, 282), 284, 317, 320, *range(322, 326), 330, 338, 339,
+                347, 700, 33723, 34675):
+        if tag in exif:
+            del exif[tag]
+    return exif
+
+
+def _say_size(exif, width, height):
+    details = exif.get_ifd(34665)
+    details.update({tag: n for tag, n in ((40962, width), (40963, height)) if tag in details})
+
+
+def _transparent(picture, original, crop):
+    """The RGBA image that looks on white as `picture` does, and its opacity, the photograph's."""
+    layers = original.convert("RGBA")
+    before = np.asarray(_to_rgb(original))
+    if crop is not None:
+        layers = resize(layers.crop(crop_box(*layers.size, crop)), len(picture))
+    colours, alpha = np.asarray(layers)[..., :3], np.asarray(layers)[..., 3]
+    white = 255 - (255.0 - picture) * 255 / np.maximum(alpha, 1)[..., None]
+    same = (picture == before).all(-1, keepdims=True) if picture.shape == before.shape else False
+    result = np.where(same, colours, white.round().clip(0, 255).astype(np.uint8))
+    return Image.fromarray(np.dstack([result, alpha])), alpha
+
+
+def _encoded(image, form, options, keep):
+    """The bytes of a file, without the EXIF notes where they are damaged or too long for it."""
+    out = io.BytesIO()
+    try:
+        image.save(out, form, **options, **keep)
+    except Exception:
+        if "exif" not in keep:
+            raise
+        return _encoded(image, form, options, {k: v for k, v in keep.items() if k != "exif"})
+    return out.getvalue()
 
 
 def find_eyes(photo):

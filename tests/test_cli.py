@@ -122,7 +122,7 @@ def test_inpaint_draws_a_mask_or_takes_one(home):
 @pytest.mark.parametrize("mode", ["L", "RGBA", "I;16"])
 def test_inpaint_takes_other_kinds_of_pictures(home, mode):
     done = inpaint(home, picture(home / "other.png", 40, mode))
-    assert done.shape == (32, 32, 3)
+    assert done.shape == (32, 32, 4 if mode == "RGBA" else 3)       # transparency is kept
     if mode != "RGBA":
         outside = sample_masks("elliptic", 1, 32, seed=0)[0, 0].numpy() == 0
         assert (np.ptp(done[outside].astype(int), axis=1) == 0).all()               # grey stays grey
@@ -178,7 +178,7 @@ def test_inpaint_refuses(home, capsys, tmp_path):
     assert "no shipped model" in bad(image, "--model", "synthfacez")
     assert "no checkpoint" in bad(image, "--model", tmp_path / "absent.safetensors")
     assert not (tmp_path / "out.png").exists()
-    assert "could not be written" in bad(image, *model[:2], "--out", tmp_path / "absent" / "out.png")
+    assert "could not be written" in bad(image, *model[:2], "--out", tmp_path / "face.png" / "out.png")
     assert "could not be written" in bad(image, *model[:2], "--out", tmp_path / "out.unknown")
 
 

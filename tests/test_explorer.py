@@ -114,6 +114,45 @@ def test_answer_goes_back_as_one_message(widget, monkeypatch):
     assert len(sent) == 1 and {"completed_rgb", "status", "answered"} <= sent[0]
 
 
+@pytest.mark.parametrize("values, message", [
+    ({"mask_bytes": base64.b64encode(bytes(SIZE ** 2)).decode()}, "mask came as str, not bytes"),
+    ({"mask_bytes": None}, "The mask came as NoneType"),
+    ({"mask_bytes": b"\1" * 5}, "The mask has 5 bytes: 256 of 0 or 1 are wanted."),
+    ({"mask_bytes": b"\2" * SIZE * SIZE}, "256 of 0 or 1"),
+    ({"code_values": [0.0] * 5}, "5 codes"), ({"code_values": [2.0] * 12}, r"\[-1, 1\]"),
+    ({"code_values": ["high"] * 12}, "not taken from the browser"), ({"index": 3}, "no image 3"),
+    ({"index": "2", "seed": 4}, "index is '2', not of type int"), ({"seed": 1.5}, "seed is 1.5"),
+    ({"batch": "yes"}, "batch is 'yes'"),
+    ({"names": {"c99": "smile"}}, "no code 'c99'"), ({"names": 7}, "names is 7"),
+])
+def test_what_the_browser_must_not_send_gets_a_sentence(widget, monkeypatch, values, message):
+    def state():
+        return {name: getattr(widget, name)
+                for name in ("mask_bytes", "code_values", "index", "seed", "batch", "names")}
+    before, sent = state(), []
+    monkeypatch.setattr(widget, "send_state", lambda key=None: sent.append(key))
+    send(widget, **values)
+    assert state() == before
+    assert widget.failed and re.search(message, widget.status) and "\n" not in widget.status
+    assert widget.answered == widget.tick == 1
+    assert set(values) <= set(sent[-1])             # the screen is put right again
+    send(widget, seed=2)
+    assert not widget.failed and "rendered in" in widget.status
+
+
+def test_nothing_is_pasted_but_a_drawing(widget):
+    from roigan_lib.photo import square_frame
+    photo, frame = np.full((40, 40, 3), 90, np.uint8), square_frame(40, 40, SIZE)
+    assert (widget.in_photo(photo, frame) != photo).any()
+    widget.set_mask(torch.ones(SIZE, SIZE))
+    with pytest.raises(RoiganError, match="no drawing to paste: The mask covers the whole picture"):
+        widget.in_photo(photo, frame)
+    widget.set_mask(torch.eye(SIZE))
+    widget.batch = True
+    with pytest.raises(RoiganError, match="leave the batch view"):
+        widget.in_photo(photo, frame)
+
+
 def test_another_image(widget, images):
     send(widget, index=2)
     assert torch.equal(widget.original, images[2:3])

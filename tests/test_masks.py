@@ -281,9 +281,21 @@ def test_load_mask_reads_every_kind_of_png(mode, tmp_path):
     mask = load_mask(tmp_path / "mask.png")
     assert mask.shape == (1, 1, 20, 30) and mask.dtype == torch.float32
     assert np.array_equal(mask[0, 0].numpy() == 1, marked)
-    small = load_mask(tmp_path / "mask.png", size=10)
-    assert small.shape == (1, 1, 10, 10) and set(small.unique().tolist()) == {0, 1}
-    assert small[0, 0, :5, :5].all() and small.sum() == 25
+    small = load_mask(tmp_path / "mask.png", size=(10, 15))
+    assert small.shape == (1, 1, 10, 15) and set(small.unique().tolist()) == {0, 1}
+    assert small[0, 0, :5, :8].all() and small.sum() == 40      # the eighth column by half
+    with pytest.raises(RoiganError, match="30x20 pixels and would be stretched to 10x10"):
+        load_mask(tmp_path / "mask.png", size=10)
+
+
+def test_load_mask_names_what_is_too_faint_and_what_fills_when_it_shrinks(tmp_path):
+    Image.new("L", (16, 16), 80).save(tmp_path / "mask.png")
+    with pytest.raises(RoiganError, match="is empty, its lightest grey is 31%: paint the region"):
+        load_mask(tmp_path / "mask.png")
+    stripes = np.indices((32, 32)).sum(0) % 4 == 0
+    Image.fromarray(stripes * np.uint8(255)).save(tmp_path / "mask.png")
+    with pytest.raises(RoiganError, match="is full at 8x8 pixels: leave more of it black"):
+        load_mask(tmp_path / "mask.png", 8)
 
 
 @pytest.mark.parametrize("content, words", [

@@ -252,7 +252,16 @@ def test_frame_and_mask_refusals(tmp_path):
     dot = np.zeros((300, 400), np.uint8)
     dot[0, 0] = 255
     Image.fromarray(dot).save(tmp_path / "dot.png")
-    assert "paint a larger region" in refusal(ph.open_mask, tmp_path / "dot.png", 40, 30)
+    small = ph.open_mask(tmp_path / "dot.png", 40, 30)
+    assert np.argwhere(small).tolist() == [[0, 0]]                  # it shrinks, and stays
+    other = refusal(ph.open_mask, tmp_path / "dot.png", 30, 40)
+    assert "400x300 pixels and the photograph, upright, 30x40" in other
+    assert "or the model's 64x64 pixels" in refusal(ph.open_mask, tmp_path / "dot.png", 30, 40, 64)
+    nine, region = np.zeros((9, 3, 64, 64)), np.ones((1, 1, 32, 32))
+    assert "the drawing has the shape (9, 3, 64, 64)" in refusal(
+        ph.paste, scene(), nine, None, frame)
+    assert "the region has the shape (1, 1, 32, 32)" in refusal(
+        ph.inpaint_photo, Same(), scene(), region, frame)
 
 
 def test_mask_pictures_come_to_the_size_of_the_photograph(tmp_path):

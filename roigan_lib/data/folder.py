@@ -339,10 +339,15 @@ def decode(data, crop="square", size=64):
     width, height = image.size
     if min(width, height) < 8:
         raise ValueError(f"{width}x{height} pixels are too few")
-    image = crop(image) if callable(crop) else image.crop(_box(width, height, crop))
-    if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BILINEAR)      # PIL's filter widens as it shrinks
-    return np.asarray(image)
+    image = crop(image) if callable(crop) else image.crop(crop_box(width, height, crop))
+    return np.asarray(resize(image, size))
+
+
+def resize(image, size):
+    """A PIL image as the model's size x size pixels, antialiased."""
+    if image.size == (size, size):
+        return image
+    return image.resize((size, size), Image.Resampling.BILINEAR)  # its filter widens as it shrinks
 
 
 def _to_rgb(image):
@@ -358,7 +363,8 @@ def _to_rgb(image):
     return image.convert("RGB")
 
 
-def _box(width, height, crop):
+def crop_box(width, height, crop):
+    """(left, top, right, bottom) of a crop in width x height pixels. RoiganError: no room."""
     if isinstance(crop, tuple):
         return crop
     if crop == "full":
