@@ -65,6 +65,15 @@ def test_a_lazy_penalty_is_rarer_and_stronger():
     assert first < twice
 
 
+def test_stored_rows_stand_in_a_table_with_their_machine(monkeypatch, tmp_path):
+    row = bench._row("a step", {"slow": 0.2, "quick": 0.1}, "slow", "quick")
+    line = bench.to_markdown([row]).splitlines()[-1]
+    assert "| 200.00 | 100.00 | **2.00** |" in line and row["processor"] in line and row["torch"] in line
+    assert bench.stored() and all("value" in row for row in bench.stored())
+    monkeypatch.setattr(bench, "__file__", str(tmp_path / "roigan_lib" / "bench.py"))
+    assert bench.stored() == []                                     # an installed package has none
+
+
 def test_outside_a_clone_the_rows_of_the_networks_are_left_out_with_a_sentence(monkeypatch, tmp_path):
     monkeypatch.setattr(bench, "__file__", str(tmp_path / "roigan_lib" / "bench.py"))
     monkeypatch.setattr(bench, "masks", lambda **_: [])
