@@ -27,17 +27,19 @@ from .precision import probe, processor
 from .training import Trainer
 
 
-def in_turn(ways, repeats=5, hopeless=None):
+def in_turn(ways, repeats=5, hopeless=None, within=None):
     """Median seconds of each way, {name: function} -> {name: seconds}; they take turns, after one round to warm up.
 
     A program beside them slows all ways alike, so the ratio of two medians holds where the seconds do not.
     hopeless: a way whose round to warm up takes over so many times as long as the first way's is tried no more, and
-    has no seconds in the result.
+    has no seconds in the result. within: once so many seconds are over, no round begins but the first that counts.
     """
     if repeats < 1:
         raise RoiganError(f"repeats is {repeats}; at least one round has to be timed.")
-    took = {name: [] for name in ways}
+    took, began = {name: [] for name in ways}, time.perf_counter() if within else 0.0
     for turn in range(repeats + 1):
+        if within and turn > 1 and time.perf_counter() - began > within:
+            break
         for name in list(took):
             start = time.perf_counter()
             ways[name]()
@@ -214,7 +216,7 @@ def parts_of_a_step(trainer, repeats=2):
                     "generator": lambda: g(x, m, z)[0].mean().backward(),
                     "discriminator": lambda: d(x, m)[0].mean().backward(),
                     "step of the warm-up": lambda: step_at(0),
-                    "step after it": lambda: step_at(trainer.cfg.steps - 1)}, repeats)
+                    "step after it": lambda: step_at(trainer.cfg.steps - 1)}, repeats, within=10)
 
 
 def here(quick=False):

@@ -29,6 +29,9 @@ def test_a_hopeless_way_is_tried_once(monkeypatch):
     assert bench.in_turn(ways, repeats=2, hopeless=20) == {"plain": 1, "fine": 3}
     assert order == ["plain", "slow", "fine", "plain", "fine", "plain", "fine"]
     assert bench.in_turn(ways, repeats=1)["slow"] == 44             # nothing is dropped unasked
+    order.clear()
+    bench.in_turn(ways, repeats=5, within=10)                       # 48 seconds a round: one to warm up, one that counts
+    assert order == ["plain", "slow", "fine"] * 2
 
 
 def test_the_generator_row_compares_the_same_drawing():
