@@ -293,9 +293,9 @@ def _check(cfg: Config) -> None:
                           "False.")
     if cfg.reduction not in ("sum", "mean", "relative"):
         raise RoiganError(f"reduction is {cfg.reduction!r}; choose sum, mean or relative.")
-    if cfg.recipe == "published" and cfg.accumulate > 1:
-        raise RoiganError("The published step matches the features of a batch's first image alone, so its batch cannot go "
-                          "through in parts; leave accumulate at 1.")
+    if cfg.recipe == "published" and (cfg.accumulate > 1 or cfg.penalty_every > 1):
+        raise RoiganError("The published step matches the features of a batch's first image and has its penalty in every step; "
+                          "leave accumulate and penalty_every at 1.")
     if cfg.norm not in ("layer", "instance"):
         raise RoiganError(f"norm is {cfg.norm!r}; choose layer or instance.")
     if cfg.precision not in ("fp32", "bf16"):

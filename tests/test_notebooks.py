@@ -1,5 +1,6 @@
 """Each notebook is executed at smoke size, and looks as a reader expects to find it."""
 import ast
+import io
 import json
 import re
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from roigan_lib import reproduce as rp
+from roigan_lib.watch import Watch
 
 NOTEBOOKS = sorted((rp.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 MACHINE_PATH = re.compile(r"/(?:tmp|work|root|home)/|[A-Z]:\\\\Users")
@@ -32,7 +34,8 @@ def test_runs_at_smoke_size(path, smoke):
     place, variables = smoke
     wanted = {"profile": "smoke", "dataset": "synthfaces"}
     assert rp.choose_parameters(path, wanted) == wanted, "its parameters cell sets profile and dataset"
-    rp.execute(path, place / path.name, wanted, variables)
+    with Watch(path.stem, io.StringIO()) as watch:
+        rp.execute(path, place / path.name, wanted, variables, watch)
     assert rp.is_complete(place / path.name)
     from roigan_lib.pages import write_pages
     page = write_pages(place, [path], "smoke").with_name(f"{path.stem}.html").read_text()
