@@ -81,20 +81,20 @@ def _untrained(profile, **fields):
     return RoIGAN(networks(cfg)[0](cfg).to(memory_format=torch.channels_last), "untrained")
 
 
-def _random_vgg16():
-    """VGG16 as a perceptual network with random weights: nothing to download."""
+def _random_vgg19():
+    """VGG19 as a perceptual network with random weights: nothing to download."""
     import torchvision
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "vgg16.pth"
-        torch.save(torchvision.models.vgg16(weights=None).features.state_dict(), file)
-        return PerceptualNet("vgg16", file)
+        file = Path(folder) / "vgg19.pth"
+        torch.save(torchvision.models.vgg19(weights=None).features.state_dict(), file)
+        return PerceptualNet("vgg19", file)
 
 
 def train_step(width=1.0, batch=16, perceptual=False, repeats=3, ways=("fp32", "bf16"), say=print):
     """The published step, plain and by the kit: same networks, batch and losses. One row for each precision of `ways`;
     the plain step is float32. A precision that is hopelessly slow here has no row, but a line for `say`.
 
-    perceptual: with VGG16 in it (random weights: they take the same time), else without the perceptual term.
+    perceptual: with VGG19 in it (random weights: they take the same time), else without the perceptual term.
     """
     released = yardstick()
     extra = dict(perceptual_net="none") if perceptual else dict(perceptual=0.0)
@@ -106,7 +106,7 @@ def train_step(width=1.0, batch=16, perceptual=False, repeats=3, ways=("fp32", "
     if not trainers:
         return []
     if perceptual:
-        net = _random_vgg16()
+        net = _random_vgg19()
         for trainer in trainers.values():
             trainer.perceptual = net
     first = next(iter(trainers.values()))
@@ -118,7 +118,7 @@ def train_step(width=1.0, batch=16, perceptual=False, repeats=3, ways=("fp32", "
         if way not in took:
             say(f"left out, width {width:g}: a step in {way} took over 10 times as long as the plain one.")
             continue
-        what = (f"train step, width {width:g}, {'VGG16' if perceptual else 'no perceptual term'}"
+        what = (f"train step, width {width:g}, {'VGG19' if perceptual else 'no perceptual term'}"
                 + (", bfloat16" if way == "bf16" else ""))
         rows.append(_row(what, took, "plain", way) | {"batch": batch, "images_per_second": round(batch / took[way], 2)})
     return rows
