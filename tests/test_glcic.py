@@ -342,6 +342,13 @@ def test_ctrl_c_within_a_step_saves_whole_steps_only(data, tmp_path, quick, monk
     assert differences(state_of(tmp_path / "cut"), state_of(tmp_path / "whole")) == []
 
 
+def test_two_runs_in_one_folder_are_one_too_many(data, tmp_path, quick):
+    from roigan_lib.checks import only_run
+    with only_run(tmp_path), pytest.raises(RoiganError, match="is at work in"):
+        train(data, tmp_path)
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
 def test_a_kill_in_the_middle_of_a_save_leaves_a_good_checkpoint(data, tmp_path, quick, monkeypatch):
     train(data, tmp_path / "whole")
     save = torch.save

@@ -10,6 +10,7 @@ and leave conv10 one tap of nine; each discriminator halves its picture until th
 Left out: the blending of the paper (fast marching, then Poisson), so pixels outside the hole stay as they are.
 """
 import json
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from roigan_lib.checks import check_device
+from roigan_lib.checks import check_device, on_signals, only_run
 from roigan_lib.config import load_config
 from roigan_lib.data import ImageSet
 from roigan_lib.errors import RoiganError
@@ -323,8 +324,9 @@ def train_glcic(data, folder, size=64, width=1.0, batch=16, steps=5000, minutes=
     `roigan_lib.precision`. shift, soften: as for `training.augment`.
 
     Everything random comes from (seed, step): a run that was cut goes on bit for bit, with minutes from the seconds on
-    record. Ctrl-C saves and returns what there is, card["finished"] False. Raises RoiganError: values that cannot work,
-    too few images or of another size, NaN, a full disk, a checkpoint that does not fit.
+    record. Ctrl-C and SIGTERM save and return what there is, card["finished"] False. Raises RoiganError: values that
+    cannot work, too few images or of another size, a folder in which another process trains, NaN, a full disk, a
+    checkpoint that does not fit.
     """
     cfg = load_config("laptop", size=size, width=width, batch=batch, steps=steps, stop_after_minutes=minutes, seed=seed,
                       mask_family=mask_family, precision=precision, shift=shift, soften=soften,
@@ -333,7 +335,12 @@ def train_glcic(data, folder, size=64, width=1.0, batch=16, steps=5000, minutes=
     if not isinstance(data, ImageSet) or tuple(data.uint8.shape[2:]) != (size, size) or len(data) < batch:
         got = data if isinstance(data, ImageSet) else type(data).__name__
         raise RoiganError(f"GLCIC trains on an ImageSet of {size}x{size} pixels, at least {batch} images, not {got}.")
-    say, folder, rows, found = progress or (lambda text: None), Path(folder), [], {}
+    with only_run(folder), on_signals(signal.default_int_handler, signal.SIGTERM):
+        return _train(cfg, data, Path(folder), progress or (lambda text: None), fresh)
+
+
+def _train(cfg, data, folder, say, fresh):
+    rows, found, batch, steps, minutes = [], {}, cfg.batch, cfg.steps, cfg.stop_after_minutes
     checkpoint, log = folder / "checkpoint.pt", folder / "log.jsonl"
     trainer = GLCICTrainer(cfg, data)
     if checkpoint.is_file() and not fresh:
