@@ -151,7 +151,8 @@ def execute(source, target, parameters, variables, watch):
     from . import engine                                            # registers itself
     from nbclient.exceptions import DeadKernelError
     name = Path(source).stem
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)       # what it would say, the sentence below says
+    for quiet in ("papermill", "asyncio"):                          # what they would say, the sentences below say
+        logging.getLogger(quiet).setLevel(logging.CRITICAL)
     with _environ(variables):
         try:
             papermill.execute_notebook(str(source), str(target), parameters, kernel_name="python3", language="python",
