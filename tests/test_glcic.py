@@ -370,7 +370,7 @@ def test_a_kill_in_the_middle_of_a_save_leaves_a_good_checkpoint(data, tmp_path,
 def test_what_is_returned_is_what_the_file_holds(data, tmp_path, quick):
     from safetensors import safe_open
     model = train(data, tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.pt", "log.jsonl", "model.safetensors"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", "checkpoint.pt", "log.jsonl", "model.safetensors"]
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
         assert file.metadata()["format"] == "roigan-glcic-1"
         assert file.get_tensor("conv1.weight").dtype == torch.float16
