@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 
 import torch
-from torch.nn import functional as F
 
 from . import losses as L
 from .models.layers import full
@@ -18,7 +17,7 @@ VGG19_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
 
 
 def discriminator_terms(discriminator, x, done, m, alpha):
-    """Hinge, penalty and zero concentrator (3.19) of D in training mode: a dictionary of scalars and D's mean scores.
+    """Hinge, penalty and zero concentrator (3.19) of D in training mode: a dictionary of scalars; scores of real and fake.
 
     x, done (n, 3, 64, 64), m (n, 1, 64, 64), alpha (n, 1, 1, 1). Fake, real and mixed images pass one after the other, each
     with a power iteration of its own.

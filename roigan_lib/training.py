@@ -198,7 +198,6 @@ class Trainer:
 
     def _two_paths(self):
         """D's update, then that of G and Q, from one drawing (all recipes but `published`)."""
-        cfg = self.cfg
         parts = self._parts(self._draw(self.step_count))
         self.generator.train(), self.discriminator.train()
         found, drawings, real_maps = [{} for _ in parts], [None] * len(parts), [None] * len(parts)
@@ -385,18 +384,18 @@ class Trainer:
         Paired terms see path A where there is one.
         """
         cfg, n_c = self.cfg, self.cfg.n_continuous
-        over_maps = "sum" if cfg.reduction == "sum" else "mean"
+        reduction = "sum" if cfg.reduction == "sum" else "mean"
         over_codes = "sum" if cfg.code_sums else "mean"
         f, raw, done = drawing["f"], drawing["raw"], drawing["done"]
         paired = a if a.stop else slice(None)
         terms = dict(l1_hole=L.masked_l1(raw[paired], x[paired], m[paired]),
                      l1_outside=L.masked_l1(raw, x, 1 - m),
-                     variation=L.total_variation(done, m, over_maps),
-                     kl=L.kl_style(f["mean"].float(), f["logvar"].float(), over_maps))
+                     variation=L.total_variation(done, m, reduction),
+                     kl=L.kl_style(f["mean"].float(), f["logvar"].float(), reduction))
         if real_maps is not None:
             scores, maps = self.discriminator(done, m)
             terms["adversarial"] = L.hinge_generator(scores)
-            terms["matching"] = L.feature_matching([y[paired] for y in real_maps], [y[paired] for y in maps], over_maps)
+            terms["matching"] = L.feature_matching([y[paired] for y in real_maps], [y[paired] for y in maps], reduction)
         if cfg.tone > 0:
             terms["tone"] = L.tone(raw, x, m, cfg.size // 8)
         if self.perceptual is not None:
@@ -404,11 +403,11 @@ class Trainer:
             literal = cfg.reduction != "relative"
 
             def distance(rows):
-                return L.match_maps([y[rows] for y in real_seen], [y[rows] for y in seen], not literal, over_maps)
+                return L.match_maps([y[rows] for y in real_seen], [y[rows] for y in seen], not literal, reduction)
             terms["perceptual"] = distance(paired)
             if literal:                                             # (3.12) has both; outside the hole they agree
                 target = [y[paired] for y in real_seen]
-                terms["perceptual"] = terms["perceptual"] + L.perceptual(self.perceptual, target, raw[paired], False, over_maps)
+                terms["perceptual"] = terms["perceptual"] + L.perceptual(self.perceptual, target, raw[paired], False, reduction)
             if a.stop and len(codes[b]) and cfg.perceptual_prior > 0:
                 terms["perceptual_prior"] = distance(b)
             if cfg.style > 0:
