@@ -2,17 +2,34 @@
 
 Public names load on first use, so that `import roigan_lib` stays quick.
 """
+
 from importlib import import_module
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "RoiganError": "errors", "load_config": "config", "Config": "config",
-    "open_dataset": "data", "sample_masks": "masks", "check_pair": "masks", "load_mask": "masks",
-    "load_model": "models", "RoIGAN": "models", "SelfEnsemble": "models", "train": "training",
-    "telea": "baselines", "navier_stokes": "baselines", "load_glcic": "baselines", "train_glcic": "baselines",
-    "compare": "metrics", "explore": "explorer", "pick_eyes": "explorer",
-    "open_photo": "photo", "face_frame": "photo", "find_eyes": "photo", "inpaint_photo": "photo",
+    "RoiganError": "errors",
+    "load_config": "config",
+    "Config": "config",
+    "open_dataset": "data",
+    "sample_masks": "masks",
+    "check_pair": "checks",
+    "load_mask": "photo",
+    "load_model": "inpainter",
+    "RoIGAN": "inpainter",
+    "SelfEnsemble": "inpainter",
+    "train": "training",
+    "telea": "baselines",
+    "navier_stokes": "baselines",
+    "load_glcic": "baselines",
+    "train_glcic": "baselines",
+    "compare": "metrics",
+    "explore": "explorer",
+    "pick_eyes": "explorer",
+    "open_photo": "photo",
+    "face_frame": "photo",
+    "find_eyes": "photo",
+    "inpaint_photo": "photo",
 }
 __all__ = sorted(_HOME)
 

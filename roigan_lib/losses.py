@@ -6,15 +6,13 @@ image (pixels, entries of a map, codes, style numbers) and averages over the ima
 over all. A sum divided by an area or a level takes that of the whole batch also where several processes share it
 (`parallel`); with one process this changes nothing.
 """
+
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import torch
-from torch import nn
 from torch.nn import functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from . import parallel
 from .errors import RoiganError
@@ -69,7 +67,10 @@ class _MeanAbsolute(torch.autograd.Function):
 
 def mean_size(x):
     """E |x| as a float32 scalar, in one pass."""
-    return torch.linalg.vector_norm(x, 1, dtype=torch.promote_types(x.dtype, torch.float32)) / x.numel()
+    return (
+        torch.linalg.vector_norm(x, 1, dtype=torch.promote_types(x.dtype, torch.float32))
+        / x.numel()
+    )
 
 
 def feature_matching(real_maps, fake_maps, reduction="mean"):
@@ -77,7 +78,10 @@ def feature_matching(real_maps, fake_maps, reduction="mean"):
 
     reduction: "sum", the printed L1 norm of each image's maps; "mean" over the entries of a map.
     """
-    return sum(_MeanAbsolute.apply(f, r.detach()) * _entries(f, reduction) for r, f in zip(real_maps, fake_maps))
+    return sum(
+        _MeanAbsolute.apply(f, r.detach()) * _entries(f, reduction)
+        for r, f in zip(real_maps, fake_maps)
+    )
 
 
 def _entries(x, reduction):
@@ -96,8 +100,12 @@ def perceptual(net, real_maps, images, relative=True, reduction="mean"):
 
 def match_maps(real_maps, fake_maps, relative=True, reduction="mean"):
     """`perceptual` of maps at hand: V_l(x_r) and those of the images that are judged."""
-    return sum(_MeanAbsolute.apply(f, r) * _entries(f, reduction) / (parallel.average(mean_size(r)) if relative else 1.0)
-               for r, f in zip(real_maps, fake_maps))
+    return sum(
+        _MeanAbsolute.apply(f, r)
+        * _entries(f, reduction)
+        / (parallel.average(mean_size(r)) if relative else 1.0)
+        for r, f in zip(real_maps, fake_maps)
+    )
 
 
 def style(real_maps, fake_maps, masks):
@@ -110,9 +118,13 @@ def style(real_maps, fake_maps, masks):
     for real, fake in zip(real_maps, fake_maps):
         share = F.adaptive_avg_pool2d(masks, real.shape[-1]).to(real.dtype)
         area = share.float().sum((1, 2, 3))[:, None, None].clamp_min(1e-3)
-        grams = [(y := (maps * share.sqrt()).flatten(2)) @ y.transpose(1, 2) for maps in (real, fake)]
+        grams = [
+            (y := (maps * share.sqrt()).flatten(2)) @ y.transpose(1, 2) for maps in (real, fake)
+        ]
         real, fake = (gram.float() / area for gram in grams)
-        total = total + (real - fake).abs().mean() / parallel.average(real.abs().mean()).clamp_min(1e-6)
+        total = total + (real - fake).abs().mean() / parallel.average(real.abs().mean()).clamp_min(
+            1e-6
+        )
     return total
 
 
@@ -124,7 +136,9 @@ def projected_discriminator(found):
     n = len(found[0][0]) // 2
     sides = torch.ones(2 * n, 1, 1, 1, device=found[0][0].device)
     sides[n:] = -1
-    return sum(2 * (F.relu(1 - sides * y) * w).sum() / w.sum().clamp_min(1) for y, w in found) / len(found)
+    return sum(
+        2 * (F.relu(1 - sides * y) * w).sum() / w.sum().clamp_min(1) for y, w in found
+    ) / len(found)
 
 
 def projected_generator(found):
@@ -134,7 +148,7 @@ def projected_generator(found):
 
 def zero_concentrator(real):
     """Zero concentrator (3.13): the mean squared score of real images."""
-    return (real ** 2).mean()
+    return (real**2).mean()
 
 
 def info_continuous(codes, mean, logvar, reduction="sum"):
@@ -142,7 +156,9 @@ def info_continuous(codes, mean, logvar, reduction="sum"):
 
     Printed (3.15) has (c − μ)/σ² − log 2πσ, which is unbounded and no likelihood; the square and the plus are meant.
     """
-    nll = 0.5 * (codes - mean) ** 2 * torch.exp(-logvar) + 0.5 * logvar + 0.5 * math.log(2 * math.pi)
+    nll = (
+        0.5 * (codes - mean) ** 2 * torch.exp(-logvar) + 0.5 * logvar + 0.5 * math.log(2 * math.pi)
+    )
     return nll.mean() * _entries(nll, reduction)
 
 
@@ -153,12 +169,14 @@ def info_discrete(indices, logits, reduction="mean"):
     """
     if logits.shape[1] == 0:
         return logits.sum()
-    return F.cross_entropy(logits.flatten(0, 1), indices.long().flatten()) * _entries(indices, reduction)
+    return F.cross_entropy(logits.flatten(0, 1), indices.long().flatten()) * _entries(
+        indices, reduction
+    )
 
 
 def kl_style(mean, logvar, reduction="mean"):
     """VAE loss (1.6): KL of N(μ, σ²) from N(0, 1), (n, 256·w) each; "sum" over the style vector is the KL as it is defined."""
-    return 0.5 * (mean ** 2 + logvar.exp() - 1 - logvar).mean() * _entries(mean, reduction)
+    return 0.5 * (mean**2 + logvar.exp() - 1 - logvar).mean() * _entries(mean, reduction)
 
 
 def total_variation(completed, masks, reduction="mean"):
@@ -171,7 +189,10 @@ def total_variation(completed, masks, reduction="mean"):
     dy = (completed[..., 1:, :] - completed[..., :-1, :]).abs()
     if reduction == "sum":
         return ((dx * masks[..., :-1]).sum() + (dy * masks[..., :-1, :]).sum()) / len(completed)
-    wx, wy = torch.maximum(masks[..., 1:], masks[..., :-1]), torch.maximum(masks[..., 1:, :], masks[..., :-1, :])
+    wx, wy = (
+        torch.maximum(masks[..., 1:], masks[..., :-1]),
+        torch.maximum(masks[..., 1:, :], masks[..., :-1, :]),
+    )
     return ((dx * wx).sum() + (dy * wy).sum()) / _area(wx.sum() + wy.sum())
 
 
@@ -191,7 +212,9 @@ def tone(a, b, masks, patch=8):
     It fixes colour and shading and leaves what is drawn with them free.
     """
     difference = F.avg_pool2d((a - b) * masks, patch)
-    return difference.abs().sum() / parallel.average(3 * F.avg_pool2d(masks, patch).sum()).clamp_min(1e-6)
+    return difference.abs().sum() / parallel.average(
+        3 * F.avg_pool2d(masks, patch).sum()
+    ).clamp_min(1e-6)
 
 
 def border_band(masks, radius=4):
@@ -217,10 +240,10 @@ def faint(differences, masks, wanted):
     """How far changes fall short of the wanted one: mean of max(0, 1 − V / wanted), 0 … 1.
 
     differences (n, k, 3, H, W) in a range of 2, masks (n, 1, H, W); V is the mean |difference| over the region as a share
-    of the range, as in `metrics.control.visible_change`.
+    of the range, as in `losses.visible_change`.
     """
     area = 3 * masks.sum((1, 2, 3)).clamp_min(1)
-    visible = (differences * masks[:, None]).abs().sum((2, 3, 4)) / 2 / area[:, None]              # (n, k)
+    visible = (differences * masks[:, None]).abs().sum((2, 3, 4)) / 2 / area[:, None]  # (n, k)
     return F.relu(1 - visible / wanted).mean()
 
 
@@ -236,7 +259,7 @@ def match_uniform(codes):
     quantiles = (codes.detach().argsort(0).argsort(0) + 0.5) / n * 2 - 1
     distance = ((codes - quantiles) ** 2).mean()
     centred = codes - codes.mean(0)
-    covariance = centred.T @ centred / n * 3                        # U(−1, 1) has variance 1/3
+    covariance = centred.T @ centred / n * 3  # U(−1, 1) has variance 1/3
     # a weak penalty leaves ten readings of one thing: with 0.05 the codes correlated by 0.98 after 2,000 steps
     return distance + ((covariance - torch.diag(torch.diagonal(covariance))) ** 2).mean()
 
@@ -249,68 +272,17 @@ def match_categories(probabilities):
     return (math.log(mean.shape[-1]) + (mean * mean.log()).sum(-1)).mean()
 
 
-class PerceptualNet(nn.Module):
-    """Frozen feature maps V_l for (3.12): forward(images in [-1, 1]) -> list of maps.
+def visible_change(stack, masks):
+    """Mean in-hole |difference| over all pairs of the v settings in stack (v, n, 3, H, W), per image: (n,).
 
-    name: `factors`, the kit's own network that reads synthfaces' factors (ships with the kit); `vgg16`, as in the
-    thesis (torchvision's ImageNet weights, all 13 ReLUs; downloaded once); `vgg19`, as in the author's release (ReLU
-    1_1 … 5_1, images as they are, without ImageNet's mean and deviation); `vgg11_bn`, lighter (ReLU 1_1, 2_1, 3_2).
-    weights: a local .pth or .npz with torchvision's key names, instead of a download.
-    Raises RoiganError where the weights cannot be had or do not fit.
+    A share of the value range: 0 nothing moves, 1 every pixel of the hole goes from black to white.
     """
-
-    TAPS = {"vgg16": (1, 3, 6, 8, 11, 13, 15, 18, 20, 22, 25, 27, 29), "vgg19": (1, 6, 11, 20, 29), "vgg11_bn": (2, 6, 13)}
-
-    def __init__(self, name, weights=None):
-        super().__init__()
-        self.name = name
-        if name == "factors":
-            from .models.factor_net import load_factor_net
-            self.net = load_factor_net()
-        else:
-            self.net = self._vgg(name, weights).eval()
-            for i, layer in enumerate(self.net):                    # frozen batch norm is part of the convolution
-                if isinstance(layer, nn.BatchNorm2d):
-                    self.net[i - 1], self.net[i] = fuse_conv_bn_eval(self.net[i - 1], layer), nn.Identity()
-            self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
-            self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
-        self.eval().requires_grad_(False)
-        self.to(memory_format=torch.channels_last)
-
-    def _vgg(self, name, weights):
-        import torchvision
-        make = getattr(torchvision.models, name)
-        last = self.TAPS[name][-1]
-        if weights is None:
-            try:
-                return make(weights="DEFAULT").features[:last + 1]
-            except Exception as error:  # any of a dozen network errors
-                raise RoiganError(f"The weights of {name} could not be downloaded ({type(error).__name__}); give a "
-                                  f"local file with perceptual_weights=…, or use perceptual_net='factors'.") from None
-        path = Path(weights)
-        if not path.is_file():
-            raise RoiganError(f"There is no weight file {path}; perceptual_weights takes a .pth or .npz of {name}.")
-        net = make(weights=None).features[:last + 1]
-        if path.suffix == ".npz":
-            import numpy as np
-            state = {k: torch.from_numpy(v.astype("float32")) for k, v in np.load(path).items()}
-        else:
-            state = torch.load(path, weights_only=True, map_location="cpu")
-        state = {k.removeprefix("features."): v for k, v in state.items()}
-        missing = [k for k in net.state_dict() if k not in state and not k.endswith("num_batches_tracked")]
-        if missing:
-            raise RoiganError(f"{path.name} does not hold {name}: it lacks {missing[0]!r} and {len(missing) - 1} more.")
-        net.load_state_dict({k: v for k, v in state.items() if k in net.state_dict()}, strict=False)
-        return net
-
-    def forward(self, images):
-        images = images.contiguous(memory_format=torch.channels_last)
-        if self.name == "factors":
-            return self.net.maps(images)
-        y = images if self.name == "vgg19" else (images.clamp(-1, 1) * 0.5 + 0.5 - self.mean) / self.std
-        maps = []
-        for i, layer in enumerate(self.net):
-            y = layer(y) if not isinstance(layer, nn.ReLU) else F.relu(y, inplace=True)
-            if i in self.TAPS[self.name]:
-                maps.append(y)
-        return maps
+    first, second = torch.triu_indices(len(stack), len(stack), 1)
+    if not len(first):
+        raise RoiganError("A change needs two settings or more of the code: this stack has one.")
+    area = masks.sum((1, 2, 3)).clamp(min=1) * stack.shape[2]  # (n,) or (1,)
+    pairs = [
+        ((stack[i] - stack[j]).abs() * masks).sum((1, 2, 3)) / 2 / area
+        for i, j in zip(first, second)
+    ]
+    return torch.stack(pairs).mean(0)

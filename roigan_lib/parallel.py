@@ -4,6 +4,7 @@ Every process draws the whole batch and works on its share; gradients are averag
 within the batch is shared too, so that two processes at half the batch take the step of one process at the whole. With
 one process every function here returns what it was given.
 """
+
 from __future__ import annotations
 
 import os
@@ -44,7 +45,9 @@ def share(n_a: int, n: int):
     if k == 1:
         return None
     a, b = range(n_a), range(n_a, n)
-    return torch.tensor([*a[r * len(a) // k:(r + 1) * len(a) // k], *b[r * len(b) // k:(r + 1) * len(b) // k]])
+    return torch.tensor(
+        [*a[r * len(a) // k : (r + 1) * len(a) // k], *b[r * len(b) // k : (r + 1) * len(b) // k]]
+    )
 
 
 def average(value: torch.Tensor) -> torch.Tensor:
@@ -69,6 +72,7 @@ def gather(rows: torch.Tensor) -> torch.Tensor:
     if size() == 1:
         return rows
     from torch.distributed.nn.functional import all_gather
+
     return torch.cat(all_gather(rows.contiguous()))
 
 

@@ -5,6 +5,7 @@ is emulated, and one step can take dozens of times as long as in float32. So a c
 fraction of a second, and the answer is kept for this machine. The environment variable ROIGAN_BF16, set to
 fast or slow, takes the place of the measurement.
 """
+
 from __future__ import annotations
 
 import functools
@@ -20,10 +21,10 @@ from torch.nn import functional as F
 
 from . import parallel
 from .errors import RoiganError
-from .metrics.table import write_atomically
+from .files import write_atomically
 
-HOPELESS = 4.0          # times as long as float32: three rounds of this are enough to know
-ISA = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")     # variables that withhold instructions
+HOPELESS = 4.0  # times as long as float32: three rounds of this are enough to know
+ISA = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")  # variables that withhold instructions
 
 
 @functools.cache
@@ -36,7 +37,7 @@ def processor() -> str:
     except OSError:
         pass
     try:
-        ask = ["sysctl", "-n", "machdep.cpu.brand_string"]                      # macOS
+        ask = ["sysctl", "-n", "machdep.cpu.brand_string"]  # macOS
         name = subprocess.run(ask, capture_output=True, text=True).stdout.strip()
     except OSError:
         name = ""
@@ -50,8 +51,12 @@ def probe(rounds: int = 15) -> tuple[float, float]:
     add time. It ends after three rounds where bfloat16 is hopeless or half a second is over.
     """
     generator = torch.Generator().manual_seed(0)
-    x, weight = (torch.randn(shape, generator=generator).to(memory_format=torch.channels_last).requires_grad_()
-                 for shape in ((4, 64, 16, 16), (64, 64, 3, 3)))                # a middle layer of the networks
+    x, weight = (
+        torch.randn(shape, generator=generator)
+        .to(memory_format=torch.channels_last)
+        .requires_grad_()
+        for shape in ((4, 64, 16, 16), (64, 64, 3, 3))
+    )  # a middle layer of the networks
     took, began = {False: [], True: []}, time.perf_counter()
     for done in range(rounds + 1):
         for half, seconds in took.items():
@@ -73,9 +78,17 @@ def ratio() -> float:
     What was measured is written there if possible. An answer holds for one processor, version of torch and number
     of threads, and for what the variables ISA say.
     """
-    path = Path(os.environ.get("ROIGAN_CACHE") or Path.home() / ".cache" / "roigan") / "precision.json"
-    key = " | ".join([processor(), f"torch {torch.__version__}", f"{torch.get_num_threads()} threads",
-                      *(f"{name}={os.environ.get(name, '')}" for name in ISA)])
+    path = (
+        Path(os.environ.get("ROIGAN_CACHE") or Path.home() / ".cache" / "roigan") / "precision.json"
+    )
+    key = " | ".join(
+        [
+            processor(),
+            f"torch {torch.__version__}",
+            f"{torch.get_num_threads()} threads",
+            *(f"{name}={os.environ.get(name, '')}" for name in ISA),
+        ]
+    )
     try:
         known = dict(json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):
@@ -87,7 +100,7 @@ def ratio() -> float:
     try:
         write_atomically(path, json.dumps(known | {key: found}, indent=1).encode())
     except RoiganError:
-        pass                                                                    # measured again next time
+        pass  # measured again next time
     return found
 
 
@@ -98,8 +111,10 @@ def decide(asked: str, device="cpu") -> tuple[str, str]:
     """
     told, device = os.environ.get("ROIGAN_BF16", ""), torch.device(device)
     if told not in ("", "fast", "slow"):
-        raise RoiganError(f"ROIGAN_BF16 is {told!r}; set it to fast or slow, or unset it to have this machine "
-                          f"measured.")
+        raise RoiganError(
+            f"ROIGAN_BF16 is {told!r}; set it to fast or slow, or unset it to have this machine "
+            f"measured."
+        )
     if asked != "bf16":
         return asked, ""
     if told:

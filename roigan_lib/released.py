@@ -3,6 +3,7 @@
 Where they depart from thesis 3.7, each function says so. Conventions as in `losses`; tests/yardstick.py is the same step once
 more, written plainly. Facts: the public repository vaden4d/roi-gan, files Trainer.py and Losses.py.
 """
+
 from __future__ import annotations
 
 import math
@@ -12,7 +13,7 @@ import torch
 from . import losses as L
 from .models.layers import full
 
-IMAGE_NOISE = 0.05                           # times N(0, 1), added to the real images of a step
+IMAGE_NOISE = 0.05  # times N(0, 1), added to the real images of a step
 VGG19_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
 
 
@@ -23,8 +24,15 @@ def discriminator_terms(discriminator, x, done, m, alpha):
     with a power iteration of its own.
     """
     fake, real = discriminator(done, m)[0], discriminator(x, m)[0]
-    return {"hinge": L.hinge_discriminator(real, fake), "penalty": penalty(discriminator, x, done, m, alpha),
-            "zero": L.zero_concentrator(real)}, real, fake
+    return (
+        {
+            "hinge": L.hinge_discriminator(real, fake),
+            "penalty": penalty(discriminator, x, done, m, alpha),
+            "zero": L.zero_concentrator(real),
+        },
+        real,
+        fake,
+    )
 
 
 def penalty(discriminator, x, done, m, alpha):
@@ -48,17 +56,21 @@ def generator_terms(discriminator, x, m, codes, raw, style, logvar, n_continuous
     with torch.no_grad():
         real_maps = discriminator.maps(x[:1], m[:1])
     mu, log_variance, logits = discriminator.q(maps[-1])
-    terms = {"adversarial": L.hinge_generator(scores),
-             "matching": L.feature_matching([y[:1] for y in real_maps], [y[:1] for y in maps]),
-             "variation": variation(m * done), "kl": L.kl_style(full(style), full(logvar)),
-             "info_c": info_continuous(codes[:, :n_continuous], mu, log_variance),
-             "info_d": L.info_discrete(codes[:, n_continuous:], logits, "sum")}
+    terms = {
+        "adversarial": L.hinge_generator(scores),
+        "matching": L.feature_matching([y[:1] for y in real_maps], [y[:1] for y in maps]),
+        "variation": variation(m * done),
+        "kl": L.kl_style(full(style), full(logvar)),
+        "info_c": info_continuous(codes[:, :n_continuous], mu, log_variance),
+        "info_d": L.info_discrete(codes[:, n_continuous:], logits, "sum"),
+    }
     if perceptual is not None:
         with torch.no_grad():
             target = perceptual(x)
         terms["perceptual"] = sum(
             w * ((a - r).abs().mean() + (b - r).abs().mean())
-            for w, r, a, b in zip(VGG19_WEIGHTS, target, perceptual(raw), perceptual(done)))
+            for w, r, a, b in zip(VGG19_WEIGHTS, target, perceptual(raw), perceptual(done))
+        )
     return terms
 
 

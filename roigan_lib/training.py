@@ -3,6 +3,7 @@
 All randomness of a step (masks, codes, noise, mirrored images) comes from (seed, step), and the data order from
 (seed, epoch); a checkpoint therefore continues exactly, with no generator states to store.
 """
+
 from __future__ import annotations
 
 import copy
@@ -21,14 +22,16 @@ from torch.nn import functional as F
 from . import losses as L
 from . import parallel, precision, released
 from .checks import check_device, check_images, check_output, on_signals, only_run
-from .config import Config, ModelConfig, label_names, load_config, place
+from .config import Config, ModelConfig, label_names, load_config
 from .data import open_dataset, synthfaces
+from .data.augment import augment
 from .errors import RoiganError
+from .files import place, write_atomically
+from .inpainter import WEIGHTS, RoIGAN, load_model, sample_codes, save_model
+from .losses import visible_change
 from .masks import sample_masks
-from .metrics.control import visible_change
-from .metrics.table import write_atomically
-from .models import (WEIGHTS, ProjectedHeads, Reader, RoIGAN, load_model, networks, pyramid_fill, sample_codes,
-                     save_model)
+from .models import ProjectedHeads, Reader, networks, pyramid_fill
+from .perceptual import PerceptualNet
 
 
 @dataclass
@@ -50,8 +53,10 @@ def steps_within(cfg: Config, minutes: float, seconds: float, folder=None) -> in
     checkpoint = (Path(folder) if folder else run_folder(cfg)) / "checkpoint.pt"
     if checkpoint.is_file():
         try:
-            return torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)["config"]["steps"]
-        except Exception:                                           # `train` says what is wrong with it
+            return torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)[
+                "config"
+            ]["steps"]
+        except Exception:  # `train` says what is wrong with it
             pass
     return max(1, min(cfg.steps, int(0.9 * 60 * minutes / seconds)))
 
@@ -70,6 +75,7 @@ def _memory() -> float:
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**30
     except (OSError, ValueError):
         import resource
+
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30
 
 
@@ -80,28 +86,44 @@ class Trainer:
         self.cfg = cfg
         self.device = check_device(device)
         self.precision, self.remark = precision.decide(cfg.precision, self.device)
-        self.data = (open_dataset(cfg.dataset, "train", cfg.size, cfg.root, cfg.crop) if data is None else
-                     check_images(data, cfg.size))
+        self.data = (
+            open_dataset(cfg.dataset, "train", cfg.size, cfg.root, cfg.crop)
+            if data is None
+            else check_images(data, cfg.size)
+        )
         if len(self.data) < cfg.batch:
-            raise RoiganError(f"The data set has {len(self.data)} images, fewer than one batch of {cfg.batch}; add "
-                              f"images or lower batch.")
-        self.n_a = cfg.batch - round(cfg.batch * cfg.path_b) if cfg.own_reader else 0  # rows of path A in a batch
+            raise RoiganError(
+                f"The data set has {len(self.data)} images, fewer than one batch of {cfg.batch}; add "
+                f"images or lower batch."
+            )
+        self.n_a = (
+            cfg.batch - round(cfg.batch * cfg.path_b) if cfg.own_reader else 0
+        )  # rows of path A in a batch
         shares = parallel.size() * cfg.accumulate
         if self.n_a % shares or (cfg.batch - self.n_a) % shares:
-            raise RoiganError(f"{parallel.size()} process(es) with accumulate={cfg.accumulate} cannot share a batch of "
-                              f"{cfg.batch} with {self.n_a} images on path A; choose a batch of which both paths divide "
-                              f"by {shares}.")
+            raise RoiganError(
+                f"{parallel.size()} process(es) with accumulate={cfg.accumulate} cannot share a batch of "
+                f"{cfg.batch} with {self.n_a} images on path A; choose a batch of which both paths divide "
+                f"by {shares}."
+            )
         if cfg.siblings and (cfg.batch - self.n_a) % (cfg.siblings * shares):
-            raise RoiganError(f"Groups of siblings={cfg.siblings} do not fill the {cfg.batch - self.n_a} rows of path B, "
-                              f"in {shares} part(s); choose siblings, batch and path_b so that they do.")
+            raise RoiganError(
+                f"Groups of siblings={cfg.siblings} do not fill the {cfg.batch - self.n_a} rows of path B, "
+                f"in {shares} part(s); choose siblings, batch and path_b so that they do."
+            )
         self.labels = true_labels(self.data, label_names(cfg.labels))
         self.n_labels = self.labels.shape[1]
-        self.turned = torch.tensor([name in synthfaces.MIRRORED for name in label_names(cfg.labels)], dtype=torch.bool)
+        self.turned = torch.tensor(
+            [name in synthfaces.MIRRORED for name in label_names(cfg.labels)], dtype=torch.bool
+        )
         torch.manual_seed(cfg.seed)
         model = cfg.model()
         place = dict(device=self.device, memory_format=torch.channels_last)
         generator, discriminator = networks(model)
-        self.generator, self.discriminator = generator(model).to(**place), discriminator(model).to(**place)
+        self.generator, self.discriminator = (
+            generator(model).to(**place),
+            discriminator(model).to(**place),
+        )
         self.reader = Reader(model).to(**place) if cfg.own_reader else None
         self.ema = copy.deepcopy(self.generator).eval().requires_grad_(False)
         q = self.reader.parameters() if self.reader else self.discriminator.q.parameters()
@@ -111,10 +133,15 @@ class Trainer:
         betas = (cfg.beta1, cfg.beta2)
         self.perceptual = None
         if cfg.perceptual > 0 and cfg.perceptual_net != "none":
-            self.perceptual = L.PerceptualNet(cfg.perceptual_net, cfg.perceptual_weights).to(self.device)
+            self.perceptual = PerceptualNet(cfg.perceptual_net, cfg.perceptual_weights).to(
+                self.device
+            )
         self.heads = None
         if cfg.projected > 0:
-            shapes = [y.shape[1:3] for y in self.perceptual(torch.zeros(1, 3, cfg.size, cfg.size, device=self.device))]
+            shapes = [
+                y.shape[1:3]
+                for y in self.perceptual(torch.zeros(1, 3, cfg.size, cfg.size, device=self.device))
+            ]
             self.heads = ProjectedHeads(shapes).to(**place)
             self.d_params += self.heads.parameters()
         self.opt_g = torch.optim.Adam(self.g_params, lr=cfg.lr_g, betas=betas, fused=True)
@@ -133,14 +160,20 @@ class Trainer:
         per_epoch = n // size
         epoch, i = divmod(step, per_epoch)
         if self._order[0] != epoch:
-            order = torch.randperm(n, generator=torch.Generator().manual_seed(self.cfg.seed * 7919 + epoch))
+            order = torch.randperm(
+                n, generator=torch.Generator().manual_seed(self.cfg.seed * 7919 + epoch)
+            )
             self._order = (epoch, order)
-        chosen = self._order[1][i * size:(i + 1) * size]
+        chosen = self._order[1][i * size : (i + 1) * size]
         images, flip = self.data[chosen], torch.zeros(size, dtype=torch.bool)
         if self.cfg.flip:
             flip = torch.rand(size, generator=generator) < 0.5
             images[flip] = images[flip].flip(-1)
-        return augment(images, self.cfg.shift, self.cfg.soften, generator).to(self.device), chosen, flip
+        return (
+            augment(images, self.cfg.shift, self.cfg.soften, generator).to(self.device),
+            chosen,
+            flip,
+        )
 
     def _draw(self, step):
         cfg = self.cfg
@@ -153,16 +186,19 @@ class Trainer:
         if cfg.siblings:
             first = torch.arange(self.n_a, cfg.batch, cfg.siblings).repeat_interleave(cfg.siblings)
             for rows in (images, masks, codes, noise):
-                rows[self.n_a:] = rows[first]
-            codes[self.n_a:] = one_moved(cfg, codes[self.n_a:], g)
+                rows[self.n_a :] = rows[first]
+            codes[self.n_a :] = one_moved(cfg, codes[self.n_a :], g)
         jitter = torch.randn(cfg.batch, cfg.n_continuous, generator=g) * cfg.code_noise
         uniform = torch.rand(cfg.batch, cfg.n_discrete, cfg.n_categories, generator=g)
         gumbel = -torch.log(-torch.log(uniform.clamp(1e-6, 1 - 1e-6)))
         alpha = torch.rand(cfg.batch, 1, 1, 1, generator=g)
         drawn = [images, masks, codes, noise, jitter, gumbel, labels, alpha]
-        if cfg.recipe == "published":                               # for the noise on the images, and for D's own drawing
-            drawn += [torch.randn(images.shape, generator=g), sample_codes(cfg, cfg.batch, g),
-                      torch.randn(cfg.batch, cfg.n_noise, generator=g)]
+        if cfg.recipe == "published":  # for the noise on the images, and for D's own drawing
+            drawn += [
+                torch.randn(images.shape, generator=g),
+                sample_codes(cfg, cfg.batch, g),
+                torch.randn(cfg.batch, cfg.n_noise, generator=g),
+            ]
         drawn = [t.to(self.device) for t in drawn]
         rows = parallel.share(self.n_a, cfg.batch)
         return drawn if rows is None else [t[rows.to(self.device)] for t in drawn]
@@ -170,7 +206,11 @@ class Trainer:
     def _rate(self):
         """Learning-rate factor: 1, then a linear fall to 0.02 over the last `decay` of the run."""
         left = (self.cfg.steps - self.step_count) / self.cfg.steps
-        return 1.0 if self.cfg.decay == 0 or left >= self.cfg.decay else 0.02 + 0.98 * left / self.cfg.decay
+        return (
+            1.0
+            if self.cfg.decay == 0 or left >= self.cfg.decay
+            else 0.02 + 0.98 * left / self.cfg.decay
+        )
 
     # -- one step ---------------------------------------------------------------------------------------------------
     def step(self) -> dict:
@@ -186,14 +226,25 @@ class Trainer:
         self.step_count += 1
         with torch.no_grad():
             decay = min(cfg.ema, (1 + self.step_count) / (10 + self.step_count))
-            torch._foreach_lerp_(list(self.ema.parameters()), list(self.generator.parameters()), 1 - decay)
+            torch._foreach_lerp_(
+                list(self.ema.parameters()), list(self.generator.parameters()), 1 - decay
+            )
             for kept, new in zip(self.ema.buffers(), self.generator.buffers()):
                 kept.copy_(new)
         if parallel.size() > 1:
-            logs = dict(zip(logs, parallel.average(torch.tensor(list(logs.values()), device=self.device)).tolist()))
+            logs = dict(
+                zip(
+                    logs,
+                    parallel.average(
+                        torch.tensor(list(logs.values()), device=self.device)
+                    ).tolist(),
+                )
+            )
         if not all(_finite(logs.get(k, 0.0)) for k in ("g", "d", "d_projected")):
-            raise RoiganError(f"The loss became NaN at step {self.step_count}; the last checkpoint is intact: continue "
-                              f"with a lower lr_g and lr_d, or with precision='fp32'.")
+            raise RoiganError(
+                f"The loss became NaN at step {self.step_count}; the last checkpoint is intact: continue "
+                f"with a lower lr_g and lr_d, or with precision='fp32'."
+            )
         return logs
 
     def _two_paths(self):
@@ -236,8 +287,12 @@ class Trainer:
         loss.backward()
         parallel.average_gradients(self.d_params)
         self.opt_d.step()
-        logs = {"d": loss.item(), "penalty": terms["penalty"].item(), "d_real": real.mean().item(),
-                "d_fake": fake.mean().item()}
+        logs = {
+            "d": loss.item(),
+            "penalty": terms["penalty"].item(),
+            "d_real": real.mean().item(),
+            "d_fake": fake.mean().item(),
+        }
         self.opt_d.zero_grad(set_to_none=True)
         self.opt_g.zero_grad(set_to_none=True)
         g, d = self.generator.train(), self.discriminator.eval()
@@ -246,11 +301,20 @@ class Trainer:
         with self._cast():
             f = g.features_of(x, m)
             raw = g.decode(f, m, g.join_codes(codes, noise))
-            terms = released.generator_terms(d, x, m, codes, raw, f["style"], f["logvar"], n_c, self.perceptual)
+            terms = released.generator_terms(
+                d, x, m, codes, raw, f["style"], f["logvar"], n_c, self.perceptual
+            )
         for p in self.d_params:
             p.requires_grad_(True)
-        weights = dict(adversarial=cfg.adversarial, matching=cfg.matching, perceptual=cfg.perceptual,
-                       variation=cfg.variation, kl=cfg.kl, info_c=cfg.info, info_d=cfg.info)
+        weights = dict(
+            adversarial=cfg.adversarial,
+            matching=cfg.matching,
+            perceptual=cfg.perceptual,
+            variation=cfg.variation,
+            kl=cfg.kl,
+            info_c=cfg.info,
+            info_d=cfg.info,
+        )
         loss = sum(weights[k] * v for k, v in terms.items())
         loss.backward()
         parallel.average_gradients(self.g_params)
@@ -258,21 +322,35 @@ class Trainer:
         return logs | {"g": loss.item()} | {k: v.item() for k, v in terms.items()}
 
     def _cast(self):
-        return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
+        return (
+            torch.autocast(self.device.type, torch.bfloat16)
+            if self.precision == "bf16"
+            else nullcontext()
+        )
 
     def _parts(self, drawn):
         """The draw of this process in `accumulate` parts, each with its share of path A and of path B."""
         k, n_a = self.cfg.accumulate, self.n_a // parallel.size()
         if k == 1:
             return [drawn]
-        return list(zip(*(map(torch.cat, zip(t[:n_a].chunk(k), t[n_a:].chunk(k))) if 0 < n_a < len(t) else t.chunk(k)
-                          for t in drawn)))
+        return list(
+            zip(
+                *(
+                    map(torch.cat, zip(t[:n_a].chunk(k), t[n_a:].chunk(k)))
+                    if 0 < n_a < len(t)
+                    else t.chunk(k)
+                    for t in drawn
+                )
+            )
+        )
 
     def _drawing(self, part, logs):
         """What G draws for a part: raw and completed images, its features, and the prior loss of the codes."""
         x, m, codes, noise, jitter, gumbel, labels, _ = part
         with self._cast():
-            z_codes, prior = self._codes(x, m, codes, jitter, gumbel, labels, self._paths(x)[0], logs)
+            z_codes, prior = self._codes(
+                x, m, codes, jitter, gumbel, labels, self._paths(x)[0], logs
+            )
             f = self.generator.features_of(x, m)
             z = torch.cat([noise, z_codes], 1)
             raw = self.generator.decode(f, m, z)
@@ -284,7 +362,9 @@ class Trainer:
 
         Faces know no left and right, so half of the difference between the two is error.
         """
-        raw, twin = self.ema(*(torch.cat([t, t.flip(-1)]) for t in (x, m)), z.repeat(2, 1))[0].chunk(2)
+        raw, twin = self.ema(*(torch.cat([t, t.flip(-1)]) for t in (x, m)), z.repeat(2, 1))[
+            0
+        ].chunk(2)
         return (raw + twin.flip(-1)) / 2
 
     def _seen(self, x, drawing):
@@ -309,7 +389,9 @@ class Trainer:
         """Add the gradient of the generator's loss (3.18) on a part."""
         cfg = self.cfg
         x, m, codes = part[:3]
-        if real_maps is not None and cfg.reduction != "relative":   # (3.11) asks the D of now, not of an update ago
+        if (
+            real_maps is not None and cfg.reduction != "relative"
+        ):  # (3.11) asks the D of now, not of an update ago
             with torch.no_grad(), self._cast():
                 real_maps = self.discriminator.maps(x, m)
         for p in self.d_params:
@@ -319,14 +401,34 @@ class Trainer:
         for p in self.d_params:
             p.requires_grad_(True)
         terms["prior"] = drawing["prior"]
-        weights = dict(adversarial=ramp * cfg.adversarial, matching=ramp * cfg.matching, perceptual=cfg.perceptual,
-                       perceptual_prior=cfg.perceptual_prior, l1_prior=cfg.l1_prior, l1_border=cfg.l1_border,
-                       l1_hole=cfg.l1_hole, l1_outside=cfg.l1_outside, tone=cfg.tone, variation=cfg.variation,
-                       apart=cfg.apart, faint=cfg.faint, kl=cfg.kl, info_c=cfg.info, info_d=cfg.info, prior=cfg.prior,
-                       projected=ramp * cfg.projected, style=cfg.style, mirror=cfg.mirror)
-        loss = sum(weights[k] * v for k, v in terms.items() if weights[k] != 0 and torch.is_tensor(v))
+        weights = dict(
+            adversarial=ramp * cfg.adversarial,
+            matching=ramp * cfg.matching,
+            perceptual=cfg.perceptual,
+            perceptual_prior=cfg.perceptual_prior,
+            l1_prior=cfg.l1_prior,
+            l1_border=cfg.l1_border,
+            l1_hole=cfg.l1_hole,
+            l1_outside=cfg.l1_outside,
+            tone=cfg.tone,
+            variation=cfg.variation,
+            apart=cfg.apart,
+            faint=cfg.faint,
+            kl=cfg.kl,
+            info_c=cfg.info,
+            info_d=cfg.info,
+            prior=cfg.prior,
+            projected=ramp * cfg.projected,
+            style=cfg.style,
+            mirror=cfg.mirror,
+        )
+        loss = sum(
+            weights[k] * v for k, v in terms.items() if weights[k] != 0 and torch.is_tensor(v)
+        )
         (loss / n_parts).backward()
-        logs |= {"g": loss.item()} | {k: float(torch.as_tensor(v).detach()) for k, v in terms.items()}
+        logs |= {"g": loss.item()} | {
+            k: float(torch.as_tensor(v).detach()) for k, v in terms.items()
+        }
 
     def _ramp(self):
         """Share of the adversarial terms: 0 through the warm-up, where D does not run at all, then up to 1."""
@@ -338,7 +440,7 @@ class Trainer:
         """Add the gradient of D's loss (3.19) on a part; returns its maps of the real images for feature matching."""
         cfg = self.cfg
         x, m, alpha, done = part[0], part[1], part[-1], drawing["done"].detach()
-        with self._cast():                                          # real and fake in one pass
+        with self._cast():  # real and fake in one pass
             scores, maps = self.discriminator(torch.cat([x, done]), torch.cat([m, m]))
             real, fake = scores.chunk(2)
             loss = L.hinge_discriminator(real, fake) + cfg.zero * L.zero_concentrator(real)
@@ -354,16 +456,19 @@ class Trainer:
                 logs["d_projected"] = judged.item()
                 loss = loss + judged
         (loss / n_parts).backward()
-        return [y.detach()[:len(x)] for y in maps]
+        return [y.detach()[: len(x)] for y in maps]
 
     def _codes(self, x, m, codes, jitter, gumbel, labels, a, logs):
         """Code part of z, and the prior loss. Path A: labels, and the rest read from the real hole; path B: from the prior."""
         cfg, k = self.cfg, self.n_labels
-        c0, hot = codes[:, :cfg.n_continuous], F.one_hot(codes[:, cfg.n_continuous:].long(), cfg.n_categories).float()
+        c0, hot = (
+            codes[:, : cfg.n_continuous],
+            F.one_hot(codes[:, cfg.n_continuous :].long(), cfg.n_categories).float(),
+        )
         if self.reader is None:
             return torch.cat([c0, hot.flatten(1)], 1), 0.0
         mean, _, logits = self.reader(x, m, pyramid_fill(x, m))
-        n_prior = cfg.siblings or 1                                 # siblings show one real hole
+        n_prior = cfg.siblings or 1  # siblings show one real hole
         own = torch.cat([torch.arange(a.stop), torch.arange(a.stop, len(x), n_prior)])
         loss = L.match_uniform(mean[own, k:]) if k < cfg.n_continuous else 0.0
         loss = loss + 0.5 * L.match_categories(logits[own].softmax(-1))
@@ -372,9 +477,9 @@ class Trainer:
         soft = (logits[a] + cfg.gumbel * gumbel[a]).softmax(-1)
         picked = F.one_hot(soft.argmax(-1), cfg.n_categories).float()
         straight = picked + soft - soft.detach()
-        c0 = torch.cat([torch.cat([labels[a], mean[a][:, k:]], 1) + jitter[a], c0[a.stop:]])
-        if not k:                           # a drop-down that read the region would tell the labels once more
-            hot = torch.cat([straight, hot[a.stop:]])
+        c0 = torch.cat([torch.cat([labels[a], mean[a][:, k:]], 1) + jitter[a], c0[a.stop :]])
+        if not k:  # a drop-down that read the region would tell the labels once more
+            hot = torch.cat([straight, hot[a.stop :]])
         logs["code_sd"] = parallel.gather(mean.detach()).std(0, correction=0).mean().item()
         return torch.cat([c0, hot.flatten(1)], 1), loss
 
@@ -388,14 +493,18 @@ class Trainer:
         over_codes = "sum" if cfg.code_sums else "mean"
         f, raw, done = drawing["f"], drawing["raw"], drawing["done"]
         paired = a if a.stop else slice(None)
-        terms = dict(l1_hole=L.masked_l1(raw[paired], x[paired], m[paired]),
-                     l1_outside=L.masked_l1(raw, x, 1 - m),
-                     variation=L.total_variation(done, m, reduction),
-                     kl=L.kl_style(f["mean"].float(), f["logvar"].float(), reduction))
+        terms = dict(
+            l1_hole=L.masked_l1(raw[paired], x[paired], m[paired]),
+            l1_outside=L.masked_l1(raw, x, 1 - m),
+            variation=L.total_variation(done, m, reduction),
+            kl=L.kl_style(f["mean"].float(), f["logvar"].float(), reduction),
+        )
         if real_maps is not None:
             scores, maps = self.discriminator(done, m)
             terms["adversarial"] = L.hinge_generator(scores)
-            terms["matching"] = L.feature_matching([y[paired] for y in real_maps], [y[paired] for y in maps], reduction)
+            terms["matching"] = L.feature_matching(
+                [y[paired] for y in real_maps], [y[paired] for y in maps], reduction
+            )
         if cfg.tone > 0:
             terms["tone"] = L.tone(raw, x, m, cfg.size // 8)
         if self.perceptual is not None:
@@ -403,11 +512,16 @@ class Trainer:
             literal = cfg.reduction != "relative"
 
             def distance(rows):
-                return L.match_maps([y[rows] for y in real_seen], [y[rows] for y in seen], not literal, reduction)
+                return L.match_maps(
+                    [y[rows] for y in real_seen], [y[rows] for y in seen], not literal, reduction
+                )
+
             terms["perceptual"] = distance(paired)
-            if literal:                                             # (3.12) has both; outside the hole they agree
+            if literal:  # (3.12) has both; outside the hole they agree
                 target = [y[paired] for y in real_seen]
-                terms["perceptual"] = terms["perceptual"] + L.perceptual(self.perceptual, target, raw[paired], False, reduction)
+                terms["perceptual"] = terms["perceptual"] + L.perceptual(
+                    self.perceptual, target, raw[paired], False, reduction
+                )
             if a.stop and len(codes[b]) and cfg.perceptual_prior > 0:
                 terms["perceptual_prior"] = distance(b)
             if cfg.style > 0:
@@ -420,39 +534,55 @@ class Trainer:
             terms["mirror"] = L.masked_l1(raw[b], self._twins(x[b], m[b], drawing["z"][b]), m[b])
         if cfg.siblings:
             group = (-1, cfg.siblings, *done.shape[1:])
-            drawn, region = done[b].reshape(group), m[b][::cfg.siblings]
+            drawn, region = done[b].reshape(group), m[b][:: cfg.siblings]
             differences = drawn[:, 1:] - drawn[:, :1]
             if cfg.siblings > 2:
                 terms["apart"] = L.overlap(differences)
-            terms["faint"] = L.faint(differences, region, cfg.visible / 2)    # a code moved half its way
+            terms["faint"] = L.faint(
+                differences, region, cfg.visible / 2
+            )  # a code moved half its way
         if cfg.l1_border > 0:
             terms["l1_border"] = L.masked_l1(raw, x, L.border_band(m, max(1, cfg.size // 16)))
         if cfg.info > 0 and len(codes[b]):
             if self.reader is not None:
                 fill = pyramid_fill(x[b], m[b]) if f["fill"] is None else f["fill"][b]
                 mean, logvar, logits = self.reader(done[b], m[b], fill)
-            else:                                                   # Q reads x_g (3.14)
+            else:  # Q reads x_g (3.14)
                 mean, logvar, logits = self.discriminator.q(self.discriminator.maps(raw, m)[-1])
-            k = self.n_labels       # a label that the hole does not show must not be written into it
+            k = self.n_labels  # a label that the hole does not show must not be written into it
             if k < n_c:
-                terms["info_c"] = L.info_continuous(codes[b, k:n_c], mean[:, k:], logvar[:, k:], over_codes)
+                terms["info_c"] = L.info_continuous(
+                    codes[b, k:n_c], mean[:, k:], logvar[:, k:], over_codes
+                )
             terms["info_d"] = L.info_discrete(codes[b, n_c:], logits)
         return terms
 
     # -- checkpoints ------------------------------------------------------------------------------------------------
     def save(self, path: Path) -> None:
         """Write everything a run needs to go on, to a temporary file that then takes the old one's place."""
-        state = {"format": "roigan-train-1", "config": asdict(self.cfg), "step": self.step_count,
-                 "seconds": self.seconds, "generator": self.generator.state_dict(),
-                 "discriminator": self.discriminator.state_dict(), "ema": self.ema.state_dict(),
-                 "reader": self.reader.state_dict() if self.reader else {},
-                 "heads": self.heads.state_dict() if self.heads else {},
-                 "opt_g": self.opt_g.state_dict(), "opt_d": self.opt_d.state_dict(),
-                 "data": self.data.fingerprint, "started_from": self.started_from}
+        state = {
+            "format": "roigan-train-1",
+            "config": asdict(self.cfg),
+            "step": self.step_count,
+            "seconds": self.seconds,
+            "generator": self.generator.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "ema": self.ema.state_dict(),
+            "reader": self.reader.state_dict() if self.reader else {},
+            "heads": self.heads.state_dict() if self.heads else {},
+            "opt_g": self.opt_g.state_dict(),
+            "opt_d": self.opt_d.state_dict(),
+            "data": self.data.fingerprint,
+            "started_from": self.started_from,
+        }
         if not all(p.isfinite().all() for p in self.g_params + self.d_params):
-            raise RoiganError(f"The weights became NaN at step {self.step_count}; the last checkpoint is intact: "
-                              f"continue with a lower lr_g and lr_d, or with precision='fp32'.")
-        temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp")   # another process has another one
+            raise RoiganError(
+                f"The weights became NaN at step {self.step_count}; the last checkpoint is intact: "
+                f"continue with a lower lr_g and lr_d, or with precision='fp32'."
+            )
+        temporary = path.with_name(
+            f"{path.stem}.{os.getpid()}.tmp"
+        )  # another process has another one
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.save(state, temporary)
@@ -460,10 +590,13 @@ class Trainer:
         except (OSError, RuntimeError) as error:
             if path.parent.is_dir():
                 temporary.unlink(missing_ok=True)
-            full = getattr(error, "errno", None) == errno.ENOSPC or "PytorchStreamWriter" in str(error)
+            full = getattr(error, "errno", None) == errno.ENOSPC or "PytorchStreamWriter" in str(
+                error
+            )
             why = "no space is left on the disk" if full else str(error)
-            raise RoiganError(f"The checkpoint {path} could not be written: {why}; the previous one is "
-                              f"intact.") from None
+            raise RoiganError(
+                f"The checkpoint {path} could not be written: {why}; the previous one is intact."
+            ) from None
 
     def load(self, path: Path, start: bool = False) -> None:
         """Continue from a checkpoint of the same configuration. Raises RoiganError where it does not fit.
@@ -474,27 +607,46 @@ class Trainer:
         beside = WEIGHTS / "training" / f"{Path(path).name}.safetensors"
         named = start and not Path(path).exists() and beside.is_file()
         if not named and not Path(path).is_file():
-            raise RoiganError(f"There is no checkpoint {path} to start from; give the checkpoint.pt of a run, or one of "
-                              f"{', '.join(sorted(p.stem for p in beside.parent.glob('*.safetensors')))}, which ship.")
+            raise RoiganError(
+                f"There is no checkpoint {path} to start from; give the checkpoint.pt of a run, or one of "
+                f"{', '.join(sorted(p.stem for p in beside.parent.glob('*.safetensors')))}, which ship."
+            )
         try:
-            state = _shipped_state(beside) if named else torch.load(path, weights_only=True, map_location=self.device)
+            state = (
+                _shipped_state(beside)
+                if named
+                else torch.load(path, weights_only=True, map_location=self.device)
+            )
         except Exception:
-            raise RoiganError(f"{path} is damaged and cannot be continued; remove it to train from the "
-                              f"start.") from None
+            raise RoiganError(
+                f"{path} is damaged and cannot be continued; remove it to train from the start."
+            ) from None
         if not isinstance(state, dict) or state.get("format") != "roigan-train-1":
-            raise RoiganError(f"{path} is not a training checkpoint of this kit; remove it or choose another folder.")
+            raise RoiganError(
+                f"{path} is not a training checkpoint of this kit; remove it or choose another folder."
+            )
         ours = asdict(self.cfg.model())
         theirs = asdict(ModelConfig()) | {k: v for k, v in state["config"].items() if k in ours}
         found = [(k, theirs[k], v) for k, v in ours.items() if theirs[k] != v]
         if not start:
-            found += [("data", state["data"], self.data.fingerprint)] * (state["data"] != self.data.fingerprint)
-            heads = state["config"].get("projected", 0.0), asdict(self.cfg).get("projected", 0.0)  # GLCIC has none
+            found += [("data", state["data"], self.data.fingerprint)] * (
+                state["data"] != self.data.fingerprint
+            )
+            heads = (
+                state["config"].get("projected", 0.0),
+                asdict(self.cfg).get("projected", 0.0),
+            )  # GLCIC has none
             found += [("projected", *heads)] * ((heads[0] > 0) != (heads[1] > 0))
         if found:
             k, old, new = found[0]
-            way = (f"leave {k} out, or start from another model" if start else
-                   "choose another output folder or start with fresh=True")
-            raise RoiganError(f"{path} was trained with {k}={old!r}, this run asks for {k}={new!r}; {way}.")
+            way = (
+                f"leave {k} out, or start from another model"
+                if start
+                else "choose another output folder or start with fresh=True"
+            )
+            raise RoiganError(
+                f"{path} was trained with {k}={old!r}, this run asks for {k}={new!r}; {way}."
+            )
         try:
             self.generator.load_state_dict(state["generator"])
             self.discriminator.load_state_dict(state["discriminator"])
@@ -502,24 +654,40 @@ class Trainer:
             if self.reader:
                 self.reader.load_state_dict(state["reader"])
             same = state["config"].get("perceptual_net") == asdict(self.cfg).get("perceptual_net")
-            if self.heads and state.get("heads") and same:          # a start without them, or on other maps, is welcome
+            if (
+                self.heads and state.get("heads") and same
+            ):  # a start without them, or on other maps, is welcome
                 self.heads.load_state_dict(state["heads"])
         except RuntimeError:
-            raise RoiganError(f"{path} holds networks of another version of the kit; choose another output folder or "
-                              f"start with fresh=True.") from None
+            raise RoiganError(
+                f"{path} holds networks of another version of the kit; choose another output folder or "
+                f"start with fresh=True."
+            ) from None
         if start:
             about = state["config"]
-            self.started_from = {"dataset": about["dataset"], "steps": state["step"], "seconds": round(state["seconds"]),
-                                 "images_seen": state.get("images_seen", state["step"] * about["batch"]),
-                                 "before": state.get("started_from")}
+            self.started_from = {
+                "dataset": about["dataset"],
+                "steps": state["step"],
+                "seconds": round(state["seconds"]),
+                "images_seen": state.get("images_seen", state["step"] * about["batch"]),
+                "before": state.get("started_from"),
+            }
             return
         self.opt_g.load_state_dict(state["opt_g"])
         self.opt_d.load_state_dict(state["opt_d"])
-        self.step_count, self.seconds, self.started_from = state["step"], state["seconds"], state.get("started_from")
+        self.step_count, self.seconds, self.started_from = (
+            state["step"],
+            state["seconds"],
+            state.get("started_from"),
+        )
 
     def _machine(self):
         cuda = self.device.type == "cuda"
-        return torch.cuda.get_device_name(self.device) if cuda else f"{torch.get_num_threads()} CPU threads"
+        return (
+            torch.cuda.get_device_name(self.device)
+            if cuda
+            else f"{torch.get_num_threads()} CPU threads"
+        )
 
     def model(self) -> RoIGAN:
         """The averaged generator, ready to inpaint."""
@@ -528,23 +696,40 @@ class Trainer:
 
     def card(self) -> dict:
         """What a reader of the weights should know: data, steps, seconds, configuration."""
-        return {"dataset": self.cfg.dataset, "data": self.data.fingerprint, "images": len(self.data),
-                "steps": self.step_count, "images_seen": self.step_count * self.cfg.batch,
-                "seconds": round(self.seconds), "config_hash": self.cfg.hash(), "training": asdict(self.cfg),
-                "precision": self.precision, "machine": self._machine(),
-                "torch": torch.__version__} | ({"started_from": self.started_from} if self.started_from else {})
+        return {
+            "dataset": self.cfg.dataset,
+            "data": self.data.fingerprint,
+            "images": len(self.data),
+            "steps": self.step_count,
+            "images_seen": self.step_count * self.cfg.batch,
+            "seconds": round(self.seconds),
+            "config_hash": self.cfg.hash(),
+            "training": asdict(self.cfg),
+            "precision": self.precision,
+            "machine": self._machine(),
+            "torch": torch.__version__,
+        } | ({"started_from": self.started_from} if self.started_from else {})
 
 
 def _shipped_state(beside):
     """A shipped model, and the networks that learned beside it (a file of their own), as a training checkpoint holds them."""
     from safetensors.torch import load_file
+
     model, parts = load_model(beside.stem), {"heads": {}}
     for key, value in load_file(beside).items():
         part, _, name = key.partition(".")
         parts.setdefault(part, {})[name] = value.float()
     weights, card = model.generator.state_dict(), model.card
-    return {"format": "roigan-train-1", "config": card["training"] | {"dataset": card["dataset"]}, "step": card["steps"],
-            "images_seen": card["images_seen"], "seconds": card["seconds"], "generator": weights, "ema": weights, **parts}
+    return {
+        "format": "roigan-train-1",
+        "config": card["training"] | {"dataset": card["dataset"]},
+        "step": card["steps"],
+        "images_seen": card["images_seen"],
+        "seconds": card["seconds"],
+        "generator": weights,
+        "ema": weights,
+        **parts,
+    }
 
 
 @contextmanager
@@ -561,34 +746,19 @@ def _finite(value):
     return value == value and abs(value) != float("inf")
 
 
-def augment(images, shift, soften, generator):
-    """Training images as another camera or face detector would have made them: moved, and less sharp.
-
-    images (n, 3, S, S). shift: each is moved by up to so many whole pixels along both axes, mirrored at the frame.
-    soften: each is blurred with [a, 1 - 2a, a] along both axes, a ~ U(soften / 2, 3 soften / 2). 0 leaves them alone.
-    """
-    n, size = len(images), images.shape[-1]
-    if shift:
-        corners = torch.randint(0, 2 * shift + 1, (n, 2), generator=generator).tolist()
-        images = torch.stack([x[:, top:top + size, left:left + size] for x, (top, left) in
-                              zip(F.pad(images, (shift,) * 4, "reflect"), corners)])
-    if soften:
-        a = soften * (0.5 + torch.rand(n, 1, 1, 1, generator=generator))
-        with_edges = torch.arange(-1, size + 1).clamp(0, size - 1)  # the first and the last pixel twice
-        for axis in (2, 3):
-            wide = images.index_select(axis, with_edges)
-            images = (1 - 2 * a) * images + a * (wide.narrow(axis, 0, size) + wide.narrow(axis, 2, size))
-    return images
-
-
 def true_labels(data, names):
     """Factors of an ImageSet by name, their range scaled to [-1, 1]: (n, len(names)). RoiganError where it has none."""
     if not names:
         return torch.zeros(len(data), 0)
     if data.factors is None or list(data.factor_names) != synthfaces.NAMES:
-        raise RoiganError(f"{data!r} has no factors that could be labels; leave labels out, or use synthfaces.")
+        raise RoiganError(
+            f"{data!r} has no factors that could be labels; leave labels out, or use synthfaces."
+        )
     columns = [synthfaces.index(name) for name in names]
-    low, high = (torch.tensor([getattr(synthfaces.FACTORS[k], end) for k in columns]) for end in ("low", "high"))
+    low, high = (
+        torch.tensor([getattr(synthfaces.FACTORS[k], end) for k in columns])
+        for end in ("low", "high")
+    )
     return 2 * (data.factors[:, columns] - low) / (high - low) - 1
 
 
@@ -600,12 +770,18 @@ def one_moved(cfg: Config, codes, generator):
     """
     codes = codes.clone()
     for start in range(0, len(codes), cfg.siblings):
-        moved = torch.randperm(cfg.n_codes, generator=generator)[:cfg.siblings - 1]
+        moved = torch.randperm(cfg.n_codes, generator=generator)[: cfg.siblings - 1]
         for row, k in enumerate(moved.tolist(), start + 1):
             c = codes[start, k]
             step = torch.randint(1, max(2, cfg.n_categories), (), generator=generator)
             codes[row] = codes[start]
-            codes[row, k] = (c + step) % cfg.n_categories if k >= cfg.n_continuous else c - 1 if c > 0 else c + 1
+            codes[row, k] = (
+                (c + step) % cfg.n_categories
+                if k >= cfg.n_continuous
+                else c - 1
+                if c > 0
+                else c + 1
+            )
     return codes
 
 
@@ -627,13 +803,26 @@ def diversity(model: RoIGAN, images, masks, seed: int = 0) -> float:
 
 
 def _line(row, cfg, rate, left):
-    picked = [f"{k} {row[k]:.3f}" for k in ("d", "g", "l1_hole", "perceptual", "info_c", "info_d") if k in row]
-    return (f"step {row['step']}/{cfg.steps}  {rate:.1f} images/s  {left / 60:.1f} min left  "
-            f"{row['memory_gib']:.2f} GiB  " + "  ".join(picked))
+    picked = [
+        f"{k} {row[k]:.3f}"
+        for k in ("d", "g", "l1_hole", "perceptual", "info_c", "info_d")
+        if k in row
+    ]
+    return (
+        f"step {row['step']}/{cfg.steps}  {rate:.1f} images/s  {left / 60:.1f} min left  "
+        f"{row['memory_gib']:.2f} GiB  " + "  ".join(picked)
+    )
 
 
-def train(cfg: Config | None = None, folder=None, data=None, progress=print, fresh=False, device=None,
-          grid=None) -> Run:
+def train(
+    cfg: Config | None = None,
+    folder=None,
+    data=None,
+    progress=print,
+    fresh=False,
+    device=None,
+    grid=None,
+) -> Run:
     """Train to cfg.steps, or go on from the checkpoint in `folder`; returns a Run.
 
     Args: cfg: a Config (default: the laptop profile). folder: where checkpoint.pt, log.jsonl and model.safetensors
@@ -650,8 +839,13 @@ def train(cfg: Config | None = None, folder=None, data=None, progress=print, fre
     folder = Path(folder) if folder else run_folder(cfg)
     for name in ("checkpoint.pt", "log.jsonl", "model.safetensors") * first:
         check_output(folder / name)
-    with only_run(folder) if first else nullcontext(), on_signals(signal.default_int_handler, signal.SIGTERM):
-        for left in folder.glob("checkpoint.*.tmp") if first else ():   # of a process that was killed while it wrote
+    with (
+        only_run(folder) if first else nullcontext(),
+        on_signals(signal.default_int_handler, signal.SIGTERM),
+    ):
+        for left in (
+            folder.glob("checkpoint.*.tmp") if first else ()
+        ):  # of a process that was killed while it wrote
             left.unlink()
         return _train(cfg, folder, data, say, fresh, device, grid)
 
@@ -681,11 +875,15 @@ def _train(cfg, folder, data, say, fresh, device, grid):
                 logs = trainer.step()
             trainer.seconds = before + time.perf_counter() - began
             for k, v in logs.items():
-                found.setdefault(k, []).append(v)                   # D's terms are missing during the warm-up
+                found.setdefault(k, []).append(v)  # D's terms are missing during the warm-up
             step = trainer.step_count
             if step % cfg.log_every == 0 or step == cfg.steps:
-                row = {"step": step, "seconds": round(trainer.seconds, 1), "memory_gib": round(_memory(), 3),
-                       "precision": trainer.precision}
+                row = {
+                    "step": step,
+                    "seconds": round(trainer.seconds, 1),
+                    "memory_gib": round(_memory(), 3),
+                    "precision": trainer.precision,
+                }
                 row |= {k: round(sum(v) / len(v), 5) for k, v in found.items()}
                 found = {}
                 rate = (step - start) * cfg.batch / (time.perf_counter() - began)
@@ -693,18 +891,24 @@ def _train(cfg, folder, data, say, fresh, device, grid):
                 rows.append(row)
                 left = (cfg.steps - step) * cfg.batch / rate
                 if cfg.stop_after_minutes:
-                    left = min(left, max(0.0, 60 * cfg.stop_after_minutes - time.perf_counter() + began))
+                    left = min(
+                        left, max(0.0, 60 * cfg.stop_after_minutes - time.perf_counter() + began)
+                    )
                 say(_line(row, cfg, rate, left))
                 quiet = quiet + 1 if row.get("d", 1.0) < 0.05 else 0
                 if quiet == 5:
-                    say("alarm: the discriminator tells every fake apart (its loss is near 0); lower lr_d.")
+                    say(
+                        "alarm: the discriminator tells every fake apart (its loss is near 0); lower lr_d."
+                    )
             if first and (step % cfg.grid_every == 0 or step == cfg.steps):
                 model = trainer.model()
                 change = diversity(model, images, masks)
                 if rows:
                     rows[-1]["diversity"] = round(change, 5)
                 if change < 0.002 and step > 0.2 * cfg.steps:
-                    say("alarm: other codes change the picture by less than 0.2 % of the range; the codes are dead.")
+                    say(
+                        "alarm: other codes change the picture by less than 0.2 % of the range; the codes are dead."
+                    )
                 if grid:
                     grid(step, images, masks, model.inpaint(images, masks, codes))
             late = parallel.any_of(0 < 60 * cfg.stop_after_minutes < time.perf_counter() - began)
@@ -720,21 +924,27 @@ def _train(cfg, folder, data, say, fresh, device, grid):
         say(f"stopped at step {trainer.step_count}; the same command goes on from here")
     model = trainer.model()
     if first:
-        save_model(trainer.ema.state_dict(), cfg.model(), folder / "model.safetensors", trainer.card())
+        save_model(
+            trainer.ema.state_dict(), cfg.model(), folder / "model.safetensors", trainer.card()
+        )
     return Run(model, folder, rows, trainer.step_count >= cfg.steps)
 
 
 def _read_log(path, step, say):
     """The rows of a log up to a step. Damaged lines are left out, and said to be."""
     rows, damaged = [], []
-    for number, line in enumerate(path.read_text(errors="replace").splitlines() if path.is_file() else [], 1):
+    for number, line in enumerate(
+        path.read_text(errors="replace").splitlines() if path.is_file() else [], 1
+    ):
         try:
             row = json.loads(line)
             rows += [row] * (row["step"] <= step)
         except (ValueError, KeyError, TypeError):
             damaged.append(number)
     if damaged:
-        say(f"{path} is damaged in line {', '.join(map(str, damaged))}, left out here; the training does not depend on it")
+        say(
+            f"{path} is damaged in line {', '.join(map(str, damaged))}, left out here; the training does not depend on it"
+        )
     return rows
 
 

@@ -4,6 +4,7 @@
 
 Everything (settings, runtime files, workspaces, browser profile) lives in a temporary folder; nothing is saved.
 """
+
 import argparse
 import contextlib
 import importlib.util
@@ -21,8 +22,17 @@ import urllib.request
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-         "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"]
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-dev-shm-usage",
+]
 PATIENCE = 240  # seconds; a busy machine of two cores takes a minute over what an idle one does in two seconds
 NOTEBOOK = ".jp-NotebookPanel:not(.lm-mod-hidden)"
 
@@ -32,7 +42,9 @@ def chromium():
     named = os.environ.get("ROIGAN_CHROMIUM")
     if named:
         return named if Path(named).exists() else None
-    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    return next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
 
 
 def why_not():
@@ -50,18 +62,28 @@ class Lab:
         self.page, self.url, self.token, self.errors = page, url, token, []
         page.set_default_timeout(1000 * PATIENCE)
         page.on("pageerror", lambda error: self.errors.append(f"page error: {error}"))
-        page.on("console", lambda message: message.type == "error" and self.errors.append(f"console: {message.text}"))
+        page.on(
+            "console",
+            lambda message: (
+                message.type == "error" and self.errors.append(f"console: {message.text}")
+            ),
+        )
 
     def open(self, name):
         """Open a notebook of the root folder and wait for its kernel."""
-        self.page.goto(f"{self.url}/lab/tree/{name}?token={self.token}&reset", wait_until="domcontentloaded")
+        self.page.goto(
+            f"{self.url}/lab/tree/{name}?token={self.token}&reset", wait_until="domcontentloaded"
+        )
         self.page.wait_for_selector(f"{NOTEBOOK} .jp-Cell", timeout=1000 * PATIENCE)
         self.wait_idle()
         if self.page.locator("#jp-left-stack").is_visible():
             self.page.keyboard.press("Control+b")
 
     def wait_idle(self, timeout=PATIENCE):
-        idle, accept = self.page.get_by_text("| Idle").first, self.page.locator(".jp-Dialog .jp-mod-accept")
+        idle, accept = (
+            self.page.get_by_text("| Idle").first,
+            self.page.locator(".jp-Dialog .jp-mod-accept"),
+        )
         idle.or_(accept).first.wait_for(timeout=1000 * timeout)
         if accept.is_visible():  # which kernel? asked for a notebook without a kernel's name
             accept.click()
@@ -99,7 +121,9 @@ class Lab:
                     node.scrollTop = top;
                     const last = [...node.querySelectorAll(".jp-Cell")].at(-1);  // below it there is only empty room
                     const end = last.getBoundingClientRect().bottom - node.getBoundingClientRect().top + node.scrollTop;
-                    return [node.clientHeight, Math.min(node.scrollHeight, end)]; }""", top)
+                    return [node.clientHeight, Math.min(node.scrollHeight, end)]; }""",
+                top,
+            )
             self.page.wait_for_timeout(600)
             shots.append(path.with_name(f"{path.stem}-{len(shots) + 1}{path.suffix or '.png'}"))
             outer.screenshot(path=str(shots[-1]))
@@ -124,37 +148,77 @@ def _wait(url, process, log, seconds=PATIENCE):
 def lab(root, width=1280, height=1000, dark=False):
     """JupyterLab serving the folder `root` on a free port, and a browser page on it: yields a `Lab`."""
     from playwright.sync_api import sync_playwright
+
     with tempfile.TemporaryDirectory(prefix="roigan-lab-") as home, contextlib.ExitStack() as stack:
-        folders = {name: Path(home, name.lower()) for name in (
-            "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_WORKSPACES_DIR",
-            "JUPYTERLAB_SETTINGS_DIR", "IPYTHONDIR")}
-        settings = {"docmanager-extension/plugin": {"autosave": False},
-                    "notebook-extension/tracker": {"windowingMode": "none", "scrollPastLastCell": False},
-                    "apputils-extension/themes": {"theme": "JupyterLab Dark" if dark else "JupyterLab Light"},
-                    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False}}
+        folders = {
+            name: Path(home, name.lower())
+            for name in (
+                "JUPYTER_CONFIG_DIR",
+                "JUPYTER_DATA_DIR",
+                "JUPYTER_RUNTIME_DIR",
+                "JUPYTERLAB_WORKSPACES_DIR",
+                "JUPYTERLAB_SETTINGS_DIR",
+                "IPYTHONDIR",
+            )
+        }
+        settings = {
+            "docmanager-extension/plugin": {"autosave": False},
+            "notebook-extension/tracker": {"windowingMode": "none", "scrollPastLastCell": False},
+            "apputils-extension/themes": {
+                "theme": "JupyterLab Dark" if dark else "JupyterLab Light"
+            },
+            "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+        }
         for name, values in settings.items():
-            file = folders["JUPYTERLAB_SETTINGS_DIR"] / "@jupyterlab" / f"{name}.jupyterlab-settings"
+            file = (
+                folders["JUPYTERLAB_SETTINGS_DIR"] / "@jupyterlab" / f"{name}.jupyterlab-settings"
+            )
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(values))
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        token, log, url = secrets.token_hex(16), Path(home, "server.log"), f"http://127.0.0.1:{port}"
+        token, log, url = (
+            secrets.token_hex(16),
+            Path(home, "server.log"),
+            f"http://127.0.0.1:{port}",
+        )
         path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
         output = stack.enter_context(log.open("w"))
         server = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1",
-             f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
-             f"--ServerApp.root_dir={Path(root).resolve()}", "--LabApp.news_url=",
-             "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"],
-            env={**os.environ, **{k: str(v) for k, v in folders.items()}, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-            stdout=output, stderr=subprocess.STDOUT)
+            [
+                sys.executable,
+                "-m",
+                "jupyterlab",
+                "--no-browser",
+                "--allow-root",
+                "--ServerApp.ip=127.0.0.1",
+                f"--ServerApp.port={port}",
+                "--ServerApp.port_retries=0",
+                f"--IdentityProvider.token={token}",
+                f"--ServerApp.root_dir={Path(root).resolve()}",
+                "--LabApp.news_url=",
+                "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+            ],
+            env={
+                **os.environ,
+                **{k: str(v) for k, v in folders.items()},
+                "PYTHONPATH": path,
+                "OMP_NUM_THREADS": "1",
+            },
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
         stack.callback(_stop, server)
         _wait(f"{url}/api/status?token={token}", server, log)
         play = stack.enter_context(sync_playwright())
         browser = play.chromium.launch_persistent_context(
-            str(Path(home, "profile")), executable_path=chromium(), headless=True, args=FLAGS,
-            viewport={"width": width, "height": height})
+            str(Path(home, "profile")),
+            executable_path=chromium(),
+            headless=True,
+            args=FLAGS,
+            viewport={"width": width, "height": height},
+        )
         stack.callback(browser.close)
         yield Lab(browser.new_page(), url, token)
 
@@ -169,7 +233,9 @@ def _stop(server):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Pictures of a notebook in JupyterLab, one a screenful.")
+    parser = argparse.ArgumentParser(
+        description="Pictures of a notebook in JupyterLab, one a screenful."
+    )
     parser.add_argument("notebook", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--run", action="store_true", help="run all cells first")
@@ -180,7 +246,9 @@ def main():
     reason = why_not()
     if reason or not options.notebook.is_file():
         sys.exit(f"error: {reason or f'there is no notebook {options.notebook}'}")
-    with lab(options.notebook.resolve().parent, options.width, options.height, options.dark) as opened:
+    with lab(
+        options.notebook.resolve().parent, options.width, options.height, options.dark
+    ) as opened:
         opened.open(options.notebook.name)
         if options.run:
             opened.run_all()

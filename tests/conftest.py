@@ -1,4 +1,5 @@
 """Fixtures shared by all tests: few threads, a fixed seed, a cache of its own, real pictures where there are some."""
+
 import os
 import signal
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 # A shell starts its background jobs deaf to Ctrl-C, and their children inherit that; the tests of Ctrl-C need ears.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(min(2, torch.get_num_threads()))
-os.environ["ROIGAN_BF16"] = "fast"      # tests that ask for bfloat16 test it on any processor
+os.environ["ROIGAN_BF16"] = "fast"  # tests that ask for bfloat16 test it on any processor
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +42,10 @@ def real_root():
     if not place:
         return None, "ROIGAN_DATA is not set: real pictures are absent"
     place = Path(place).expanduser()
-    for name, split in (("celeba64_thesis_crop/test", "test"), ("celeba64_thesis_crop_test.zip", "all")):
+    for name, split in (
+        ("celeba64_thesis_crop/test", "test"),
+        ("celeba64_thesis_crop_test.zip", "all"),
+    ):
         if (place / name).exists():
             return (place / name, split), None
     if place.is_dir() and not any(place.glob("*.zip")) or place.suffix == ".zip" and place.exists():
@@ -56,6 +60,7 @@ def real_images(cache):
     if found is None:
         pytest.skip(reason)
     from roigan_lib import open_dataset
+
     root, split = found
     return open_dataset("folder", split, size=64, root=root, limit=200)[:]
 
@@ -64,7 +69,12 @@ def real_images(cache):
 def real_celeba():
     """A folder or archive with real aligned frames of CelebA, $ROIGAN_DATA, below or beside it; else skips, saying why."""
     place = Path(os.environ.get("ROIGAN_DATA") or os.devnull).expanduser()
-    for name in ("img_align_celeba", "img_align_celeba.zip", "celeba", "celeba_89x109_train_10000.zip"):
+    for name in (
+        "img_align_celeba",
+        "img_align_celeba.zip",
+        "celeba",
+        "celeba_89x109_train_10000.zip",
+    ):
         found = (place if place.is_dir() else place.parent) / name
         if found.exists():
             return found

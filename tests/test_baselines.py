@@ -1,4 +1,5 @@
 """The classic methods: outside the hole nothing moves by a bit, inside it is OpenCV's own answer."""
+
 import builtins
 
 import numpy as np
@@ -21,7 +22,11 @@ def test_outside_is_bit_equal_and_inside_is_opencv(pair, method, flag):
     images, masks = pair
     done = method(images, masks)
     hole = masks.expand_as(images) > 0.5
-    assert done.dtype == images.dtype and torch.equal(done[~hole], images[~hole]) and not torch.equal(done, images)
+    assert (
+        done.dtype == images.dtype
+        and torch.equal(done[~hole], images[~hole])
+        and not torch.equal(done, images)
+    )
     pixels = ((images[0] + 1) * 127.5).round().byte().permute(1, 2, 0).numpy().copy()
     expected = cv2.inpaint(pixels, masks[0, 0].byte().numpy(), 3, getattr(cv2, flag))
     inside = masks[0, 0].numpy() > 0.5

@@ -1,10 +1,12 @@
 """The benchmark runs, gives ratios of the same work, and says what it leaves out."""
+
 import time
 
 import pytest
-from roigan_lib import bench
+
 from roigan_lib.config import load_config
 from roigan_lib.errors import RoiganError
+from roigan_lib.studies import bench
 from roigan_lib.training import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -13,7 +15,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def test_ways_take_turns_and_the_median_counts(monkeypatch):
     clock, order = iter(range(10**6)), []
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
-    took = bench.in_turn({"a": lambda: order.append("a"), "b": lambda: (order.append("b"), next(clock))}, repeats=3)
+    took = bench.in_turn(
+        {"a": lambda: order.append("a"), "b": lambda: (order.append("b"), next(clock))}, repeats=3
+    )
     assert took == {"a": 1, "b": 2} and order == ["a", "b"] * 4
     with pytest.raises(RoiganError, match="at least one round"):
         bench.in_turn({}, repeats=0)
@@ -22,24 +26,37 @@ def test_ways_take_turns_and_the_median_counts(monkeypatch):
 def test_a_hopeless_way_is_tried_once(monkeypatch):
     now, order = [0.0], []
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
     def work(name, seconds):
         now[0] += seconds
         order.append(name)
-    ways = {"plain": lambda: work("plain", 1), "slow": lambda: work("slow", 44), "fine": lambda: work("fine", 3)}
+
+    ways = {
+        "plain": lambda: work("plain", 1),
+        "slow": lambda: work("slow", 44),
+        "fine": lambda: work("fine", 3),
+    }
     assert bench.in_turn(ways, repeats=2, hopeless=20) == {"plain": 1, "fine": 3}
     assert order == ["plain", "slow", "fine", "plain", "fine", "plain", "fine"]
-    assert bench.in_turn(ways, repeats=1)["slow"] == 44             # nothing is dropped unasked
+    assert bench.in_turn(ways, repeats=1)["slow"] == 44  # nothing is dropped unasked
     order.clear()
-    bench.in_turn(ways, repeats=5, within=10)                       # 48 seconds a round: one to warm up, one that counts
+    bench.in_turn(ways, repeats=5, within=10)  # 48 seconds a round: one to warm up, one that counts
     assert order == ["plain", "slow", "fine"] * 2
 
 
 def test_the_generator_row_compares_the_same_drawing():
     rows = bench.generator_forward(width=0.125, batch=2, repeats=1)
-    assert [row["metric"] for row in rows] == ["generator, a batch, width 0.125", "slider, width 0.125"]
-    assert all(row["value"] == pytest.approx(row["plain_ms"] / row["kit_ms"], rel=0.05) for row in rows)
+    assert [row["metric"] for row in rows] == [
+        "generator, a batch, width 0.125",
+        "slider, width 0.125",
+    ]
+    assert all(
+        row["value"] == pytest.approx(row["plain_ms"] / row["kit_ms"], rel=0.05) for row in rows
+    )
     assert rows[0]["largest_difference"] < 2e-4 and rows[0]["largest_difference_double"] < 1e-5
-    assert rows[0]["largest_error_kit"] < 2 * rows[0]["largest_error_plain"]    # no further from double precision
+    assert (
+        rows[0]["largest_error_kit"] < 2 * rows[0]["largest_error_plain"]
+    )  # no further from double precision
 
 
 def test_the_train_step_row_runs_the_plain_step_with_the_same_losses():
@@ -49,9 +66,20 @@ def test_the_train_step_row_runs_the_plain_step_with_the_same_losses():
     assert rows[0]["plain_ms"] == rows[1]["plain_ms"]
     cfg = load_config("thesis", recipe="published", width=0.125, batch=2, perceptual_net="none")
     trainer = Trainer(cfg, bench._noise_images(8), "cpu")
-    logs = trainer.step()                                           # what the plain step has, the kit's step has too
-    assert {"adversarial", "matching", "variation", "kl", "info_c", "info_d", "penalty", "d"} <= logs.keys()
-    assert cfg.l1_hole == cfg.l1_prior == cfg.l1_border == cfg.l1_outside == cfg.tone == cfg.prior == 0
+    logs = trainer.step()  # what the plain step has, the kit's step has too
+    assert {
+        "adversarial",
+        "matching",
+        "variation",
+        "kl",
+        "info_c",
+        "info_d",
+        "penalty",
+        "d",
+    } <= logs.keys()
+    assert (
+        cfg.l1_hole == cfg.l1_prior == cfg.l1_border == cfg.l1_outside == cfg.tone == cfg.prior == 0
+    )
 
 
 def test_a_lazy_penalty_is_rarer_and_stronger():
@@ -71,13 +99,19 @@ def test_a_lazy_penalty_is_rarer_and_stronger():
 def test_stored_rows_stand_in_a_table_with_their_machine(monkeypatch, tmp_path):
     row = bench._row("a step", {"slow": 0.2, "quick": 0.1}, "slow", "quick")
     line = bench.to_markdown([row]).splitlines()[-1]
-    assert "| 200.00 | 100.00 | **2.00** |" in line and row["processor"] in line and row["torch"] in line
+    assert (
+        "| 200.00 | 100.00 | **2.00** |" in line
+        and row["processor"] in line
+        and row["torch"] in line
+    )
     assert bench.stored() and all("value" in row for row in bench.stored())
     monkeypatch.setattr(bench, "__file__", str(tmp_path / "roigan_lib" / "bench.py"))
-    assert bench.stored() == []                                     # an installed package has none
+    assert bench.stored() == []  # an installed package has none
 
 
-def test_outside_a_clone_the_rows_of_the_networks_are_left_out_with_a_sentence(monkeypatch, tmp_path):
+def test_outside_a_clone_the_rows_of_the_networks_are_left_out_with_a_sentence(
+    monkeypatch, tmp_path
+):
     monkeypatch.setattr(bench, "__file__", str(tmp_path / "roigan_lib" / "bench.py"))
     monkeypatch.setattr(bench, "masks", lambda **_: [])
     for name in ("slider", "reading", "inception"):
@@ -90,4 +124,7 @@ def test_outside_a_clone_the_rows_of_the_networks_are_left_out_with_a_sentence(m
 def test_reading_from_the_cache_and_from_files_stand_beside_the_step():
     cached, files = bench.reading(batch=4, repeats=3, limit=8)
     assert cached["plain_ms"] == files["plain_ms"] and cached["batch"] == files["batch"] == 4
-    assert cached["kit_ms"] < files["kit_ms"] and files["images_per_second"] < cached["images_per_second"]
+    assert (
+        cached["kit_ms"] < files["kit_ms"]
+        and files["images_per_second"] < cached["images_per_second"]
+    )

@@ -1,4 +1,5 @@
 """What a user hands in is refused in one sentence before any work: seeds, devices, images, places to write to, busy folders."""
+
 import os
 import signal
 import subprocess
@@ -10,7 +11,15 @@ import pytest
 import torch
 
 from roigan_lib import load_config, load_model, sample_masks
-from roigan_lib.checks import check_device, check_folder, check_images, check_output, check_rows, check_seed, only_run
+from roigan_lib.checks import (
+    check_device,
+    check_folder,
+    check_images,
+    check_output,
+    check_rows,
+    check_seed,
+    only_run,
+)
 from roigan_lib.data import ImageSet
 from roigan_lib.data.synthfaces import sample_factors
 from roigan_lib.errors import RoiganError
@@ -29,16 +38,28 @@ def sentence(error):
 def test_whole_numbers_are_seeds(seed):
     assert check_seed(seed) == 3 and type(check_seed(seed)) is int
     assert load_config("smoke", seed=seed).hash() == load_config("smoke", seed=3).hash()
-    assert torch.equal(sample_masks("mixed", 2, 16, seed=seed), sample_masks("mixed", 2, 16, seed=3))
+    assert torch.equal(
+        sample_masks("mixed", 2, 16, seed=seed), sample_masks("mixed", 2, 16, seed=3)
+    )
 
 
 def test_nothing_else_is_a_seed():
     gan = load_model("synthfaces")
-    images, features, hole = torch.zeros(1, 3, 64, 64), torch.rand(6, 2), sample_masks("elliptic", 1, 64)
-    for what in (check_seed, lambda s: load_config("smoke", seed=s), lambda s: sample_masks("elliptic", 1, 16, seed=s),
-                 lambda s: gan.inpaint(images, hole, seed=s), lambda s: gan.sample_codes(2, s),
-                 lambda s: gan.sample_noise(2, s), lambda s: sample_factors(2, s),
-                 lambda s: kernel_distance(features, features, seed=s)):
+    images, features, hole = (
+        torch.zeros(1, 3, 64, 64),
+        torch.rand(6, 2),
+        sample_masks("elliptic", 1, 64),
+    )
+    for what in (
+        check_seed,
+        lambda s: load_config("smoke", seed=s),
+        lambda s: sample_masks("elliptic", 1, 16, seed=s),
+        lambda s: gan.inpaint(images, hole, seed=s),
+        lambda s: gan.sample_codes(2, s),
+        lambda s: gan.sample_noise(2, s),
+        lambda s: sample_factors(2, s),
+        lambda s: kernel_distance(features, features, seed=s),
+    ):
         for seed in BAD_SEEDS:
             with pytest.raises(RoiganError, match="seed is") as error:
                 what(seed)
@@ -52,8 +73,12 @@ def test_devices():
     absent = ["cudda", "gpu", "", 3.5, "cuda:99"] + ["cuda"] * (not torch.cuda.is_available())
     gan = load_model("synthfaces")
     for device in absent:
-        for use in (check_device, gan.to, lambda d: load_model("synthfaces", device=d),
-                    lambda d: sample_masks("elliptic", 1, 16, device=d)):
+        for use in (
+            check_device,
+            gan.to,
+            lambda d: load_model("synthfaces", device=d),
+            lambda d: sample_masks("elliptic", 1, 16, device=d),
+        ):
             with pytest.raises(RoiganError, match="no device .* choose cpu") as error:
                 use(device)
             sentence(error)
@@ -62,7 +87,11 @@ def test_devices():
 def test_images():
     data = ImageSet("x", "train", 32, torch.zeros(4, 3, 32, 32, dtype=torch.uint8))
     assert check_images(data, 32) is data
-    for what, words in ((data[:], "not as a Tensor"), ("faces", "not as a str"), (None, "NoneType")):
+    for what, words in (
+        (data[:], "not as a Tensor"),
+        ("faces", "not as a str"),
+        (None, "NoneType"),
+    ):
         with pytest.raises(RoiganError, match=words) as error:
             check_images(what, 32)
         sentence(error)
@@ -79,8 +108,12 @@ def test_folders_and_files(tmp_path):
         with pytest.raises(RoiganError, match="could not be written to") as error:
             check_folder(folder)
         sentence(error)
-    for path, words in ((tmp_path, "is a folder"), ("", "is a folder"), (tmp_path / "x.gif", "end in .png or .jpg"),
-                        (tmp_path / "file" / "x.png", "could not be written to")):
+    for path, words in (
+        (tmp_path, "is a folder"),
+        ("", "is a folder"),
+        (tmp_path / "x.gif", "end in .png or .jpg"),
+        (tmp_path / "file" / "x.png", "could not be written to"),
+    ):
         with pytest.raises(RoiganError, match=words) as error:
             check_output(path, (".png", ".jpg") if "." in str(path) else None)
         sentence(error)
@@ -110,7 +143,10 @@ def test_one_run_a_folder_and_a_killed_one_does_not_block(tmp_path):
     hold = f"import time; from roigan_lib.checks import only_run\nwith only_run({str(tmp_path)!r}): print('in', flush=True); time.sleep(600)"
     other = subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, text=True)
     assert other.stdout.readline() == "in\n"
-    with pytest.raises(RoiganError, match=f"^Process {other.pid} is at work in ") as error, only_run(tmp_path):
+    with (
+        pytest.raises(RoiganError, match=f"^Process {other.pid} is at work in ") as error,
+        only_run(tmp_path),
+    ):
         pass
     sentence(error)
     other.send_signal(signal.SIGKILL)
@@ -120,7 +156,10 @@ def test_one_run_a_folder_and_a_killed_one_does_not_block(tmp_path):
         try:
             with only_run(tmp_path):
                 assert (tmp_path / ".lock").read_text() == str(os.getpid())
-                with pytest.raises(RoiganError, match=f"Process {os.getpid()} "), only_run(tmp_path):
+                with (
+                    pytest.raises(RoiganError, match=f"Process {os.getpid()} "),
+                    only_run(tmp_path),
+                ):
                     pass
             break
         except RoiganError:

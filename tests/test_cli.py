@@ -1,4 +1,5 @@
 """The command line: one line of error and status 2 for bad input, and the whole path from a folder to a table."""
+
 import os
 import subprocess
 import sys
@@ -9,8 +10,8 @@ import pytest
 from PIL import Image
 
 from roigan_lib.__main__ import main
+from roigan_lib.inpainter import load_model
 from roigan_lib.masks import sample_masks
-from roigan_lib.models import load_model
 
 
 def picture(path, size=48, mode="RGB"):
@@ -36,8 +37,24 @@ def home(tmp_path_factory):
 
 
 def train(home, steps, *more):
-    return ["train", "--profile", "smoke", "--dataset", "folder", "--root", str(home / "pictures"), "--size", "32",
-            "--steps", str(steps), "--out", str(home / "run"), "--perceptual-net", "none", *more]
+    return [
+        "train",
+        "--profile",
+        "smoke",
+        "--dataset",
+        "folder",
+        "--root",
+        str(home / "pictures"),
+        "--size",
+        "32",
+        "--steps",
+        str(steps),
+        "--out",
+        str(home / "run"),
+        "--perceptual-net",
+        "none",
+        *more,
+    ]
 
 
 def inpaint(home, *more):
@@ -59,22 +76,37 @@ def refused(capsys, *arguments):
 
 def test_from_a_shell_without_a_traceback():
     root = Path(__file__).resolve().parent.parent
-    done = subprocess.run([sys.executable, "-m", "roigan_lib", "train", "--profile", "laptpo"], cwd=root, text=True,
-                          capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        [sys.executable, "-m", "roigan_lib", "train", "--profile", "laptpo"],
+        cwd=root,
+        text=True,
+        capture_output=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("error: ") and len(done.stderr.strip().splitlines()) == 1
     assert "did you mean 'laptop'" in done.stderr
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["inpaint"], ["compare"], ["reproduce"], ["bench"]])
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["inpaint"], ["compare"], ["reproduce"], ["bench"]]
+)
 def test_help(capsys, command):
     with pytest.raises(SystemExit) as leave:
         main([*command, "--help"])
     assert leave.value.code == 0 and "usage" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [["paint"], ["train", "--stepz", "3"], ["train", "--steps", "many"],
-                                       ["train", "--flip", "perhaps"], []])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["paint"],
+        ["train", "--stepz", "3"],
+        ["train", "--steps", "many"],
+        ["train", "--flip", "perhaps"],
+        [],
+    ],
+)
 def test_unknown_words_leave_with_2(capsys, arguments):
     with pytest.raises(SystemExit) as leave:
         main(arguments)
@@ -85,17 +117,28 @@ def test_train_goes_on(home, capsys):
     assert load_model(home / "run").card["steps"] == 4
     assert main(train(home, 6)) == 0
     told = capsys.readouterr().out
-    assert "continuing" in told and "at step 4" in told and "finished" in told and "after 6 steps" in told
+    assert (
+        "continuing" in told
+        and "at step 4" in told
+        and "finished" in told
+        and "after 6 steps" in told
+    )
     assert "other output folder" not in told and load_model(home / "run").card["steps"] == 6
     assert "width=0.25" in refused(capsys, *train(home, 6, "--width", "0.25"))
     assert main(train(home, 2, "--fresh", "--flip", "false", "--crop", "40")) == 0
     card = load_model(home / "run").card
-    assert card["steps"] == 2 and card["training"]["flip"] is False and card["training"]["crop"] == 40
+    assert (
+        card["steps"] == 2 and card["training"]["flip"] is False and card["training"]["crop"] == 40
+    )
 
 
 def test_train_refuses(home, capsys, tmp_path):
-    assert "did you mean 'synthfaces'" in refused(capsys, "train", "--profile", "smoke", "--dataset", "synthface")
-    assert "did you mean 'mixed'" in refused(capsys, *train(home, 9, "--mask-family", "mixd", "--fresh"))
+    assert "did you mean 'synthfaces'" in refused(
+        capsys, "train", "--profile", "smoke", "--dataset", "synthface"
+    )
+    assert "did you mean 'mixed'" in refused(
+        capsys, *train(home, 9, "--mask-family", "mixd", "--fresh")
+    )
     assert "32, 64, 128 or 256" in refused(capsys, *train(home, 9, "--size", "50"))
     assert "no folder" in refused(capsys, *train(home, 9, "--root", str(tmp_path / "absent")))
     assert "no pictures" in refused(capsys, *train(home, 9, "--root", str(tmp_path)))
@@ -109,42 +152,59 @@ def test_inpaint_draws_a_mask_or_takes_one(home):
     assert done.shape == (32, 32, 3) and np.array_equal(done[~mask], pixels[~mask])
     assert not np.array_equal(done[mask], pixels[mask])
     own = np.zeros((64, 64), np.uint8)
-    own[20:40, 10:30] = 255                                         # of another size: it is brought to the model's
+    own[20:40, 10:30] = 255  # of another size: it is brought to the model's
     Image.fromarray(own).save(home / "mask.png")
     done = inpaint(home, image, "--mask", home / "mask.png")
     changed = (done != pixels).any(2)
-    assert changed.any() and not changed[:10].any() and not changed[20:].any() and not changed[:, 15:].any()
+    assert (
+        changed.any()
+        and not changed[:10].any()
+        and not changed[20:].any()
+        and not changed[:, 15:].any()
+    )
     codes = ",".join(["0.5"] * 10 + ["1", "2", "3"])
-    assert np.array_equal(inpaint(home, image, "--codes", codes), inpaint(home, image, "--codes", codes))
-    assert not np.array_equal(inpaint(home, image, "--codes", codes), inpaint(home, image, "--codes=-" + codes))
+    assert np.array_equal(
+        inpaint(home, image, "--codes", codes), inpaint(home, image, "--codes", codes)
+    )
+    assert not np.array_equal(
+        inpaint(home, image, "--codes", codes), inpaint(home, image, "--codes=-" + codes)
+    )
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "I;16"])
 def test_inpaint_takes_other_kinds_of_pictures(home, mode):
     done = inpaint(home, picture(home / "other.png", 40, mode))
-    assert done.shape == (32, 32, 4 if mode == "RGBA" else 3)       # transparency is kept
+    assert done.shape == (32, 32, 4 if mode == "RGBA" else 3)  # transparency is kept
     if mode != "RGBA":
         outside = sample_masks("elliptic", 1, 32, seed=0)[0, 0].numpy() == 0
-        assert (np.ptp(done[outside].astype(int), axis=1) == 0).all()               # grey stays grey
+        assert (np.ptp(done[outside].astype(int), axis=1) == 0).all()  # grey stays grey
 
 
 def test_inpaint_crops(home):
     wide = home / "wide.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 64, 3), dtype=np.uint8)).save(wide)
-    square, full, pixels = (inpaint(home, wide, "--crop", crop) for crop in ("square", "full", "40"))
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 64, 3), dtype=np.uint8)).save(
+        wide
+    )
+    square, full, pixels = (
+        inpaint(home, wide, "--crop", crop) for crop in ("square", "full", "40")
+    )
     assert np.array_equal(square, pixels) and not np.array_equal(square, full)
 
 
 def test_inpaint_by_the_eyes_keeps_the_photograph_at_its_size(home, capsys):
     image = home / "wide.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (150, 220, 3), dtype=np.uint8)).save(image)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (150, 220, 3), dtype=np.uint8)).save(
+        image
+    )
     before = np.asarray(Image.open(image))
-    own = np.zeros((75, 110), np.uint8)                             # a mask of half the size
+    own = np.zeros((75, 110), np.uint8)  # a mask of half the size
     own[35:45, 50:65] = 255
     Image.fromarray(own).save(home / "mask.png")
     done = inpaint(home, image, "--eyes", "90,60,130,64", "--mask", home / "mask.png")
     changed, region = (done != before).any(2), own.repeat(2, 0).repeat(2, 1) > 0
-    assert done.shape == (150, 220, 3) and not changed[~region].any() and changed[region].mean() > 0.9
+    assert (
+        done.shape == (150, 220, 3) and not changed[~region].any() and changed[region].mean() > 0.9
+    )
     drawn = inpaint(home, image, "--eyes", "90,60,130,64", "--seed", "1")
     assert 100 < (drawn != before).any(2).sum() < 0.9 * before[..., 0].size
     bad = lambda eyes: refused(capsys, "inpaint", image, "--model", home / "run", "--eyes", eyes)
@@ -153,7 +213,10 @@ def test_inpaint_by_the_eyes_keeps_the_photograph_at_its_size(home, capsys):
 
 
 def test_inpaint_refuses(home, capsys, tmp_path):
-    image, model = picture(tmp_path / "face.png", 32), ["--model", home / "run", "--out", tmp_path / "out.png"]
+    image, model = (
+        picture(tmp_path / "face.png", 32),
+        ["--model", home / "run", "--out", tmp_path / "out.png"],
+    )
     bad = lambda *more: refused(capsys, "inpaint", *more)
     assert "no image" in bad(tmp_path / "absent.png", *model)
     assert "no image" in bad(tmp_path, *model)
@@ -178,13 +241,25 @@ def test_inpaint_refuses(home, capsys, tmp_path):
     assert "no shipped model" in bad(image, "--model", "synthfacez")
     assert "no checkpoint" in bad(image, "--model", tmp_path / "absent.safetensors")
     assert not (tmp_path / "out.png").exists()
-    assert "could not be written" in bad(image, *model[:2], "--out", tmp_path / "face.png" / "out.png")
+    assert "could not be written" in bad(
+        image, *model[:2], "--out", tmp_path / "face.png" / "out.png"
+    )
     assert "could not be written" in bad(image, *model[:2], "--out", tmp_path / "out.unknown")
 
 
 def test_compare_prints_a_table(home, capsys):
     rows = home / "rows.jsonl"
-    given = ["compare", "--model", home / "run", "--dataset", "folder", "--root", home / "pictures", "--n", "6"]
+    given = [
+        "compare",
+        "--model",
+        home / "run",
+        "--dataset",
+        "folder",
+        "--root",
+        home / "pictures",
+        "--n",
+        "6",
+    ]
     assert main([str(a) for a in given + ["--families", "elliptic,mixed", "--rows", rows]]) == 0
     table = capsys.readouterr().out
     for word in ("roi-gan", "telea", "elliptic", "mixed"):
@@ -198,36 +273,47 @@ def test_compare_prints_a_table(home, capsys):
 def test_what_would_fail_at_the_end_fails_before_the_work(home, capsys, tmp_path, monkeypatch):
     def work(*_, **__):
         raise AssertionError("work was done")
-    for place in ("roigan_lib.models.load_model", "roigan_lib.photographs.photographs", "roigan_lib.bench.train_step",
-                  "roigan_lib.bench.masks", "roigan_lib.training.Trainer.step", "roigan_lib.reproduce.execute"):
+
+    for place in (
+        "roigan_lib.inpainter.load_model",
+        "roigan_lib.studies.table_4_2.photographs",
+        "roigan_lib.studies.bench.train_step",
+        "roigan_lib.studies.bench.masks",
+        "roigan_lib.training.Trainer.step",
+        "roigan_lib.studies.reproduce.execute",
+    ):
         monkeypatch.setattr(place, work)
     (tmp_path / "file").write_text("")
     (tmp_path / "rows.jsonl").write_text("[]\n")
     (tmp_path / "real_images.jsonl").write_text("{\n")
     blocked = tmp_path / "file" / "x"
     for words, *arguments in (
-            ("Line 1 of", "compare", "--rows", tmp_path / "rows.jsonl"),
-            ("could not be written to", "compare", "--rows", blocked),
-            ("could not be written to", "compare", "--sheet", f"{blocked}.png"),
-            ("has to end in .png", "compare", "--sheet", tmp_path / "x.gif"),
-            ("is a folder", "compare", "--rows", tmp_path),
-            ("Line 1 of", "bench", "--quick", "--rows", tmp_path / "rows.jsonl"),
-            ("could not be written to", "bench", "--quick", "--rows", blocked),
-            ("could not be written to", "photographs", "--celeba", tmp_path, "--out", blocked),
-            ("Line 1 of", "photographs", "--celeba", tmp_path, "--out", tmp_path),
-            ("could not be written to", "reproduce", "--profile", "smoke", "--out", tmp_path / "file"),
-            ("could not be written to", *train(home, 9, "--out", str(blocked))),
-            ("out is empty", *train(home, 9, "--out", "")), ("rows is empty", "compare", "--rows", ""),
-            ("seed is -1", "compare", "--seed", -1), ("seed is", *train(home, 9, "--seed", str(2**64))),
-            ("seed is -1", "photographs", "--celeba", tmp_path, "--seed", -1),
-            ("seed is 0.5", "reproduce", "--profile", "smoke", "-p", "seed=0.5")):
+        ("Line 1 of", "compare", "--rows", tmp_path / "rows.jsonl"),
+        ("could not be written to", "compare", "--rows", blocked),
+        ("could not be written to", "compare", "--sheet", f"{blocked}.png"),
+        ("has to end in .png", "compare", "--sheet", tmp_path / "x.gif"),
+        ("is a folder", "compare", "--rows", tmp_path),
+        ("Line 1 of", "bench", "--quick", "--rows", tmp_path / "rows.jsonl"),
+        ("could not be written to", "bench", "--quick", "--rows", blocked),
+        ("could not be written to", "photographs", "--celeba", tmp_path, "--out", blocked),
+        ("Line 1 of", "photographs", "--celeba", tmp_path, "--out", tmp_path),
+        ("could not be written to", "reproduce", "--profile", "smoke", "--out", tmp_path / "file"),
+        ("could not be written to", *train(home, 9, "--out", str(blocked))),
+        ("out is empty", *train(home, 9, "--out", "")),
+        ("rows is empty", "compare", "--rows", ""),
+        ("seed is -1", "compare", "--seed", -1),
+        ("seed is", *train(home, 9, "--seed", str(2**64))),
+        ("seed is -1", "photographs", "--celeba", tmp_path, "--seed", -1),
+        ("seed is 0.5", "reproduce", "--profile", "smoke", "-p", "seed=0.5"),
+    ):
         assert words in refused(capsys, *arguments), arguments
 
 
 def test_ctrl_c_is_one_line(capsys, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
-    monkeypatch.setattr("roigan_lib.models.load_model", interrupted)
+
+    monkeypatch.setattr("roigan_lib.inpainter.load_model", interrupted)
     assert main(["compare"]) == 130 and capsys.readouterr().err == "stopped\n"
 
 

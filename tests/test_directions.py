@@ -1,15 +1,24 @@
 """Directions beyond the codes: found where they are known, and a model that offers them as sliders."""
+
 import copy
 
 import pytest
 import torch
 
 from roigan_lib import RoiganError
-from roigan_lib.directions import Directed, amplify, load_directions, principal_directions, revive
-from roigan_lib.metrics.control import ends, sweep, visible_change
 from roigan_lib.config import load_config
-from roigan_lib.models import Generator, RoIGAN
+from roigan_lib.control import ends, sweep
+from roigan_lib.control.directions import (
+    Directed,
+    amplify,
+    load_directions,
+    principal_directions,
+    revive,
+)
+from roigan_lib.inpainter import RoIGAN
+from roigan_lib.losses import visible_change
 from roigan_lib.masks import sample_masks
+from roigan_lib.models import Generator
 
 
 class Linear:
@@ -17,20 +26,36 @@ class Linear:
 
     size, n_continuous, n_discrete, n_categories, n_noise = 16, 3, 1, 2, 4
     mix = torch.zeros(2, 7)
-    mix[0, [0, 1]] = 0.2                            # the loud pattern: c1 + c2
-    mix[1, 5] = 0.05                                # the faint one: the third number of noise
+    mix[0, [0, 1]] = 0.2  # the loud pattern: c1 + c2
+    mix[1, 5] = 0.05  # the faint one: the third number of noise
 
     def sample_codes(self, n, seed=0):
         g = torch.Generator().manual_seed(seed)
-        return torch.cat([torch.rand(n, 3, generator=g) * 2 - 1, torch.randint(0, 2, (n, 1), generator=g).float()], 1)
+        return torch.cat(
+            [
+                torch.rand(n, 3, generator=g) * 2 - 1,
+                torch.randint(0, 2, (n, 1), generator=g).float(),
+            ],
+            1,
+        )
 
     def sample_noise(self, n, seed=0):
         return torch.randn(n, 4, generator=torch.Generator().manual_seed(seed + 1))
 
     def inpaint(self, images, masks, codes=None, seed=0, noise=None):
-        z = torch.cat([codes.reshape(-1, 4)[:, :3].expand(len(images), -1), noise.reshape(-1, 4).expand(len(images), -1)], 1)
-        patterns = torch.stack([torch.ones(3, 16, 16), torch.ones(3, 16, 16) * torch.tensor([1, -1]).repeat(8)])
-        return torch.where(masks > 0.5, (z @ self.mix.T @ patterns.flatten(1)).unflatten(1, (3, 16, 16)), images)
+        z = torch.cat(
+            [
+                codes.reshape(-1, 4)[:, :3].expand(len(images), -1),
+                noise.reshape(-1, 4).expand(len(images), -1),
+            ],
+            1,
+        )
+        patterns = torch.stack(
+            [torch.ones(3, 16, 16), torch.ones(3, 16, 16) * torch.tensor([1, -1]).repeat(8)]
+        )
+        return torch.where(
+            masks > 0.5, (z @ self.mix.T @ patterns.flatten(1)).unflatten(1, (3, 16, 16)), images
+        )
 
 
 @pytest.fixture
@@ -47,7 +72,7 @@ def test_known_directions_are_found_loudest_first(scene):
     expected = 2 / 3 / (2 / 3) ** 0.5
     assert (loud[0, :2] - expected).abs().max() < 0.03 and loud[0, 2:].abs().max() < 0.15
     assert (loud[1].abs() - 2 * torch.eye(7)[5]).abs().max() < 0.15
-    a, b = 0.2 ** 2 * 2 / 3, 0.05 ** 2
+    a, b = 0.2**2 * 2 / 3, 0.05**2
     assert abs(found.share[0] - a / (a + b)) < 0.01 and abs(found.share.sum() - 1) < 1e-4
 
 
@@ -60,10 +85,18 @@ def gan():
 def test_noise_can_be_given(gan):
     x, m = torch.rand(2, 3, 32, 32) * 2 - 1, sample_masks("elliptic", 2, 32)
     row = gan.sample_codes(1)
-    assert torch.equal(gan.inpaint(x, m, row, seed=4), gan.inpaint(x, m, row, noise=gan.sample_noise(2, 4)))
-    assert torch.equal(gan.generate(x, m, row, noise=torch.zeros(gan.n_noise)),
-                       gan.generate(x, m, row, noise=torch.zeros(2, gan.n_noise)))
-    for bad in (torch.zeros(3, gan.n_noise), torch.zeros(2, 5), torch.full((2, gan.n_noise), torch.nan)):
+    assert torch.equal(
+        gan.inpaint(x, m, row, seed=4), gan.inpaint(x, m, row, noise=gan.sample_noise(2, 4))
+    )
+    assert torch.equal(
+        gan.generate(x, m, row, noise=torch.zeros(gan.n_noise)),
+        gan.generate(x, m, row, noise=torch.zeros(2, gan.n_noise)),
+    )
+    for bad in (
+        torch.zeros(3, gan.n_noise),
+        torch.zeros(2, 5),
+        torch.full((2, gan.n_noise), torch.nan),
+    ):
         with pytest.raises(RoiganError, match="sample_noise"):
             gan.inpaint(x, m, row, noise=bad)
 
@@ -74,7 +107,7 @@ def test_a_directed_model_is_the_model_until_a_direction_moves(gan):
     more = Directed(gan, found)
     assert more.n_continuous == gan.n_continuous + 2 and more.size == 32 and more.name == gan.name
     rows = more.sample_codes(2, 3)
-    own = torch.cat([rows[:, :gan.n_continuous], rows[:, more.n_continuous:]], 1)
+    own = torch.cat([rows[:, : gan.n_continuous], rows[:, more.n_continuous :]], 1)
     assert torch.equal(more.inpaint(x, m, rows, seed=3), gan.inpaint(x, m, own, seed=3))
     assert torch.equal(more.inpaint(x, m, seed=3), gan.inpaint(x, m, seed=3))
     moved = rows.clone()
@@ -82,8 +115,17 @@ def test_a_directed_model_is_the_model_until_a_direction_moves(gan):
     done = more.inpaint(x, m, moved, seed=3)
     assert not torch.equal(done, more.inpaint(x, m, rows, seed=3))
     assert torch.equal(torch.where(m > 0.5, x, done), x)
-    assert sweep(more, x, m, torch.zeros(3, more.n_continuous + gan.n_discrete)).shape == (3, 2, 3, 32, 32)
-    assert more.checkpoint_hash.startswith(gan.checkpoint_hash) and more.checkpoint_hash != gan.checkpoint_hash
+    assert sweep(more, x, m, torch.zeros(3, more.n_continuous + gan.n_discrete)).shape == (
+        3,
+        2,
+        3,
+        32,
+        32,
+    )
+    assert (
+        more.checkpoint_hash.startswith(gan.checkpoint_hash)
+        and more.checkpoint_hash != gan.checkpoint_hash
+    )
     with pytest.raises(RoiganError, match="directions"):
         more.inpaint(x, m, own)
     with pytest.raises(RoiganError, match="samples"):
@@ -96,7 +138,9 @@ def test_directions_are_kept_in_a_file(gan, tmp_path):
     x, m = torch.rand(1, 3, 32, 32) * 2 - 1, sample_masks("elliptic", 1, 32)
     found = principal_directions(gan, x, m, k=2, samples=12)
     again = load_directions(found.save(tmp_path / "mine.safetensors"))
-    assert all(torch.equal(getattr(found, key), getattr(again, key)) for key in ("codes", "noise", "share"))
+    assert all(
+        torch.equal(getattr(found, key), getattr(again, key)) for key in ("codes", "noise", "share")
+    )
     assert Directed(gan, again).checkpoint_hash == Directed(gan, found).checkpoint_hash
     (tmp_path / "broken.safetensors").write_bytes((tmp_path / "mine.safetensors").read_bytes()[:40])
     for name, words in (("none", "no directions at"), ("broken", "holds no directions")):
@@ -108,7 +152,11 @@ def test_directions_are_kept_in_a_file(gan, tmp_path):
 def roomy():
     """A model whose first dense layer has more outputs than inputs, and which, though untrained, draws visibly."""
     torch.manual_seed(0)
-    generator = Generator(load_config("smoke", size=32, n_noise=6, n_continuous=4, n_discrete=1, n_categories=3).model())
+    generator = Generator(
+        load_config(
+            "smoke", size=32, n_noise=6, n_continuous=4, n_discrete=1, n_categories=3
+        ).model()
+    )
     torch.nn.init.normal_(generator.to_rgb.weight, std=0.3)
     return RoIGAN(generator)
 
@@ -150,16 +198,25 @@ def test_a_dead_code_is_revived_and_nothing_else_moves(roomy):
     assert loudness(dead, 1) == 0
     wanted = 0.7 * loudness(dead, 0)
     alive = revive(dead, 1, x, m, visible=wanted)
-    assert abs(loudness(alive, 1) / wanted - 1) < 0.05 and alive.checkpoint_hash != dead.checkpoint_hash
+    assert (
+        abs(loudness(alive, 1) / wanted - 1) < 0.05
+        and alive.checkpoint_hash != dead.checkpoint_hash
+    )
     weight = alive.generator.dense[0].weight
     others = [j for j in range(weight.shape[1]) if j != column]
-    assert (weight[:, column] @ weight[:, others]).abs().max() < 1e-4 * weight[:, column].norm() ** 2 + 1e-4
+    assert (weight[:, column] @ weight[:, others]).abs().max() < 1e-4 * weight[
+        :, column
+    ].norm() ** 2 + 1e-4
     assert torch.equal(weight[:, others], before["dense.0.weight"][:, others])
     assert all(torch.equal(v, before[k]) for k, v in dead.generator.state_dict().items())
     row = dead.sample_codes(1)
     row[:, 1] = 0
     assert (dead.inpaint(x, m, row) - alive.inpaint(x, m, row)).abs().max() < 1e-5
-    middle = torch.tensor([loudness(dead, k) for k in range(dead.n_continuous) if k != 1]).median().item()
+    middle = (
+        torch.tensor([loudness(dead, k) for k in range(dead.n_continuous) if k != 1])
+        .median()
+        .item()
+    )
     assert abs(loudness(revive(dead, 1, x, m), 1) / middle - 1) < 0.05
 
 

@@ -1,4 +1,5 @@
 """Section 4.3's figures: what each picture of them shows, on a model whose codes have a known effect."""
+
 import io
 
 import numpy as np
@@ -6,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from roigan_lib import RoiganError, edits, plots
+from roigan_lib import RoiganError, plots
+from roigan_lib.studies import traversals as edits
 
 
 class Brightness:
@@ -29,8 +31,12 @@ def cells(figure, ncols, top=15, left=0, gap=2):
     """The 128-pixel squares of a sheet, (rows, columns, 128, 128)."""
     page = np.asarray(Image.open(io.BytesIO(plots.png(figure))).convert("RGB"))[top:, left:, 0]
     step = 128 + gap
-    return np.stack([[page[r:r + 128, c * step:c * step + 128] for c in range(ncols)]
-                     for r in range(0, page.shape[0] - 127, step)])
+    return np.stack(
+        [
+            [page[r : r + 128, c * step : c * step + 128] for c in range(ncols)]
+            for r in range(0, page.shape[0] - 127, step)
+        ]
+    )
 
 
 def test_loudest_comes_first_and_edits_add_up(pixels):
@@ -54,17 +60,27 @@ def test_figure_4_5_shows_each_edit_on_each_picture(pixels):
     middle, corner = shown[:, :, 64, 64], shown[:, :, 2, 2]
     assert (corner == corner[0, 0]).all() and (middle == middle[0]).all()
     value = lambda v: round((v + 1) * 127.5)
-    assert np.abs(middle[0][[0, 2, 3, 4]].astype(int) - [value(v) for v in (0, 0, 0.4, 0.5)]).max() <= 1
+    assert (
+        np.abs(middle[0][[0, 2, 3, 4]].astype(int) - [value(v) for v in (0, 0, 0.4, 0.5)]).max()
+        <= 1
+    )
 
 
 def test_strips_sweep_one_code_in_the_region_asked_for(pixels):
     gan = Brightness()
     left = 10 + round(6.4 * 2)
     masks = [edits.region(64, *where) for where in (edits.FACE, edits.HAIR)]
-    face, hair = (cells(edits.figure_a_3(gan, pixels[:1], ["c2", "c1"], mask), 11, left=left) for mask in masks)
+    face, hair = (
+        cells(edits.figure_a_3(gan, pixels[:1], ["c2", "c1"], mask), 11, left=left)
+        for mask in masks
+    )
     assert face.shape[:2] == hair.shape[:2] == (2, 11)
-    assert (np.diff(face[:, 2:, 66, 64].astype(int)) > 0).all() and len(np.unique(face[:, :, 4, 64])) == 1
-    assert (np.diff(hair[:, 2:, 14, 64].astype(int)) > 0).all() and len(np.unique(hair[:, :, 70, 64])) == 1
+    assert (np.diff(face[:, 2:, 66, 64].astype(int)) > 0).all() and len(
+        np.unique(face[:, :, 4, 64])
+    ) == 1
+    assert (np.diff(hair[:, 2:, 14, 64].astype(int)) > 0).all() and len(
+        np.unique(hair[:, :, 70, 64])
+    ) == 1
 
 
 def test_animation_loops_and_moves_only_the_region(pixels, tmp_path):

@@ -1,4 +1,5 @@
 """The explorer without a browser: messages as the browser sends them, the pictures that go back, and bad input."""
+
 import base64
 import io
 import json
@@ -27,7 +28,12 @@ class Stub:
 
     def inpaint(self, images, masks, codes=None, seed=0):
         self.calls.append((masks.sum().item(), codes.tolist(), seed))
-        assert images.shape == (len(codes), 3, SIZE, SIZE) and masks.shape == (len(codes), 1, SIZE, SIZE)
+        assert images.shape == (len(codes), 3, SIZE, SIZE) and masks.shape == (
+            len(codes),
+            1,
+            SIZE,
+            SIZE,
+        )
         if bool(masks.all()):
             raise RoiganError("The mask covers the whole picture: leave some of it.")
         colour = (codes[:, :3, None, None] + codes[:, -1:, None, None] + seed) / 16
@@ -55,7 +61,7 @@ def ask(widget, monkeypatch, **question):
     answers = []
     monkeypatch.setattr(widget, "send", lambda content, buffers: answers.append((content, buffers)))
     widget._message(widget, {**question, "id": "7"}, [])
-    (content, buffers), = answers
+    ((content, buffers),) = answers
     assert content["id"] == "7"
     return content.get("error"), buffers[0] if buffers else None
 
@@ -84,7 +90,9 @@ def test_stroke_redraws_the_region_and_nothing_else(widget, images):
     assert len(widget.gan.calls) == calls + 1  # one message, one rendering
     assert widget.gan.calls[-1] == (18, [[0.5] * 10 + [1.0, 2.0]], 3)
     assert torch.equal(widget.mask[0, 0], torch.from_numpy(mask).float())
-    assert widget.answered == widget.tick == 1 and widget.status.startswith("mask 18 px, rendered in")
+    assert widget.answered == widget.tick == 1 and widget.status.startswith(
+        "mask 18 px, rendered in"
+    )
     outside = widget.mask.expand_as(images[:1]) == 0
     assert torch.equal(widget.completed[outside], images[:1][outside])
     hole = mask.astype(bool)
@@ -109,39 +117,52 @@ def test_every_request_is_answered_but_only_changes_are_rendered(widget):
 
 def test_answer_goes_back_as_one_message(widget, monkeypatch):
     sent = []
-    monkeypatch.setattr(widget, "send_state", lambda key=None: key and sent.append(set(key)))  # no keys, no message
+    monkeypatch.setattr(
+        widget, "send_state", lambda key=None: key and sent.append(set(key))
+    )  # no keys, no message
     send(widget, mask_bytes=bytes([1] * 8 + [0] * (SIZE * SIZE - 8)))
     assert len(sent) == 1 and {"completed_rgb", "status", "answered"} <= sent[0]
 
 
-@pytest.mark.parametrize("values, message", [
-    ({"mask_bytes": base64.b64encode(bytes(SIZE ** 2)).decode()}, "mask came as str, not bytes"),
-    ({"mask_bytes": None}, "The mask came as NoneType"),
-    ({"mask_bytes": b"\1" * 5}, "The mask has 5 bytes: 256 of 0 or 1 are wanted."),
-    ({"mask_bytes": b"\2" * SIZE * SIZE}, "256 of 0 or 1"),
-    ({"code_values": [0.0] * 5}, "5 codes"), ({"code_values": [2.0] * 12}, r"\[-1, 1\]"),
-    ({"code_values": ["high"] * 12}, "not taken from the browser"), ({"index": 3}, "no image 3"),
-    ({"index": "2", "seed": 4}, "index is '2', not of type int"), ({"seed": 1.5}, "seed is 1.5"),
-    ({"batch": "yes"}, "batch is 'yes'"),
-    ({"names": {"c99": "smile"}}, "no code 'c99'"), ({"names": 7}, "names is 7"),
-])
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"mask_bytes": base64.b64encode(bytes(SIZE**2)).decode()}, "mask came as str, not bytes"),
+        ({"mask_bytes": None}, "The mask came as NoneType"),
+        ({"mask_bytes": b"\1" * 5}, "The mask has 5 bytes: 256 of 0 or 1 are wanted."),
+        ({"mask_bytes": b"\2" * SIZE * SIZE}, "256 of 0 or 1"),
+        ({"code_values": [0.0] * 5}, "5 codes"),
+        ({"code_values": [2.0] * 12}, r"\[-1, 1\]"),
+        ({"code_values": ["high"] * 12}, "not taken from the browser"),
+        ({"index": 3}, "no image 3"),
+        ({"index": "2", "seed": 4}, "index is '2', not of type int"),
+        ({"seed": 1.5}, "seed is 1.5"),
+        ({"batch": "yes"}, "batch is 'yes'"),
+        ({"names": {"c99": "smile"}}, "no code 'c99'"),
+        ({"names": 7}, "names is 7"),
+    ],
+)
 def test_what_the_browser_must_not_send_gets_a_sentence(widget, monkeypatch, values, message):
     def state():
-        return {name: getattr(widget, name)
-                for name in ("mask_bytes", "code_values", "index", "seed", "batch", "names")}
+        return {
+            name: getattr(widget, name)
+            for name in ("mask_bytes", "code_values", "index", "seed", "batch", "names")
+        }
+
     before, sent = state(), []
     monkeypatch.setattr(widget, "send_state", lambda key=None: sent.append(key))
     send(widget, **values)
     assert state() == before
     assert widget.failed and re.search(message, widget.status) and "\n" not in widget.status
     assert widget.answered == widget.tick == 1
-    assert set(values) <= set(sent[-1])             # the screen is put right again
+    assert set(values) <= set(sent[-1])  # the screen is put right again
     send(widget, seed=2)
     assert not widget.failed and "rendered in" in widget.status
 
 
 def test_nothing_is_pasted_but_a_drawing(widget):
     from roigan_lib.photo import square_frame
+
     photo, frame = np.full((40, 40, 3), 90, np.uint8), square_frame(40, 40, SIZE)
     assert (widget.in_photo(photo, frame) != photo).any()
     widget.set_mask(torch.ones(SIZE, SIZE))
@@ -166,7 +187,11 @@ def test_empty_and_full_masks_give_a_sentence(widget, images):
     assert "nothing painted" in widget.status and not widget.failed
     assert torch.equal(widget.completed, images[:1]) and widget.completed_rgb == widget.original_rgb
     send(widget, mask_bytes=bytes([1]) * SIZE * SIZE)
-    assert widget.failed and "whole picture" in widget.status and torch.equal(widget.completed, images[:1])
+    assert (
+        widget.failed
+        and "whole picture" in widget.status
+        and torch.equal(widget.completed, images[:1])
+    )
     assert Image.open(io.BytesIO(widget.sheet())).width > 500  # the sheet survives it too
     widget.set_mask(torch.eye(SIZE))
     assert not widget.failed and "rendered" in widget.status
@@ -175,6 +200,7 @@ def test_empty_and_full_masks_give_a_sentence(widget, images):
 def test_a_model_that_breaks_says_so_in_the_status(widget):
     def broken(*args, **kwargs):
         raise RuntimeError("out of memory")
+
     widget.gan.inpaint = broken
     widget.set_codes([0.1] * 10 + [0, 0])
     assert widget.failed and widget.status == "the model failed: RuntimeError: out of memory"
@@ -182,10 +208,14 @@ def test_a_model_that_breaks_says_so_in_the_status(widget):
 
 def test_display_leaves_a_contact_sheet(widget, monkeypatch, tmp_path):
     import IPython.display
+
     shown = []
     monkeypatch.setattr(IPython.display, "display", lambda data, **options: shown.append(data))
     widget._ipython_display_()
-    assert "application/vnd.jupyter.widget-view+json" in shown[0] and "kernel" in shown[0]["text/plain"]
+    assert (
+        "application/vnd.jupyter.widget-view+json" in shown[0]
+        and "kernel" in shown[0]["text/plain"]
+    )
     png = shown[1]["image/png"]
     sheet = Image.open(io.BytesIO(png if isinstance(png, bytes) else base64.b64decode(png)))
     assert sheet.format == "PNG" and sheet.width > 500 and len(set(sheet.getdata())) > 100
@@ -233,18 +263,20 @@ def test_batch_redraws_nine_pictures_at_once_inside_the_region_only(images):
     calls = len(widget.gan.calls)
     send(widget, batch=True)
     send(widget, code_values=[0.5] + [0.0] * 11)
-    assert len(widget.gan.calls) == calls + 2 and len(widget.gan.calls[-1][1]) == 9  # one call for the nine
+    assert (
+        len(widget.gan.calls) == calls + 2 and len(widget.gan.calls[-1][1]) == 9
+    )  # one call for the nine
     assert widget.original.shape == widget.completed.shape == (9, 3, SIZE, SIZE)
     kept = widget.mask.expand_as(widget.original) == 0
     assert torch.equal(widget.completed[kept], images[:9][kept])
     assert ((widget.completed != widget.original) | kept).all()
-    assert len(widget.completed_rgb) == len(widget.original_rgb) == 9 * 3 * SIZE ** 2
+    assert len(widget.completed_rgb) == len(widget.original_rgb) == 9 * 3 * SIZE**2
     assert "9 pictures rendered in" in widget.status and "9 images at once" in repr(widget)
     assert Image.open(io.BytesIO(widget.sheet())).width > 500
     strip = Image.open(io.BytesIO(widget.strip(steps=3)))
     assert strip.height > 9 * 64 and strip.width < 4 * 70
     send(widget, index=2, batch=False)
-    assert torch.equal(widget.original, images[2:3]) and len(widget.completed_rgb) == 3 * SIZE ** 2
+    assert torch.equal(widget.original, images[2:3]) and len(widget.completed_rgb) == 3 * SIZE**2
     widget = explore(Stub(), images[:2])
     widget.batch = True  # there are not always nine
     assert widget.completed.shape == (2, 3, SIZE, SIZE) and widget.answered == widget.tick
@@ -272,15 +304,23 @@ def test_strip_is_of_the_code_moved_last(widget, monkeypatch, tmp_path):
     strip = Image.open(io.BytesIO(widget.strip(steps=5)))
     rows = torch.tensor([codes[0] for _, codes, _ in widget.gan.calls[calls:]])
     assert rows[:, 1].tolist() == [-1, -0.5, 0, 0.5, 1]
-    assert (rows[:, [0, *range(2, 10)]] == 0.1).all() and (rows[:, 10:] == torch.tensor([1.0, 3.0])).all()
+    assert (rows[:, [0, *range(2, 10)]] == 0.1).all() and (
+        rows[:, 10:] == torch.tensor([1.0, 3.0])
+    ).all()
     assert strip.size == (5 * 70 + 6, 2 * 24 + 70) and widget.completed_rgb == shown
     tiles = [strip.getpixel((6 + 32 + 70 * k, 48 + 36))[1] for k in range(5)]  # green follows c2
     assert tiles == sorted(set(tiles))
     widget.names = {"c1": "c2", "d2": "glasses"}  # a misleading name does not hide a code
     assert widget.strip("glasses") == widget.strip("d2")
-    assert Image.open(widget.export_strip(tmp_path / "d2.png", "d2")).width == 4 * 70 + 6  # its four categories
+    assert (
+        Image.open(widget.export_strip(tmp_path / "d2.png", "d2")).width == 4 * 70 + 6
+    )  # its four categories
     assert ask(widget, monkeypatch, do="strip") == (None, widget.strip("c2"))
-    for code, steps, message in [("c11", 9, "no code 'c11'"), ("c1", 1, "2 to 33"), ("c1", 999, "2 to 33")]:
+    for code, steps, message in [
+        ("c11", 9, "no code 'c11'"),
+        ("c1", 1, "2 to 33"),
+        ("c1", 999, "2 to 33"),
+    ]:
         with pytest.raises(RoiganError, match=message):
             widget.strip(code, steps)
     widget.set_mask(torch.zeros(SIZE, SIZE))
@@ -294,7 +334,12 @@ def test_names_are_saved_and_loaded(widget, images, monkeypatch, tmp_path):
     assert Image.open(io.BytesIO(widget.sheet())).width > 500
     path = widget.save_names(tmp_path / "names.json")
     assert json.loads(path.read_text(encoding="utf-8")) == {
-        "model": "stub", "checkpoint": None, "n_continuous": 10, "n_discrete": 2, "names": widget.names}
+        "model": "stub",
+        "checkpoint": None,
+        "n_continuous": 10,
+        "n_discrete": 2,
+        "names": widget.names,
+    }
     assert ask(widget, monkeypatch, do="save") == (None, path.read_bytes())
     other = explore(Stub(), images)
     other.load_names(path)
@@ -307,22 +352,35 @@ def test_names_are_saved_and_loaded(widget, images, monkeypatch, tmp_path):
         widget.save_names(path / "names.json")
 
 
-@pytest.mark.parametrize("change, message", [
-    (lambda c: c.update(model="cats"), r"belong to cats .*, not to stub"),
-    (lambda c: c.update(checkpoint="0123456789ab"), r"belong to stub \(checkpoint 0123456789ab"),
-    (lambda c: c.update(n_continuous=9), r"9 \+ 2 codes"),
-    (lambda c: c.update(names={"c11": "hat"}), "no code 'c11'"), (lambda c: c.update(names={"c1": 3}), "1 to 40"),
-    (lambda c: c.update(names={"c1": "x" * 41}), "1 to 40"), (lambda c: c.update(names={"c1": " "}), "1 to 40"),
-    (lambda c: c.update(names=7), "no complete file"), (lambda c: c.pop("names"), "no complete file"),
-    (lambda c: c.pop("model"), "no complete file"),
-])
-def test_names_of_another_model_or_none_change_nothing(widget, monkeypatch, tmp_path, change, message):
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda c: c.update(model="cats"), r"belong to cats .*, not to stub"),
+        (
+            lambda c: c.update(checkpoint="0123456789ab"),
+            r"belong to stub \(checkpoint 0123456789ab",
+        ),
+        (lambda c: c.update(n_continuous=9), r"9 \+ 2 codes"),
+        (lambda c: c.update(names={"c11": "hat"}), "no code 'c11'"),
+        (lambda c: c.update(names={"c1": 3}), "1 to 40"),
+        (lambda c: c.update(names={"c1": "x" * 41}), "1 to 40"),
+        (lambda c: c.update(names={"c1": " "}), "1 to 40"),
+        (lambda c: c.update(names=7), "no complete file"),
+        (lambda c: c.pop("names"), "no complete file"),
+        (lambda c: c.pop("model"), "no complete file"),
+    ],
+)
+def test_names_of_another_model_or_none_change_nothing(
+    widget, monkeypatch, tmp_path, change, message
+):
     content = json.loads(widget.save_names(tmp_path / "names.json").read_text())
     widget.names = {"c1": "kept"}
     change(content)
     (tmp_path / "names.json").write_text(json.dumps(content))
     refused(widget, tmp_path / "names.json", message)
-    assert re.search(message, ask(widget, monkeypatch, do="load", text=json.dumps(content), file="names.json")[0])
+    assert re.search(
+        message, ask(widget, monkeypatch, do="load", text=json.dumps(content), file="names.json")[0]
+    )
     assert widget.names == {"c1": "kept"}
 
 
@@ -342,7 +400,11 @@ def test_broken_or_missing_names_change_nothing(widget, tmp_path, data):
 def refused(widget, path, message):
     with pytest.raises(RoiganError, match=message) as error:
         widget.load_names(path)
-    assert widget.names == {"c1": "kept"} and "\n" not in str(error.value) and str(error.value).endswith(".")
+    assert (
+        widget.names == {"c1": "kept"}
+        and "\n" not in str(error.value)
+        and str(error.value).endswith(".")
+    )
 
 
 def test_image_sets_and_single_pictures(images):
@@ -353,6 +415,7 @@ def test_image_sets_and_single_pictures(images):
         def __getitem__(self, key):
             assert key.stop <= 12  # only what is shown is read
             return images[:1].repeat(key.stop - key.start, 1, 1, 1)
+
     assert explore(Stub(), Set()).n_images == 12
     assert explore(Stub(), Set(), limit=5).n_images == 5
     assert explore(Stub(), images[0]).n_images == 1
@@ -360,14 +423,22 @@ def test_image_sets_and_single_pictures(images):
     assert explore(Stub(), images.numpy()).n_images == 3
 
 
-@pytest.mark.parametrize("make, message", [
-    (lambda x: x[:, :1], "RGB"), (lambda x: x[0, 0], "shape"), (lambda x: x[:0], "no image"),
-    (lambda x: [], "no image"),
-    (lambda x: x[:, :, :8, :8], "8x8 but the model works at 16x16"), (lambda x: x * 3, r"\[-1, 1\]"),
-    (lambda x: x.byte(), r"\[-1, 1\]"), (lambda x: x / 0, r"\[-1, 1\]"),
-    (lambda x: 7, "not int"), (lambda x: "faces", "not str"),
-    (lambda x: [x[0], x[0, :, :8]], "differ in shape"),
-])
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda x: x[:, :1], "RGB"),
+        (lambda x: x[0, 0], "shape"),
+        (lambda x: x[:0], "no image"),
+        (lambda x: [], "no image"),
+        (lambda x: x[:, :, :8, :8], "8x8 but the model works at 16x16"),
+        (lambda x: x * 3, r"\[-1, 1\]"),
+        (lambda x: x.byte(), r"\[-1, 1\]"),
+        (lambda x: x / 0, r"\[-1, 1\]"),
+        (lambda x: 7, "not int"),
+        (lambda x: "faces", "not str"),
+        (lambda x: [x[0], x[0, :, :8]], "differ in shape"),
+    ],
+)
 def test_bad_images(images, make, message):
     with pytest.raises(RoiganError, match=message) as error:
         explore(Stub(), make(images))
@@ -382,8 +453,12 @@ def test_bad_model_mask_and_codes(images, widget):
     for mask, message in [(torch.ones(8, 8), "shape"), (torch.full((SIZE, SIZE), 0.5), "only 0")]:
         with pytest.raises(RoiganError, match=message):
             widget.set_mask(mask)
-    for codes, message in [([0.0] * 5, "5 codes"), ([2.0] + [0.0] * 11, "Continuous"), ([0.0] * 11 + [4], "Discrete"),
-                           ([0.0] * 11 + [0.5], "Discrete")]:
+    for codes, message in [
+        ([0.0] * 5, "5 codes"),
+        ([2.0] + [0.0] * 11, "Continuous"),
+        ([0.0] * 11 + [4], "Discrete"),
+        ([0.0] * 11 + [0.5], "Discrete"),
+    ]:
         with pytest.raises(RoiganError, match=message):
             widget.set_codes(codes)
 
@@ -403,7 +478,9 @@ def test_one_core_is_left_to_the_browser(images, monkeypatch):
         torch.set_num_threads(2)
         widget = explore(Counting(), images)
         send(widget, mask_bytes=bytes(b"\x01" * SIZE * SIZE))
-        assert widget.failed and set(seen) == {1} and len(seen) >= 2 and torch.get_num_threads() == 2
+        assert (
+            widget.failed and set(seen) == {1} and len(seen) >= 2 and torch.get_num_threads() == 2
+        )
     finally:
         torch.set_num_threads(before)
 
@@ -411,7 +488,8 @@ def test_one_core_is_left_to_the_browser(images, monkeypatch):
 def test_a_model_that_was_told_its_factors_brings_their_names(images):
     class Told(Stub):
         slider_names = {"c1": "gaze"}
+
     view = explore(Told(), images)
     assert view.names == {"c1": "gaze"}
-    view.names = {"c1": "where they look"}                          # and the reader may call them otherwise
+    view.names = {"c1": "where they look"}  # and the reader may call them otherwise
     assert view.names == {"c1": "where they look"}

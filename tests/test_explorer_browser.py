@@ -1,4 +1,5 @@
 """The explorer painted and slid in a real headless Chromium, on JupyterLab, with a stub model."""
+
 import base64
 import json
 import re
@@ -33,20 +34,22 @@ across, down = grid.view(1, -1).expand(64, 64), grid.view(-1, 1).expand(64, 64)
 scales = 1, 0.5, -0.5, -1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8
 images = torch.stack([torch.stack([across * s, down, torch.sin(3 * s * across)]) for s in scales])
 '''
-STATE = '''
+STATE = """
 kept = widget.mask.expand_as(widget.original) == 0
 print("state", get_ipython().execution_count, int(widget.mask.sum()), widget.codes.tolist(), widget.seed,
       torch.equal(widget.completed[kept], widget.original[kept]), widget.gan.calls, widget.names)
-'''
-OTHER_TAB = 'widget.set_state({"tick": 3})  # of whose requests this browser hears nothing but the answers'
-PICKER = '''
+"""
+OTHER_TAB = (
+    'widget.set_state({"tick": 3})  # of whose requests this browser hears nothing but the answers'
+)
+PICKER = """
 import ipywidgets, numpy as np
 from roigan_lib.explorer import pick_eyes
 picker = pick_eyes(np.full((100, 200, 3), 128, np.uint8), eyes=((50, 40), (120, 40)))
 told = ipywidgets.Label()
 picker.observe(lambda change: setattr(told, "value", repr(picker)), "eye_points")
 ipywidgets.VBox([picker, told])
-'''
+"""
 PIXELS = """node => {
     const data = node.getContext('2d').getImageData(0, 0, node.width, node.height).data;
     let text = "";
@@ -57,6 +60,7 @@ PIXELS = """node => {
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory):
     import nbformat
+
     root = tmp_path_factory.mktemp("notebooks")
     sources = (MODEL, f"widget = explore(Stub(), images)\n{OTHER_TAB}\nwidget", PICKER, STATE)
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
@@ -77,12 +81,19 @@ def picture(canvas):
 def kernel(page):
     """What the kernel holds, as the last cell prints it."""
     cell = page.locator(".jp-CodeCell").last
-    output, before = cell.locator(".jp-OutputArea-output"), cell.locator(".jp-OutputArea-output").inner_text()
+    output, before = (
+        cell.locator(".jp-OutputArea-output"),
+        cell.locator(".jp-OutputArea-output").inner_text(),
+    )
     cell.click()
     page.keyboard.press("Control+Enter")
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if output.count() and output.inner_text().startswith("state") and output.inner_text() != before:
+        if (
+            output.count()
+            and output.inner_text().startswith("state")
+            and output.inner_text() != before
+        ):
             return output.inner_text()
         page.wait_for_timeout(100)
     raise AssertionError("the kernel did not answer")
@@ -93,7 +104,9 @@ class Screen:
 
     def __init__(self, page):
         self.original, self.masked, self.completed = (
-            picture(page.get_by_test_id(f"roi-{name}")) for name in ("original", "masked", "completed"))
+            picture(page.get_by_test_id(f"roi-{name}"))
+            for name in ("original", "masked", "completed")
+        )
         self.region = (self.masked != self.original).any(axis=2) & (self.masked == 128).all(axis=2)
         self.status = page.get_by_test_id("roi-status").inner_text()
 
@@ -114,7 +127,11 @@ def drag(page, *points):
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     for i, (x, y) in enumerate(points):
-        page.mouse.move(box["x"] + x / 64 * box["width"], box["y"] + y / 64 * box["height"], steps=1 if i == 0 else 12)
+        page.mouse.move(
+            box["x"] + x / 64 * box["width"],
+            box["y"] + y / 64 * box["height"],
+            steps=1 if i == 0 else 12,
+        )
         if i == 0:
             page.mouse.down()
     page.mouse.up()
@@ -146,7 +163,9 @@ def test_paint_and_slide(opened):
     page.keyboard.press("End")
     slid = until(page, lambda s: (s.completed != stroke.completed).any())
     moved = (slid.completed != stroke.completed).any(axis=2)
-    assert moved[changed].all() and not moved[~changed].any()  # the whole region, and nothing but the region
+    assert (
+        moved[changed].all() and not moved[~changed].any()
+    )  # the whole region, and nothing but the region
     assert slid.completed[20, 20, 0] > stroke.completed[20, 20, 0]
     assert slid.completed[20, 20, 1] == stroke.completed[20, 20, 1]
 
@@ -161,7 +180,9 @@ def test_paint_and_slide(opened):
     page.get_by_test_id("roi-undo").click()
     until(page, lambda s: "rendered" in s.status and pixels(s.status) == pixels(stroke.status))
 
-    page.get_by_test_id("roi-canvas").focus()  # the keyboard alone: an ellipse's corner, and its opposite one
+    page.get_by_test_id(
+        "roi-canvas"
+    ).focus()  # the keyboard alone: an ellipse's corner, and its opposite one
     page.get_by_test_id("tool-ellipse").click()
     page.get_by_test_id("roi-canvas").focus()
     for key in ["Space"] + 3 * ["Shift+ArrowDown"] + 3 * ["Shift+ArrowRight"] + ["Space"]:
@@ -197,8 +218,15 @@ def start_anew(page):
     page.get_by_test_id("codes-reset").click()
     page.get_by_test_id("tool-rectangle").click()
     drag(page, (16, 16), (32, 32))
-    return until(page, lambda s: s.completed.shape == (64, 64, 3) and s.region.sum() == 256 and "rendered" in s.status
-                 and pixels(s.status) == 256)
+    return until(
+        page,
+        lambda s: (
+            s.completed.shape == (64, 64, 3)
+            and s.region.sum() == 256
+            and "rendered" in s.status
+            and pixels(s.status) == 256
+        ),
+    )
 
 
 def test_free_outline_fills_what_it_goes_round(opened):
@@ -215,7 +243,12 @@ def test_free_outline_fills_what_it_goes_round(opened):
 
     page.keyboard.press("Control+z")
     until(page, lambda s: "nothing painted" in s.status)
-    for key in ("Space", *4 * ["Shift+ArrowUp"], *4 * ["Shift+ArrowRight"], *4 * ["Shift+ArrowDown"]):
+    for key in (
+        "Space",
+        *4 * ["Shift+ArrowUp"],
+        *4 * ["Shift+ArrowRight"],
+        *4 * ["Shift+ArrowDown"],
+    ):
         page.keyboard.press(key)  # by the keyboard: three sides of a square of 16 pixels
     assert "nothing painted" in Screen(page).status  # not before it is put down
     page.keyboard.press("Space")
@@ -249,13 +282,19 @@ def test_names_are_typed_saved_and_loaded(opened, tmp_path):
     said, file = page.get_by_test_id("roi-status"), page.get_by_test_id("names-file")
     (tmp_path / "broken.json").write_text((tmp_path / "mine.json").read_text()[:40])
     (tmp_path / "cats.json").write_text(json.dumps({**content, "model": "cats"}))
-    for name, sentence in [("broken", "broken.json is no complete file of names"), ("cats", "belong to cats")]:
+    for name, sentence in [
+        ("broken", "broken.json is no complete file of names"),
+        ("cats", "belong to cats"),
+    ]:
         file.set_input_files(tmp_path / f"{name}.json")
         said.get_by_text(sentence).wait_for()
         assert field.input_value() == "frown"
     file.set_input_files(tmp_path / "mine.json")
     said.get_by_text("names loaded from mine.json").wait_for()
-    assert field.input_value() == "smile" and page.get_by_label("Name of code d1").input_value() == "hat"
+    assert (
+        field.input_value() == "smile"
+        and page.get_by_label("Name of code d1").input_value() == "hat"
+    )
     assert "{'c2': 'smile', 'd1': 'hat'}" in kernel(page)
     assert not opened.errors
 
@@ -275,19 +314,27 @@ def test_batch_moves_nine_faces_inside_the_region_only(opened):
     assert (changed == np.tile(region, (3, 3))).all()
 
     page.get_by_test_id("tool-rectangle").click()
-    drag(page, (48, 48), (60, 60))  # on the stage, of 64 model pixels across: in the last face, from 16 to 52
+    drag(
+        page, (48, 48), (60, 60)
+    )  # on the stage, of 64 model pixels across: in the last face, from 16 to 52
     painted = until(page, lambda s: pixels(s.status) > 256)
-    assert pixels(painted.status) == 36 ** 2 and painted.region[16:52, 16:52].all()
+    assert pixels(painted.status) == 36**2 and painted.region[16:52, 16:52].all()
 
     before = int(kernel(page).split(" True ")[1].split()[0])
-    page.get_by_test_id("code-2").evaluate("""node => { for (let i = 0; i <= 200; i++) { node.value = -1 + i / 100;
+    page.get_by_test_id(
+        "code-2"
+    ).evaluate("""node => { for (let i = 0; i <= 200; i++) { node.value = -1 + i / 100;
         node.dispatchEvent(new Event('input', {bubbles: true})); } }""")
     until(page, lambda s: s.completed[20, 20, 1] > 128 + 30 and "rendered in" in s.status)
-    assert int(kernel(page).split(" True ")[1].split()[0]) - before == 2  # the first move and the last, none between
+    assert (
+        int(kernel(page).split(" True ")[1].split()[0]) - before == 2
+    )  # the first move and the last, none between
 
     page.get_by_test_id("image-3").click()
     single = until(page, lambda s: s.completed.shape == (64, 64, 3))
-    assert not page.get_by_test_id("show-batch").is_checked() and "1296 px" in single.status.replace(",", "")
+    assert not page.get_by_test_id(
+        "show-batch"
+    ).is_checked() and "1296 px" in single.status.replace(",", "")
     assert not opened.errors
 
 
@@ -304,7 +351,10 @@ def test_a_row_of_seeds_to_choose_from(opened):
 
     tiles[2].click()
     chosen = until(page, lambda s: (s.completed == shown[2]).all())
-    assert page.get_by_label("Noise seed").input_value() == "2" and tiles[2].get_attribute("aria-pressed") == "true"
+    assert (
+        page.get_by_label("Noise seed").input_value() == "2"
+        and tiles[2].get_attribute("aria-pressed") == "true"
+    )
     assert [tile.inner_text() for tile in tiles] == [f"seed {k}" for k in range(4)]
     page.get_by_test_id("code-1").focus()
     page.keyboard.press("End")
@@ -329,7 +379,9 @@ def test_strip_of_the_last_moved_code_is_a_download(opened, tmp_path):
     download.value.save_as(tmp_path / "strip.png")
     strip = Image.open(tmp_path / "strip.png")
     assert strip.format == "PNG" and strip.size == (9 * 70 + 6, 2 * 24 + 70)
-    tiles = [np.asarray(strip.crop((6 + 70 * k, 48, 70 + 70 * k, 112)), dtype=int) for k in range(9)]
+    tiles = [
+        np.asarray(strip.crop((6 + 70 * k, 48, 70 + 70 * k, 112)), dtype=int) for k in range(9)
+    ]
     moved = np.any([(a != b).any(axis=2) for a, b in zip(tiles, tiles[1:])], axis=0)
     assert moved[16:32, 16:32].all() and moved.sum() == 256
     assert [tile[20, 20, 2] for tile in tiles] == sorted({tile[20, 20, 2] for tile in tiles})
@@ -341,7 +393,9 @@ def test_a_click_moves_the_nearer_eye_and_arrows_the_chosen_one(opened):
     picture = page.get_by_alt_text("photograph; click on both eyes")
     picture.scroll_into_view_if_needed()
     box = picture.bounding_box()
-    picture.click(position={"x": 0.8025 * box["width"], "y": 0.605 * box["height"]})     # the centre of pixel (160, 60)
+    picture.click(
+        position={"x": 0.8025 * box["width"], "y": 0.605 * box["height"]}
+    )  # the centre of pixel (160, 60)
     there = "1(59|60|61), (59|60|61)"  # clicks fall on whole pixels of the screen, and the picture between them
     page.get_by_text(re.compile(f"EyePicker.eyes at 50, 40 and {there}")).wait_for()
     point = page.get_by_test_id("roi-eye-0")

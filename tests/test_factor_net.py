@@ -1,11 +1,12 @@
 """FactorNet: shapes, gradients, the shipped weights and whether they read what their metadata claims."""
+
 import pytest
 import torch
 
 from roigan_lib.data import open_dataset
 from roigan_lib.data.synthfaces import FACTORS, sample_factors
+from roigan_lib.data.synthfaces import reader as fn
 from roigan_lib.errors import RoiganError
-from roigan_lib.models import factor_net as fn
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,9 @@ def test_shapes_at_any_size(net):
         x = torch.rand(2, 3, size, size) * 2 - 1
         out = net(x)
         assert out["continuous"].shape == (2, len(fn.CONTINUOUS))
-        assert {k: v.shape for k, v in out["logits"].items()} == {k: (2, n) for k, n in fn.CATEGORICAL.items()}
+        assert {k: v.shape for k, v in out["logits"].items()} == {
+            k: (2, n) for k, n in fn.CATEGORICAL.items()
+        }
         assert net.features(x).shape == (2, net.dims) and 64 <= net.dims <= 256
         assert [m.shape[1:] for m in net.maps(x)] == [(32, 32, 32), (64, 16, 16), (128, 8, 8)]
     assert len(fn.CONTINUOUS) + len(fn.CATEGORICAL) == len(FACTORS)
@@ -38,19 +41,32 @@ def test_the_metadata_holds_on_test_images(net):
     assert meta["steps"] > 0 and meta["seconds"] > 0 and meta["n_test"] >= 500
     images = open_dataset("synthfaces", "test", 64, limit=500)
     r2, accuracy = fn.measure(net, images[:], images.factors)
-    assert set(r2) == set(meta["r2"]) == set(fn.CONTINUOUS) and set(accuracy) == set(meta["accuracy"])
+    assert set(r2) == set(meta["r2"]) == set(fn.CONTINUOUS) and set(accuracy) == set(
+        meta["accuracy"]
+    )
     for name, value in meta["r2"].items():
-        assert abs(r2[name] - value) < 0.12, name                                 # half the images: sampling spread
+        assert abs(r2[name] - value) < 0.12, name  # half the images: sampling spread
     for name, value in meta["accuracy"].items():
         assert abs(accuracy[name] - value) < 0.05, name
     readable = [name for name, value in r2.items() if value > 0.5]
-    assert len(readable) > 0.85 * len(r2) and {"gaze", "eye_colour", "beard", "light", "yaw", "tilt"} <= set(readable)
+    assert len(readable) > 0.85 * len(r2) and {
+        "gaze",
+        "eye_colour",
+        "beard",
+        "light",
+        "yaw",
+        "tilt",
+    } <= set(readable)
 
 
 def test_training_learns_and_saves_what_it_measured(tmp_path):
     data = open_dataset("synthfaces", "test", 64, limit=64)
     net, meta = fn.train_factor_net(steps=6, batch=16, train=data, test=data, log=None)
-    assert meta["steps"] == 6 and set(meta["r2"]) == set(fn.CONTINUOUS) and set(meta["accuracy"]) == set(fn.CATEGORICAL)
+    assert (
+        meta["steps"] == 6
+        and set(meta["r2"]) == set(fn.CONTINUOUS)
+        and set(meta["accuracy"]) == set(fn.CATEGORICAL)
+    )
     fn.save_factor_net(net, meta, tmp_path / "net.safetensors")
     assert fn.factor_net_metadata(tmp_path / "net.safetensors") == meta
     again = fn.load_factor_net(tmp_path / "net.safetensors")
@@ -60,6 +76,7 @@ def test_training_learns_and_saves_what_it_measured(tmp_path):
 def test_a_mirrored_face_reads_mirrored(net):
     rows = sample_factors(40, seed=12)
     from roigan_lib.data.synthfaces import render
+
     x = render(rows, 64)
     here, there = net(x)["continuous"], net(x.flip(-1))["continuous"]
     for name in ("yaw", "light", "tilt"):

@@ -1,4 +1,5 @@
 """Building blocks against literal transcriptions of their equations, and the table of (3.8) against the dense path."""
+
 import math
 
 import numpy as np
@@ -9,8 +10,18 @@ from torch.nn import functional as F
 from roigan_lib.config import load_config
 from roigan_lib.masks import FAMILIES, sample_masks
 from roigan_lib.models.generator import pyramid_fill
-from roigan_lib.models.layers import (SLOPE, Denormalization, Equalized, GatedConv, MaskWindows, SpectralConv, UpsampleBlock,
-                                      _Moments, conv, linear)
+from roigan_lib.models.layers import (
+    SLOPE,
+    Denormalization,
+    Equalized,
+    GatedConv,
+    MaskWindows,
+    SpectralConv,
+    UpsampleBlock,
+    _Moments,
+    conv,
+    linear,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -32,7 +43,9 @@ def convolve(x, kernel, bias, stride=1, padding=0):
     for o in range(len(kernel)):
         for i in range(h):
             for j in range(w):
-                out[o, i, j] = (kernel[o] * x[:, i * stride:i * stride + k, j * stride:j * stride + k]).sum() + bias[o]
+                out[o, i, j] = (
+                    kernel[o] * x[:, i * stride : i * stride + k, j * stride : j * stride + k]
+                ).sum() + bias[o]
     return out
 
 
@@ -49,13 +62,13 @@ def test_spectral_norm_divides_by_the_largest_singular_value(side, bias):
     layer = SpectralConv(conv(6, 8, 4, bias=bias))
     x = torch.randn(2, 6, side, side)
     for _ in range(200):
-        layer(x)                                                    # each pass in training is one power iteration
+        layer(x)  # each pass in training is one power iteration
     largest = np.linalg.svd(numbers(layer.weight_orig).reshape(8, -1), compute_uv=False)[0]
     offset = 0.0 if layer.bias is None else layer.bias.view(-1, 1, 1)
     want = F.conv2d(x, layer.weight_orig) / largest + offset
     before = layer.weight_u.clone()
     torch.testing.assert_close(layer.eval()(x), want, atol=1e-5, rtol=1e-4)
-    assert torch.equal(layer.weight_u, before)                      # eval leaves the vectors alone
+    assert torch.equal(layer.weight_u, before)  # eval leaves the vectors alone
 
 
 @pytest.mark.parametrize("side", [16, 5])
@@ -68,15 +81,23 @@ def test_spectral_norm_has_the_gradient_of_torch(side):
     inner._u.copy_(ours.weight_u), inner._v.copy_(ours.weight_v)
     x, pull = torch.randn(2, 6, side, side), torch.randn(2, 8, side - 3, side - 3)
     for layer in (ours, theirs):
-        layer.eval()                                                # theirs iterates in another order
-        slope = torch.autograd.grad((layer(x.requires_grad_()) * pull).sum(), x, create_graph=True)[0]
+        layer.eval()  # theirs iterates in another order
+        slope = torch.autograd.grad((layer(x.requires_grad_()) * pull).sum(), x, create_graph=True)[
+            0
+        ]
         (slope.square().sum() + (layer(x) * pull).sum()).backward()  # as the gradient penalty does
-    torch.testing.assert_close(ours.weight_orig.grad, theirs.parametrizations.weight.original.grad, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        ours.weight_orig.grad, theirs.parametrizations.weight.original.grad, atol=1e-5, rtol=1e-4
+    )
     torch.testing.assert_close(ours.bias.grad, theirs.bias.grad, atol=1e-5, rtol=1e-4)
 
 
 def test_moments_and_their_gradient():
-    x = (2 * torch.randn(2, 3, 4, 5, dtype=torch.float64) + 1).to(memory_format=torch.channels_last).requires_grad_()
+    x = (
+        (2 * torch.randn(2, 3, 4, 5, dtype=torch.float64) + 1)
+        .to(memory_format=torch.channels_last)
+        .requires_grad_()
+    )
     mean, var = _Moments.apply(x)
     torch.testing.assert_close(mean, x.mean((2, 3)))
     torch.testing.assert_close(var, x.var((2, 3), correction=0))
@@ -91,7 +112,10 @@ def test_gated_convolution_is_2_11(norm, equalized):
     layer.both.bias.data += torch.linspace(-1, 1, 8)
     x = torch.randn(2, 3, 8, 8)
     for image, got in zip(numbers(x), numbers(layer(x))):
-        feature, gate = convolve(image, kernel[:4], bias[:4], 2, 1), convolve(image, kernel[4:], bias[4:], 2, 1)
+        feature, gate = (
+            convolve(image, kernel[:4], bias[:4], 2, 1),
+            convolve(image, kernel[4:], bias[4:], 2, 1),
+        )
         want = leaky(feature) / (1 + np.exp(-gate))
         want = normalize(want) if norm else want * layer.gain
         assert got.shape == (4, 4, 4)
@@ -102,15 +126,21 @@ def literal_denormalization(layer, x, mask, z, inside):
     """(3.8) line by line for one image: x (c, H, W), mask (H', W'), z (z_dim,) or None."""
     c, h, w = x.shape
     roi = mask if inside else 1 - mask
-    rows, columns = np.arange(h + 4) * mask.shape[0] // (h + 4), np.arange(w + 4) * mask.shape[1] // (w + 4)
-    roi = roi[rows][:, columns][None]                               # nearest, larger by what two convolutions cut off
+    rows, columns = (
+        np.arange(h + 4) * mask.shape[0] // (h + 4),
+        np.arange(w + 4) * mask.shape[1] // (w + 4),
+    )
+    roi = roi[rows][:, columns][None]  # nearest, larger by what two convolutions cut off
     star = leaky(convolve(roi, numbers(layer.inner.weight), numbers(layer.inner.bias)))
     if z is not None:
         affine = numbers(layer.affine.weight) @ z + numbers(layer.affine.bias)
-        z1, z2 = affine[:layer.hidden] + layer.one, affine[layer.hidden:]
+        z1, z2 = affine[: layer.hidden] + layer.one, affine[layer.hidden :]
         star = star * z1[:, None, None] + z2[:, None, None]
     kernel, bias = numbers(layer.outer.weight), numbers(layer.outer.bias)
-    gamma, beta = leaky(convolve(star, kernel[:c], bias[:c])), leaky(convolve(star, kernel[c:], bias[c:]))
+    gamma, beta = (
+        leaky(convolve(star, kernel[:c], bias[:c])),
+        leaky(convolve(star, kernel[c:], bias[c:])),
+    )
     return (gamma + layer.one) * normalize(x, layer.norm) + beta
 
 
@@ -121,14 +151,17 @@ def literal_denormalization(layer, x, mask, z, inside):
 def test_denormalization_is_3_8(z_dim, inside, norm, recipe):
     cfg = load_config("smoke", recipe=recipe)
     layer = Denormalization(3, 4, z_dim, cfg.unit_gain, cfg.equalized, norm)
-    assert load_config("thesis").norm == "instance" and layer.one == (recipe == "improved")                      # the printed equation has no added one
+    assert load_config("thesis").norm == "instance" and layer.one == (
+        recipe == "improved"
+    )  # the printed equation has no added one
     masks = sample_masks("elliptic", 2, 16, seed=3)
-    for side in (8, 12):                                            # a mask larger than the map
+    for side in (8, 12):  # a mask larger than the map
         x, z = torch.randn(2, 3, side, side) * 3 + 1, torch.randn(2, z_dim) if z_dim else None
         got = numbers(layer(x, masks, z, None, inside))
         for i in range(2):
-            want = literal_denormalization(layer, numbers(x[i]), numbers(masks[i, 0]),
-                                           numbers(z[i]) if z_dim else None, inside)
+            want = literal_denormalization(
+                layer, numbers(x[i]), numbers(masks[i, 0]), numbers(z[i]) if z_dim else None, inside
+            )
             np.testing.assert_allclose(got[i], want, atol=3e-5)
 
 
@@ -150,13 +183,20 @@ def both_paths(layer, x, masks, z, inside):
 @pytest.mark.parametrize("side", [16, 32, 64])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_table_equals_dense(family, side):
-    masks = sample_masks(family, 2, 64, seed=side)                  # 64 -> side + 4: every size meets the interpolation
+    masks = sample_masks(
+        family, 2, 64, seed=side
+    )  # 64 -> side + 4: every size meets the interpolation
     for inside in (True, False):
         for z_dim in (0, 6):
-            for unit_gain, equalized, norm in ((True, False, "instance"), (False, True, "instance"),
-                                               (True, False, "layer")):
+            for unit_gain, equalized, norm in (
+                (True, False, "instance"),
+                (False, True, "instance"),
+                (True, False, "layer"),
+            ):
                 layer = Denormalization(4, 8, z_dim, unit_gain, equalized, norm)
-                x = (torch.randn(2, 4, side, side) * 2 + 0.5).contiguous(memory_format=torch.channels_last)
+                x = (torch.randn(2, 4, side, side) * 2 + 0.5).contiguous(
+                    memory_format=torch.channels_last
+                )
                 z = torch.randn(2, z_dim) if z_dim else None
                 (dense, dense_grads), (table, table_grads) = both_paths(layer, x, masks, z, inside)
                 assert (dense - table).abs().max() <= 1e-5 * dense.abs().max().clamp_min(1)
@@ -169,14 +209,18 @@ def test_table_equals_dense(family, side):
 def test_table_path_is_differentiable_exactly():
     """The hand-written backward pass against finite differences, in double precision."""
     from roigan_lib.models.layers import _Lookup, _sorted
+
     x = torch.randn(2, 3, 4, 5, dtype=torch.double, requires_grad=True)
     table = torch.randn(6, 6, dtype=torch.double, requires_grad=True)
-    index = torch.randint(0, 5, (2, 4, 5))                          # the last row is nobody's
+    index = torch.randint(0, 5, (2, 4, 5))  # the last row is nobody's
     want = x * table[index][..., :3].permute(0, 3, 1, 2) + table[index][..., 3:].permute(0, 3, 1, 2)
     got = _Lookup.apply(x, table, index, *_sorted(index, 6))
     assert torch.allclose(got, want)
     upstream = torch.randn_like(want)
-    for a, b in zip(torch.autograd.grad(want, (x, table), upstream), torch.autograd.grad(got, (x, table), upstream)):
+    for a, b in zip(
+        torch.autograd.grad(want, (x, table), upstream),
+        torch.autograd.grad(got, (x, table), upstream),
+    ):
         assert torch.allclose(a, b)
 
 
@@ -186,23 +230,32 @@ def test_what_a_layer_keeps_of_a_region_is_used_again_without_gradients_only():
     for z_dim, inside in ((5, True), (0, False)):
         layer = Denormalization(6, 8, z_dim, True, False)
         x = torch.randn(2, 6, 16, 16).to(memory_format=torch.channels_last)
-        for time in range(2):                                       # another z each time
+        for time in range(2):  # another z each time
             z = torch.randn(2, 5) if z_dim else None
             want = layer(x, masks, z, inside=inside)
-            torch.testing.assert_close(layer(x, masks, z, windows, inside), want, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(
+                layer(x, masks, z, windows, inside), want, rtol=1e-4, atol=1e-4
+            )
             assert (layer, inside) not in windows.kept or time == 1
             with torch.inference_mode():
-                torch.testing.assert_close(layer(x, masks, z, windows, inside), want, rtol=1e-4, atol=1e-4)
+                torch.testing.assert_close(
+                    layer(x, masks, z, windows, inside), want, rtol=1e-4, atol=1e-4
+                )
         assert (layer, inside) in windows.kept
         with torch.no_grad():
-            layer.outer.bias += 1                                   # learning goes on: gradients see the new weights
+            layer.outer.bias += 1  # learning goes on: gradients see the new weights
         want = layer(x, masks, z, inside=inside)
         torch.testing.assert_close(layer(x, masks, z, windows, inside), want, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("dtype, close", [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
 def test_lookup_and_moments_in_the_types_that_training_uses(dtype, close):
-    x = (torch.randn(2, 6, 16, 16) + 2).to(dtype).to(memory_format=torch.channels_last).requires_grad_()
+    x = (
+        (torch.randn(2, 6, 16, 16) + 2)
+        .to(dtype)
+        .to(memory_format=torch.channels_last)
+        .requires_grad_()
+    )
     mean, var = _Moments.apply(x)
     assert mean.dtype == var.dtype == torch.float32
     exact = x.detach().double()
@@ -222,25 +275,30 @@ def test_lookup_and_moments_in_the_types_that_training_uses(dtype, close):
 def put_together(windows):
     """The 5×5 window (5, 5) of every table row, from the 3×3 windows that it adds up; and the image of each."""
     v, rows = len(windows.parts), windows.pair_taps
-    assert torch.equal(rows % 9, torch.arange(9).expand_as(rows))  # tap k of the table belongs to place k
+    assert torch.equal(
+        rows % 9, torch.arange(9).expand_as(rows)
+    )  # tap k of the table belongs to place k
     image, part = rows // (9 * v), rows // 9 % v
     assert torch.equal(image, windows.pair_image[:, None].expand_as(image))
     assert torch.equal(windows.patch_taps[windows.pair_patch], rows - 9 * v * image)
     whole = torch.full((len(rows), 5, 5), -1.0)
     for k in range(9):
         i, j = divmod(k, 3)
-        small, place = windows.parts[part[:, k], 0], whole[:, i:i + 3, j:j + 3]
-        assert ((place == small) | (place == -1)).all()             # overlapping parts agree
+        small, place = windows.parts[part[:, k], 0], whole[:, i : i + 3, j : j + 3]
+        assert ((place == small) | (place == -1)).all()  # overlapping parts agree
         place.copy_(small)
     return whole
 
 
 def test_mask_windows_of_a_mask_made_by_hand():
-    masks = torch.zeros(3, 1, 8, 8)                                 # maps of 4 look at masks of 8: no interpolation
-    masks[0, 0, 3, 3] = masks[2, 0, 3, 3] = 1                       # 16 positions, 16 windows; image 1 has one window
+    masks = torch.zeros(3, 1, 8, 8)  # maps of 4 look at masks of 8: no interpolation
+    masks[0, 0, 3, 3] = masks[2, 0, 3, 3] = 1  # 16 positions, 16 windows; image 1 has one window
     windows = MaskWindows(masks, 4)
     assert windows.index.shape == (3, 4, 4)
-    assert windows.parts.shape == (10, 1, 3, 3) and windows.patch_taps.shape == (17, 9)  # a 3×3 window has 9 places for a dot
+    assert windows.parts.shape == (10, 1, 3, 3) and windows.patch_taps.shape == (
+        17,
+        9,
+    )  # a 3×3 window has 9 places for a dot
     assert len(windows.pair_patch) == len(windows.pair_image) == 16 + 1 + 16
     whole = put_together(windows)
     for n in range(3):
@@ -248,7 +306,7 @@ def test_mask_windows_of_a_mask_made_by_hand():
             for j in range(4):
                 row = windows.index[n, i, j]
                 assert windows.pair_image[row] == n
-                assert torch.equal(whole[row], masks[n, 0, i:i + 5, j:j + 5])
+                assert torch.equal(whole[row], masks[n, 0, i : i + 5, j : j + 5])
 
 
 @pytest.mark.parametrize("side", [16, 32, 64])
@@ -260,13 +318,15 @@ def test_mask_windows_of_random_masks(side):
     assert torch.equal(put_together(windows)[windows.index].flatten(3), want)
     images = torch.arange(len(masks)).view(-1, 1, 1).expand_as(windows.index)
     assert torch.equal(windows.pair_image[windows.index], images)
-    assert len(windows.pair_patch) < 0.5 * windows.index.numel()    # what the table is for
+    assert len(windows.pair_patch) < 0.5 * windows.index.numel()  # what the table is for
     assert len(windows.parts) < 0.5 * len(windows.patch_taps)
 
 
 def test_equalized_rate_is_3_20():
-    for layer, x, plain in ((conv(8, 32, 3, equalized=True), torch.randn(2, 8, 6, 6), F.conv2d),
-                            (linear(64, 96, equalized=True), torch.randn(2, 64), F.linear)):
+    for layer, x, plain in (
+        (conv(8, 32, 3, equalized=True), torch.randn(2, 8, 6, 6), F.conv2d),
+        (linear(64, 96, equalized=True), torch.randn(2, 64), F.linear),
+    ):
         assert isinstance(layer, Equalized)
         weight = layer.layer.weight
         constant = math.sqrt(2 / (weight.numel() / weight.shape[0]))
@@ -283,8 +343,15 @@ def test_upsample_block_doubles_and_keeps_z_out_of_the_right_branch():
     block = UpsampleBlock(6, 4, 8, 5, cfg)
     masks, x, z = sample_masks("elliptic", 2, 32), torch.randn(2, 6, 8, 8), torch.randn(2, 5)
     assert block(x, masks, z).shape == (2, 4, 16, 16)
-    assert torch.allclose(block(x, masks, z), block(x, masks, z, {8: MaskWindows(masks, 8), 16: MaskWindows(masks, 16)}), atol=1e-4)
-    assert block.norm_right.affine is None and block.norm_left.affine is not None is not block.norm_last.affine
+    assert torch.allclose(
+        block(x, masks, z),
+        block(x, masks, z, {8: MaskWindows(masks, 8), 16: MaskWindows(masks, 16)}),
+        atol=1e-4,
+    )
+    assert (
+        block.norm_right.affine is None
+        and block.norm_left.affine is not None is not block.norm_last.affine
+    )
 
 
 @pytest.mark.parametrize("size", [32, 64, 256])
@@ -294,9 +361,9 @@ def test_pyramid_fill_keeps_the_outside_and_survives_one_known_pixel(size):
     fill = pyramid_fill(images, masks)
     outside = (masks == 0).expand_as(images)
     assert torch.equal(fill[outside], images[outside])
-    assert fill.isfinite().all() and fill.abs().max() <= 1 + 1e-5   # an average of known pixels
+    assert fill.isfinite().all() and fill.abs().max() <= 1 + 1e-5  # an average of known pixels
     changed = torch.where(outside, images, torch.rand_like(images))
-    assert torch.equal(pyramid_fill(changed, masks), fill)          # what lies under the mask never enters
+    assert torch.equal(pyramid_fill(changed, masks), fill)  # what lies under the mask never enters
     one = torch.ones(1, 1, size, size)
     one[..., 5, 7] = 0
     fill = pyramid_fill(images[:1], one)

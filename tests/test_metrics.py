@@ -1,4 +1,5 @@
 """Metrics against closed forms, plain loops and the reference libraries; the comparison table against its promises."""
+
 import errno
 import json
 import math
@@ -17,24 +18,30 @@ from roigan_lib.metrics import features as nets
 from roigan_lib.metrics import table as tables
 from roigan_lib.metrics.frechet import small_n_note
 
-needs_inception = pytest.mark.skipif(not metrics.inception_available(),
-                                     reason=f"no FID Inception weights at {nets.inception_path()}")
+needs_inception = pytest.mark.skipif(
+    not metrics.inception_available(), reason=f"no FID Inception weights at {nets.inception_path()}"
+)
 
 
 @pytest.fixture
 def pair():
     """12 smooth random images (n, 3, 32, 32), and elliptic holes."""
-    images = torch.nn.functional.interpolate(torch.rand(12, 3, 6, 6) * 2 - 1, (32, 32), mode="bicubic").clamp(-1, 1)
+    images = torch.nn.functional.interpolate(
+        torch.rand(12, 3, 6, 6) * 2 - 1, (32, 32), mode="bicubic"
+    ).clamp(-1, 1)
     return images, sample_masks("elliptic", 12, 32, seed=1)
 
 
 # ---- Fréchet distance, eq. (4.1)
 
+
 def test_frechet_of_axis_aligned_gaussians_is_the_closed_form():
     a, b = torch.tensor([1.0, 4, 9]), torch.tensor([4.0, 1, 0])
     mean = torch.tensor([0.5, -2, 1])
     expected = float(mean.square().sum() + (a.sqrt() - b.sqrt()).square().sum())
-    assert metrics.frechet_from_moments(torch.zeros(3), a.diag(), mean, b.diag()) == pytest.approx(expected, rel=1e-12)
+    assert metrics.frechet_from_moments(torch.zeros(3), a.diag(), mean, b.diag()) == pytest.approx(
+        expected, rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("n, dims", [(200, 8), (500, 64), (1000, 1)])
@@ -55,8 +62,12 @@ def test_frechet_with_fewer_images_than_dims():
     assert metrics.frechet_distance(x, x + 3) == pytest.approx(900, rel=1e-6)
     y = torch.randn(30, 100)
     whole = [part for t in (x.double(), y.double()) for part in (t.mean(0), torch.cov(t.T))]
-    assert metrics.frechet_distance(x, y) == pytest.approx(metrics.frechet_from_moments(*whole), rel=1e-7)
-    assert metrics.frechet_distance(y, x) == pytest.approx(metrics.frechet_distance(x, y), rel=1e-12)
+    assert metrics.frechet_distance(x, y) == pytest.approx(
+        metrics.frechet_from_moments(*whole), rel=1e-7
+    )
+    assert metrics.frechet_distance(y, x) == pytest.approx(
+        metrics.frechet_distance(x, y), rel=1e-12
+    )
     assert "singular" in small_n_note(20, 100) and "2,048" in small_n_note(1000, 768)
     assert small_n_note(5000, 768) is None
 
@@ -91,8 +102,10 @@ def test_bad_features_are_one_sentence():
 
 # ---- KID
 
+
 def mmd2_by_loops(x, y):
     """Bińkowski et al. (2018), eq. (4), with their kernel (x·y / d + 1)³, sum by sum."""
+
     def k(a, b):
         return (sum(float(p) * float(q) for p, q in zip(a, b)) / len(a) + 1) ** 3
 
@@ -111,8 +124,10 @@ def test_mmd_is_the_double_loop():
 def test_kid_is_the_mean_over_subsets(n, m, size):
     x, y = torch.randn(n, 5, dtype=torch.float64), torch.randn(m, 5, dtype=torch.float64) + 0.3
     gen, k = torch.Generator().manual_seed(4), size or min(n, m) // 2
-    each = [mmd2_by_loops(*(t[torch.randperm(len(t), generator=gen)[:k]] for t in (x, y)))
-            for _ in range(7)]
+    each = [
+        mmd2_by_loops(*(t[torch.randperm(len(t), generator=gen)[:k]] for t in (x, y)))
+        for _ in range(7)
+    ]
     mean, sd = metrics.kernel_distance(x, y, subsets=7, size=size, seed=4)
     assert mean == pytest.approx(np.mean(each), rel=1e-9)
     assert sd == pytest.approx(np.std(each, ddof=1), rel=1e-9, abs=1e-12)
@@ -120,16 +135,25 @@ def test_kid_is_the_mean_over_subsets(n, m, size):
 
 def test_kid_is_unbiased_and_repeatable():
     gen = torch.Generator().manual_seed(5)
-    draws = [metrics.polynomial_mmd2(torch.randn(40, 8, generator=gen), torch.randn(40, 8, generator=gen))
-             for _ in range(200)]
+    draws = [
+        metrics.polynomial_mmd2(
+            torch.randn(40, 8, generator=gen), torch.randn(40, 8, generator=gen)
+        )
+        for _ in range(200)
+    ]
     assert abs(np.mean(draws)) < 4 * np.std(draws) / math.sqrt(200) and min(draws) < 0
     x, y = torch.randn(100, 8), torch.randn(100, 8) + 0.5
-    assert metrics.kernel_distance(x, y) == metrics.kernel_distance(x, y) != metrics.kernel_distance(x, y, seed=1)
+    assert (
+        metrics.kernel_distance(x, y)
+        == metrics.kernel_distance(x, y)
+        != metrics.kernel_distance(x, y, seed=1)
+    )
     mean, sd = metrics.kernel_distance(x, y)
     assert mean > 3 * sd / math.sqrt(50) > 0
 
 
 # ---- scores of completed images
+
 
 def test_l1_hole_is_the_plain_loop(pair):
     images, masks = pair
@@ -141,7 +165,9 @@ def test_l1_hole_is_the_plain_loop(pair):
         sums, count = sums + float(errors.sum()), count + len(errors)
         each.append(float(errors.mean()))
     assert metrics.l1_hole(other, images, masks) == pytest.approx(sums / count, rel=1e-5)
-    assert metrics.l1_hole(other, images, masks, each=True).tolist() == pytest.approx(each, rel=1e-5)
+    assert metrics.l1_hole(other, images, masks, each=True).tolist() == pytest.approx(
+        each, rel=1e-5
+    )
     black, white = torch.full_like(images, -1), torch.full_like(images, 1)
     assert metrics.l1_hole(black, white, masks) == 1
 
@@ -151,7 +177,8 @@ def test_l1_ignores_what_is_outside(pair):
     raw = torch.where(masks > 0.5, images, -images)
     assert metrics.l1_hole(raw, images, masks) == 0
     assert metrics.outside_change(raw, images, masks) == pytest.approx(
-        float((2 * images * (1 - masks)).abs().max()), rel=1e-6)
+        float((2 * images * (1 - masks)).abs().max()), rel=1e-6
+    )
     assert metrics.outside_change(telea(images, masks), images, masks) == 0
 
 
@@ -183,8 +210,16 @@ def test_ssim_is_scikit_images_on_8_bits_and_on_0_to_1(bytes_pair):
     ours = metrics.ssim(completed, images)
     wang = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     for scale, data_range in ((1, 255), (255.0, 1)):
-        theirs = [peer(a / scale if data_range == 1 else a, b / scale if data_range == 1 else b,
-                       data_range=data_range, channel_axis=-1, **wang) for a, b in zip(one, other)]
+        theirs = [
+            peer(
+                a / scale if data_range == 1 else a,
+                b / scale if data_range == 1 else b,
+                data_range=data_range,
+                channel_axis=-1,
+                **wang,
+            )
+            for a, b in zip(one, other)
+        ]
         assert ours.tolist() == pytest.approx(theirs, abs=1e-6)
     assert ours.dtype == images.dtype and 0.2 < ours.mean() < 0.95
     assert torch.allclose(metrics.ssim(images, images), torch.ones(12))
@@ -193,7 +228,7 @@ def test_ssim_is_scikit_images_on_8_bits_and_on_0_to_1(bytes_pair):
 @pytest.mark.parametrize("a, b, expected", [(130, 125, 0.9992), (0, 10, 0.061), (255, 255, 1)])
 def test_ssim_of_two_greys_is_the_closed_form(a, b, expected):
     x, y = (torch.full((1, 3, 16, 16), grey / 127.5 - 1, dtype=torch.float64) for grey in (a, b))
-    c1 = (0.01 * 255) ** 2                              # Wang et al. (2004), eq. (6): luminance
+    c1 = (0.01 * 255) ** 2  # Wang et al. (2004), eq. (6): luminance
     closed_form = (2 * a * b + c1) / (a * a + b * b + c1)
     assert metrics.ssim(x, y).item() == pytest.approx(closed_form, abs=1e-9)
     assert closed_form == pytest.approx(expected, abs=1e-4)
@@ -221,10 +256,18 @@ def test_border_ratio_is_the_plain_loop(pair):
         return total
 
     images, masks, done = images[:2], masks[:2], done[:2]
-    assert metrics.border_ratio(done, images, masks) == pytest.approx(jump(done) / jump(images), rel=1e-5)
-    assert metrics.border_ratio(done, images, masks) > 1.5 and metrics.border_ratio(images, images, masks) == 1
+    assert metrics.border_ratio(done, images, masks) == pytest.approx(
+        jump(done) / jump(images), rel=1e-5
+    )
+    assert (
+        metrics.border_ratio(done, images, masks) > 1.5
+        and metrics.border_ratio(images, images, masks) == 1
+    )
     flat = torch.zeros_like(images)
-    assert metrics.border_ratio(flat, flat, masks) == 1 and metrics.border_ratio(done, flat, masks) == math.inf
+    assert (
+        metrics.border_ratio(flat, flat, masks) == 1
+        and metrics.border_ratio(done, flat, masks) == math.inf
+    )
 
 
 def test_diversity_is_the_mean_over_pairs(pair):
@@ -232,7 +275,7 @@ def test_diversity_is_the_mean_over_pairs(pair):
     shifted = torch.stack([images, images + 0.2, images + 0.6])
     assert metrics.diversity(shifted, masks) == pytest.approx((0.1 + 0.3 + 0.2) / 3, abs=1e-5)
     assert metrics.diversity(torch.stack([images, images]), masks) == 0
-    draws = torch.rand(4, 12, 3, 32, 32) * 2 - 1           # pixels count alike, holes by their size
+    draws = torch.rand(4, 12, 3, 32, 32) * 2 - 1  # pixels count alike, holes by their size
     draws[:, 3] = 0
     sums, count = 0.0, 0
     for i in range(4):
@@ -247,6 +290,7 @@ def test_diversity_is_the_mean_over_pairs(pair):
 
 
 # ---- features
+
 
 def test_eight_bits_are_the_nearest():
     values = torch.arange(256) / 127.5 - 1
@@ -276,6 +320,7 @@ def test_our_faster_inception_is_pytorch_fids(tmp_path):
     from PIL import Image
     from pytorch_fid.fid_score import get_activations
     from pytorch_fid.inception import InceptionV3
+
     files, levels = [], torch.randint(0, 256, (3, 64, 64, 3), dtype=torch.uint8)
     for k, picture in enumerate(levels):
         files.append(tmp_path / f"{k}.png")
@@ -289,8 +334,10 @@ def test_our_faster_inception_is_pytorch_fids(tmp_path):
 
 # ---- the table
 
+
 class Coloured:
     """A stand-in for a model: fills the hole with one random colour for each image and seed."""
+
     checkpoint_hash = "abc123def456"
     card = {"config_hash": "0123456789ab"}
 
@@ -307,12 +354,21 @@ def no_factors(monkeypatch):
 
 def test_compare_rows(pair, no_factors):
     images, masks = pair
-    table = metrics.compare({"colour": Coloured(), "telea": telea, "itself": lambda x, m: x}, images,
-                            {"elliptic": masks, "one": masks[:1]}, data="noise", split="test", batch=5)
+    table = metrics.compare(
+        {"colour": Coloured(), "telea": telea, "itself": lambda x, m: x},
+        images,
+        {"elliptic": masks, "one": masks[:1]},
+        data="noise",
+        split="test",
+        batch=5,
+    )
     pivot = table.pivot()
     assert list(pivot) == ["colour", "telea", "itself"]
-    assert set(pivot["telea"]) == {(m, law) for law in ("elliptic", "one")
-                                   for m in ("l1_hole", "psnr", "ssim", "border_ratio", "outside_change", "diversity")}
+    assert set(pivot["telea"]) == {
+        (m, law)
+        for law in ("elliptic", "one")
+        for m in ("l1_hole", "psnr", "ssim", "border_ratio", "outside_change", "diversity")
+    }
     expected = metrics.l1_hole(telea(images, masks), images, masks)
     assert pivot["telea"]["l1_hole", "elliptic"] == pytest.approx(expected, rel=1e-6)
     assert pivot["telea"]["diversity", "elliptic"] == 0 < pivot["colour"]["diversity", "elliptic"]
@@ -320,8 +376,16 @@ def test_compare_rows(pair, no_factors):
     for name in pivot:
         assert pivot[name]["outside_change", "elliptic"] == 0
     row = table.select(method="colour", metric="psnr", mask_law="elliptic")[0]
-    assert (row["n_real"], row["n_fake"], row["dataset"], row["split"], row["seed"]) == (12, 12, "noise", "test", 0)
-    assert (row["checkpoint"], row["config"]) == ("abc123def456", "0123456789ab") and row["spread"] > 0
+    assert (row["n_real"], row["n_fake"], row["dataset"], row["split"], row["seed"]) == (
+        12,
+        12,
+        "noise",
+        "test",
+        0,
+    )
+    assert (row["checkpoint"], row["config"]) == ("abc123def456", "0123456789ab") and row[
+        "spread"
+    ] > 0
     assert len(row["mask_hash"]) == 12 and row["mask_hash"] == metrics.mask_hash(masks)
     assert row["versions"]["torch"] == torch.__version__.split("+")[0] and row["time"].endswith("Z")
     json.dumps(table, allow_nan=False)
@@ -350,7 +414,7 @@ def test_a_method_that_works_in_place_spoils_nothing(pair, no_factors):
         return x
 
     def one_buffer(x, m):
-        return buffer[:len(x)].copy_(plain["black"](x, m))
+        return buffer[: len(x)].copy_(plain["black"](x, m))
 
     vandals = {"in place": in_place, "one buffer": one_buffer}
     both = {"one": masks[:1], "each": masks}
@@ -383,14 +447,25 @@ def test_real_features_are_taken_once(pair, no_factors, monkeypatch):
     monkeypatch.setattr(nets, "inception_hash", lambda: "6726825d0000")
     images, masks = pair
     lines = []
-    table = metrics.compare({"a": telea, "b": Coloured()}, images, {"x": masks, "y": masks.flip(0)}, dims=64,
-                            reference=images[:10], progress=lines.append)
+    table = metrics.compare(
+        {"a": telea, "b": Coloured()},
+        images,
+        {"x": masks, "y": masks.flip(0)},
+        dims=64,
+        reference=images[:10],
+        progress=lines.append,
+    )
     assert seen == [10] + 4 * [12] and any("a: 12/12 images" in line for line in lines)
     row = table.select(metric="fid64_n12", method="a", mask_law="x")[0]
-    expected = metrics.frechet_distance(features(images[:10], 64), features(telea(images, masks), 64))
+    expected = metrics.frechet_distance(
+        features(images[:10], 64), features(telea(images, masks), 64)
+    )
     assert row["value"] == pytest.approx(expected, rel=1e-9)
     assert row["n_real"] == 10 and row["weights"] == "6726825d0000" and "singular" in row["note"]
-    assert table.select(metric="kid64_n12", method="a")[0]["spread"] > 0 and row["reference"] == "other"
+    assert (
+        table.select(metric="kid64_n12", method="a")[0]["spread"] > 0
+        and row["reference"] == "other"
+    )
 
 
 @pytest.mark.filterwarnings("ignore:.*official weight file")
@@ -410,8 +485,13 @@ def test_compare_with_the_networks_at_hand(pair):
 
 def test_a_method_that_misbehaves_is_named(pair, no_factors):
     images, masks = pair
-    wrong = {"shape": lambda x, m: x[:, :1], "nan": lambda x, m: x * float("nan"), "bytes": lambda x, m: x * 127 + 128,
-             "nothing": lambda x, m: None, "list": [1, 2]}
+    wrong = {
+        "shape": lambda x, m: x[:, :1],
+        "nan": lambda x, m: x * float("nan"),
+        "bytes": lambda x, m: x * 127 + 128,
+        "nothing": lambda x, m: None,
+        "list": [1, 2],
+    }
     for name, method in wrong.items():
         with pytest.raises(RoiganError, match=f"Method '{name}'"):
             metrics.compare({name: method}, images, masks)
@@ -426,18 +506,40 @@ def test_a_method_that_misbehaves_is_named(pair, no_factors):
 
 
 def row(metric, method, law, value, **more):
-    return {"metric": metric, "method": method, "mask_law": law, "value": value, "spread": None, "dataset": "d",
-            "split": "test", "seed": 0, "n_fake": 10, **more}
+    return {
+        "metric": metric,
+        "method": method,
+        "mask_law": law,
+        "value": value,
+        "spread": None,
+        "dataset": "d",
+        "split": "test",
+        "seed": 0,
+        "n_fake": 10,
+        **more,
+    }
 
 
 def test_best_values_and_how_the_table_reads():
-    table = metrics.Table([row("fid768_n10", "a", "e", 0.3), row("fid768_n10", "b", "e", 0.4),
-                           row("psnr", "a", "e", 20.0), row("psnr", "b", "e", 21.0),
-                           row("border_ratio", "a", "e", 1.2), row("border_ratio", "b", "e", 0.7),
-                           row("outside_change", "a", "e", 0.0), row("outside_change", "b", "e", 0.0),
-                           row("kid768_n10", "<b>", "r", 0.01, spread=0.002),
-                           row("fid768_n10", "b", "r", float("nan"))])
-    assert table.best() == {("fid768_n10", "e"): ["a"], ("psnr", "e"): ["b"], ("border_ratio", "e"): ["a"]}
+    table = metrics.Table(
+        [
+            row("fid768_n10", "a", "e", 0.3),
+            row("fid768_n10", "b", "e", 0.4),
+            row("psnr", "a", "e", 20.0),
+            row("psnr", "b", "e", 21.0),
+            row("border_ratio", "a", "e", 1.2),
+            row("border_ratio", "b", "e", 0.7),
+            row("outside_change", "a", "e", 0.0),
+            row("outside_change", "b", "e", 0.0),
+            row("kid768_n10", "<b>", "r", 0.01, spread=0.002),
+            row("fid768_n10", "b", "r", float("nan")),
+        ]
+    )
+    assert table.best() == {
+        ("fid768_n10", "e"): ["a"],
+        ("psnr", "e"): ["b"],
+        ("border_ratio", "e"): ["a"],
+    }
     lines = table.to_markdown().splitlines()
     assert lines[0] == "| metric | e: a | e: b | e: <b> | r: a | r: b | r: <b> |"
     assert "| fid768_n10 ↓ | **0.300** | 0.400 | – | – | – | – |" in lines
@@ -451,8 +553,14 @@ def test_rows_are_merged_by_key(tmp_path):
     path = tmp_path / "new" / "rows.jsonl"
     first = metrics.Table([row("psnr", "a", "e", 1.0), row("psnr", "b", "e", 2.0)])
     first.save(path)
-    metrics.write_rows(path, [row("psnr", "a", "e", 3.0), row("psnr", "a", "e", 9.0, seed=1),
-                              row("ssim", "a", "e", float("inf"))])
+    metrics.write_rows(
+        path,
+        [
+            row("psnr", "a", "e", 3.0),
+            row("psnr", "a", "e", 9.0, seed=1),
+            row("ssim", "a", "e", float("inf")),
+        ],
+    )
     back = metrics.load_rows(path)
     assert [r["value"] for r in back] == [3.0, 2.0, 9.0, None] and isinstance(back, metrics.Table)
     assert [p.name for p in path.parent.iterdir()] == ["rows.jsonl"]
@@ -478,9 +586,14 @@ def test_files_that_cannot_be_read_or_written(tmp_path, monkeypatch):
 
 
 def test_the_thesis_table():
-    assert {k: min(v, key=v.get) for k, v in metrics.THESIS_TABLE_4_2.items()}["RoI-GAN"] == "rectangular"
+    assert {k: min(v, key=v.get) for k, v in metrics.THESIS_TABLE_4_2.items()}[
+        "RoI-GAN"
+    ] == "rectangular"
     for law in ("elliptic", "rectangular", "mixed"):
-        assert min(metrics.THESIS_TABLE_4_2, key=lambda m: metrics.THESIS_TABLE_4_2[m][law]) == "RoI-GAN"
+        assert (
+            min(metrics.THESIS_TABLE_4_2, key=lambda m: metrics.THESIS_TABLE_4_2[m][law])
+            == "RoI-GAN"
+        )
 
 
 def test_precision_and_recall_of_known_sets():
@@ -489,13 +602,23 @@ def test_precision_and_recall_of_known_sets():
     assert metrics.precision_recall(real, real) == (1.0, 1.0)
     assert metrics.precision_recall(real, real + 100) == (0.0, 0.0)
     both = torch.cat([real, real + 100])
-    assert metrics.precision_recall(both, real) == (1.0, 0.5)        # true to life, but half of life is missing
-    assert metrics.precision_recall(real, both) == (0.5, 1.0)        # all of life, and as much again of nonsense
+    assert metrics.precision_recall(both, real) == (
+        1.0,
+        0.5,
+    )  # true to life, but half of life is missing
+    assert metrics.precision_recall(real, both) == (
+        0.5,
+        1.0,
+    )  # all of life, and as much again of nonsense
 
 
 def test_precision_and_recall_by_loops():
     generator = torch.Generator().manual_seed(1)
-    real, fake, k = torch.randn(23, 3, generator=generator), 1.5 * torch.randn(17, 3, generator=generator), 2
+    real, fake, k = (
+        torch.randn(23, 3, generator=generator),
+        1.5 * torch.randn(17, 3, generator=generator),
+        2,
+    )
 
     def covered(point, cloud):
         for one in cloud:
@@ -504,7 +627,10 @@ def test_precision_and_recall_by_loops():
                 return True
         return False
 
-    expected = (sum(covered(p, real) for p in fake) / len(fake), sum(covered(p, fake) for p in real) / len(real))
+    expected = (
+        sum(covered(p, real) for p in fake) / len(fake),
+        sum(covered(p, fake) for p in real) / len(real),
+    )
     assert metrics.precision_recall(real, fake, k) == pytest.approx(expected)
     for wrong in (fake[:, :2], fake[:2], fake * float("nan")):
         with pytest.raises(RoiganError, match="Precision and recall|NaN"):
@@ -514,11 +640,21 @@ def test_precision_and_recall_by_loops():
 def test_bins_hold_the_scores_of_their_images(pair, no_factors):
     images = pair[0].repeat(2, 1, 1, 1)
     masks = torch.zeros(24, 1, *images.shape[2:])
-    masks[:8, :, :4, :4], masks[8:20, :, :, :8], masks[20:, :, :, :16] = 1, 1, 1      # the last bin has too few
+    masks[:8, :, :4, :4], masks[8:20, :, :, :8], masks[20:, :, :, :16] = (
+        1,
+        1,
+        1,
+    )  # the last bin has too few
     share = float(masks[8].mean())
-    table = metrics.compare({"colour": Coloured()}, images, {"squares": masks}, bins=(0, share - 0.01, share, 1))
+    table = metrics.compare(
+        {"colour": Coloured()}, images, {"squares": masks}, bins=(0, share - 0.01, share, 1)
+    )
     laws = [law for metric, law in table.columns() if metric == "l1_hole"]
-    assert len(laws) == 3 and laws[0] == "squares" and all(law.startswith("squares, ") for law in laws[1:])
+    assert (
+        len(laws) == 3
+        and laws[0] == "squares"
+        and all(law.startswith("squares, ") for law in laws[1:])
+    )
     done = metrics.complete("colour", Coloured(), images, masks, 0)
     for law, chosen in zip(laws, (slice(None), slice(0, 8), slice(8, 20))):
         row = table.select(metric="l1_hole", mask_law=law)[0]
@@ -542,4 +678,6 @@ def test_one_mask_serves_all_images():
     mask = (torch.rand(1, 1, 8, 8) > 0.5).float()
     every = mask.expand(5, -1, -1, -1)
     assert metrics.l1_hole(x, y, mask) == metrics.l1_hole(x, y, every) < 1
-    assert metrics.diversity(torch.stack([x, y]), mask) == metrics.diversity(torch.stack([x, y]), every)
+    assert metrics.diversity(torch.stack([x, y]), mask) == metrics.diversity(
+        torch.stack([x, y]), every
+    )

@@ -1,4 +1,5 @@
 """Each notebook is executed at smoke size, and looks as a reader expects to find it."""
+
 import ast
 import io
 import json
@@ -7,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from roigan_lib import reproduce as rp
-from roigan_lib.watch import Watch
+from roigan_lib.studies import reproduce as rp
+from roigan_lib.studies.watch import Watch
 
 NOTEBOOKS = sorted((rp.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 MACHINE_PATH = re.compile(r"/(?:tmp|work|root|home)/|[A-Z]:\\\\Users")
@@ -26,20 +27,28 @@ def smoke(tmp_path_factory):
     """One place for the whole session, so that the checkpoint of 06_training is made once."""
     place = tmp_path_factory.mktemp("smoke")
     variables = rp.environment("smoke", "synthfaces", place)
-    return place, variables | {"ROIGAN_FIGURES": str(place / "figures"), "ROIGAN_RUNS": str(place / "runs")}
+    return place, variables | {
+        "ROIGAN_FIGURES": str(place / "figures"),
+        "ROIGAN_RUNS": str(place / "runs"),
+    }
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_runs_at_smoke_size(path, smoke):
     place, variables = smoke
     wanted = {"profile": "smoke", "dataset": "synthfaces"}
-    assert rp.choose_parameters(path, wanted) == wanted, "its parameters cell sets profile and dataset"
+    assert rp.choose_parameters(path, wanted) == wanted, (
+        "its parameters cell sets profile and dataset"
+    )
     with Watch(path.stem, io.StringIO()) as watch:
         rp.execute(path, place / path.name, wanted, variables, watch)
     assert rp.is_complete(place / path.name)
-    from roigan_lib.pages import write_pages
+    from roigan_lib.studies.pages import write_pages
+
     page = write_pages(place, [path], "smoke").with_name(f"{path.stem}.html").read_text()
-    assert "<script" not in page and not re.search(r'src="(?!data:)', page), "pages need nothing beside themselves"
+    assert "<script" not in page and not re.search(r'src="(?!data:)', page), (
+        "pages need nothing beside themselves"
+    )
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda p: p.stem)
@@ -51,7 +60,9 @@ def notebook(request):
 
 
 def code_cells(notebook):
-    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code" and cell["source"].strip()]
+    return [
+        cell for cell in notebook["cells"] if cell["cell_type"] == "code" and cell["source"].strip()
+    ]
 
 
 def outputs(notebook):
@@ -59,35 +70,58 @@ def outputs(notebook):
 
 
 def test_opens_with_a_title_and_an_abstract(notebook):
-    from roigan_lib.pages import heading
+    from roigan_lib.studies.pages import heading
+
     first = notebook["cells"][0]
     assert first["cell_type"] == "markdown" and first["source"].lstrip().startswith("# ")
     assert len(heading(notebook)[1].split()) >= 15
 
 
 def test_has_one_parameters_cell_near_the_top(notebook):
-    tagged = [k for k, cell in enumerate(notebook["cells"]) if "parameters" in cell["metadata"].get("tags", ())]
+    tagged = [
+        k
+        for k, cell in enumerate(notebook["cells"])
+        if "parameters" in cell["metadata"].get("tags", ())
+    ]
     assert len(tagged) == 1 and tagged[0] < 12
 
 
 def test_closes_with_summary_exercises_references(notebook):
-    prose = "\n".join(cell["source"] for cell in notebook["cells"] if cell["cell_type"] == "markdown")
+    prose = "\n".join(
+        cell["source"] for cell in notebook["cells"] if cell["cell_type"] == "markdown"
+    )
     headings = re.findall(r"^#+\s+(.+?)\s*$", prose, re.MULTILINE)
-    last = [next((k for k, text in enumerate(headings) if word in text.lower()), -1)
-            for word in ("summary", "exercises", "references")]
+    last = [
+        next((k for k, text in enumerate(headings) if word in text.lower()), -1)
+        for word in ("summary", "exercises", "references")
+    ]
     assert -1 < last[0] < last[1] < last[2] == len(headings) - 1, headings[-4:]
 
 
 def test_is_committed_executed_and_clean(notebook):
     cells = code_cells(notebook)
     assert outputs(notebook), "no outputs: a reader without a kernel sees nothing"
-    assert all(cell["execution_count"] is None for cell in cells) or all(cell["execution_count"] for cell in cells)
+    assert all(cell["execution_count"] is None for cell in cells) or all(
+        cell["execution_count"] for cell in cells
+    )
     assert not [o for o in outputs(notebook) if o["output_type"] == "error"], "a traceback"
-    assert not [o for o in outputs(notebook) if o.get("name") == "stderr"], "warnings or bars in the page"
-    text = [json.dumps({k: v for k, v in o.get("data", {"text": o.get("text")}).items() if not k.startswith("image/")})
-            for o in outputs(notebook)]
+    assert not [o for o in outputs(notebook) if o.get("name") == "stderr"], (
+        "warnings or bars in the page"
+    )
+    text = [
+        json.dumps(
+            {
+                k: v
+                for k, v in o.get("data", {"text": o.get("text")}).items()
+                if not k.startswith("image/")
+            }
+        )
+        for o in outputs(notebook)
+    ]
     assert not [t for t in text if MACHINE_PATH.search(t)], "a path of one machine"
-    assert not MACHINE_PATH.search(json.dumps(notebook["metadata"])), "a path of one machine in the metadata"
+    assert not MACHINE_PATH.search(json.dumps(notebook["metadata"])), (
+        "a path of one machine in the metadata"
+    )
 
 
 def test_cells_are_short_and_valid(notebook):
@@ -98,7 +132,9 @@ def test_cells_are_short_and_valid(notebook):
 
 
 def test_explains_itself(notebook):
-    words = sum(len(cell["source"].split()) for cell in notebook["cells"] if cell["cell_type"] == "markdown")
+    words = sum(
+        len(cell["source"].split()) for cell in notebook["cells"] if cell["cell_type"] == "markdown"
+    )
     assert words >= 600
 
 
@@ -116,12 +152,18 @@ def broken_paragraphs(markdown):
 
 def test_no_paragraph_turns_into_a_list(notebook):
     assert broken_paragraphs("to mean 0 and variance\n1. It is then") == ["1. It is then"]
-    found = [line for cell in notebook["cells"] if cell["cell_type"] == "markdown"
-             for line in broken_paragraphs(cell["source"])]
+    found = [
+        line
+        for cell in notebook["cells"]
+        if cell["cell_type"] == "markdown"
+        for line in broken_paragraphs(cell["source"])
+    ]
     assert not found, "wrap these lines elsewhere"
 
 
-UNCLEAR = re.compile(r"(?<!thesis )\bchapters?\s+\d+\b(?! of the thesis)|\((?:4\.[2-9]|5\.\d)\)", re.I)
+UNCLEAR = re.compile(
+    r"(?<!thesis )\bchapters?\s+\d+\b(?! of the thesis)|\((?:4\.[2-9]|5\.\d)\)", re.I
+)
 
 
 def unclear_references(text):

@@ -1,4 +1,5 @@
 """Table 4.1's data sets in miniature, in every layout a user may have; check, prepare and download against a local server."""
+
 import hashlib
 import http.server
 import io
@@ -59,6 +60,7 @@ def refusal(*args, **kwargs):
 
 # ---- CelebA
 
+
 def faces(folder="img_align_celeba/", suffix=".jpg"):
     return {f"{folder}{i:06d}{suffix}": jpeg(photo(i)) for i in IDS}
 
@@ -68,10 +70,14 @@ def partition(change=()):
     return "".join(f"{i:06d}.jpg {k}\n" for i, k in part.items())
 
 
-ATTRIBUTES = "6\nSmiling Young\n" + "".join(f"{i:06d}.jpg {1 if i % 2 else -1:2d}  1\n" for i in IDS)
+ATTRIBUTES = "6\nSmiling Young\n" + "".join(
+    f"{i:06d}.jpg {1 if i % 2 else -1:2d}  1\n" for i in IDS
+)
 
 
-@pytest.mark.parametrize("layout", ["official", "images alone", "zip", "folder of zip", "kaggle", "torchvision"])
+@pytest.mark.parametrize(
+    "layout", ["official", "images alone", "zip", "folder of zip", "kaggle", "torchvision"]
+)
 def test_celeba_in_every_layout(layout, tmp_path):
     lists = {"list_eval_partition.txt": partition(), "list_attr_celeba.txt": ATTRIBUTES}
     if layout == "official":
@@ -85,11 +91,19 @@ def test_celeba_in_every_layout(layout, tmp_path):
         zipped(tmp_path / "r" / "img_align_celeba.zip", faces())
         root = put(tmp_path / "r", lists)
     elif layout == "kaggle":
-        lists = {k.replace("txt", "csv"): "\n".join(",".join(row.split()) for row in text.splitlines()) for k, text in lists.items()}
-        lists["list_attr_celeba.csv"] = "image_id,Smiling,Young\n" + lists["list_attr_celeba.csv"].split("\n", 2)[2]
+        lists = {
+            k.replace("txt", "csv"): "\n".join(",".join(row.split()) for row in text.splitlines())
+            for k, text in lists.items()
+        }
+        lists["list_attr_celeba.csv"] = (
+            "image_id,Smiling,Young\n" + lists["list_attr_celeba.csv"].split("\n", 2)[2]
+        )
         root = put(tmp_path / "r", faces("img_align_celeba/img_align_celeba/") | lists)
     else:
-        root = put(tmp_path / "r", faces("celeba/img_align_celeba/") | {"celeba/" + k: v for k, v in lists.items()})
+        root = put(
+            tmp_path / "r",
+            faces("celeba/img_align_celeba/") | {"celeba/" + k: v for k, v in lists.items()},
+        )
     sets = {split: open_dataset("celeba", split, 64, root) for split in ("train", "valid", "test")}
     assert [len(s) for s in sets.values()] == [2, 2, 2]
     assert [int(n[-10:-4]) for n in sets["test"].names] == [182_638, 202_599]
@@ -100,6 +114,7 @@ def test_celeba_in_every_layout(layout, tmp_path):
 
 def test_celeba_crop_is_that_of_the_thesis(tmp_path):
     from torchvision import transforms
+
     root = put(tmp_path / "r", faces())
     for size in (64, 128):
         cut = transforms.Compose([transforms.CenterCrop(128), transforms.Resize(size)])
@@ -108,7 +123,9 @@ def test_celeba_crop_is_that_of_the_thesis(tmp_path):
             theirs = np.asarray(cut(Image.open(root / f"img_align_celeba/{i:06d}.jpg")))
             np.testing.assert_array_equal(pixels.permute(1, 2, 0).numpy(), theirs)
     whole = open_dataset("celeba", "train", 64, root, crop="full").uint8[0]
-    theirs = np.asarray(Image.open(root / "img_align_celeba/000001.jpg").resize((64, 64), Image.Resampling.BILINEAR))
+    theirs = np.asarray(
+        Image.open(root / "img_align_celeba/000001.jpg").resize((64, 64), Image.Resampling.BILINEAR)
+    )
     np.testing.assert_array_equal(whole.permute(1, 2, 0).numpy(), theirs)
 
 
@@ -135,7 +152,7 @@ def test_attributes_stay_with_their_images_when_one_is_spoiled(tmp_path, monkeyp
     names["000003.jpg"] = names["000003.jpg"][:300]
     rows = "".join(f"{i:06d}.jpg {1 if i < 5 else -1}\n" for i in range(1, 31))
     root = put(tmp_path / "r", names | {"list_attr_celeba.txt": "30\nSmiling\n" + rows})
-    for _ in range(2):                                              # decoded, then from the cache
+    for _ in range(2):  # decoded, then from the cache
         with pytest.warns(UserWarning, match="left out 1 of 30 .*000003.jpg"):
             data = open_dataset("celeba", "train", 16, root)
         assert len(data) == len(data.names) == len(data.attributes) == 29
@@ -144,12 +161,13 @@ def test_attributes_stay_with_their_images_when_one_is_spoiled(tmp_path, monkeyp
 
 # ---- cats
 
+
 def cat(eyes, width=300, height=260):
     """A grey photograph with a red spot on the left eye and a blue one on the right."""
     y, x = np.mgrid[:height, :width]
     pixels = np.full((height, width, 3), 128, np.uint8)
     for (ex, ey), colour in zip(eyes, ((255, 0, 0), (0, 0, 255))):
-        pixels[(x - ex) ** 2 + (y - ey) ** 2 < 12 ** 2] = colour
+        pixels[(x - ex) ** 2 + (y - ey) ** 2 < 12**2] = colour
     return jpeg(Image.fromarray(pixels))
 
 
@@ -177,9 +195,12 @@ def test_cats_twice_packed_and_spoiled(tmp_path):
     files |= {f"CAT_00/{i:08d}_000.jpg.cat": marks(eyes) for i, eyes in enumerate(PLACES)}
     twice = files | {"cats/" + name: data for name, data in files.items()}
     whole = open_dataset("cats", "all", 32, zipped(tmp_path / "cat-dataset.zip", twice))
-    assert len(whole) == 3                                          # Kaggle packs every photograph twice
+    assert len(whole) == 3  # Kaggle packs every photograph twice
     half = [dict(list(files.items())[k::2]) for k in (0, 1)]
-    zipped(tmp_path / "two" / "CAT_DATASET_01.zip", half[0]), zipped(tmp_path / "two" / "CAT_DATASET_02.zip", half[1])
+    (
+        zipped(tmp_path / "two" / "CAT_DATASET_01.zip", half[0]),
+        zipped(tmp_path / "two" / "CAT_DATASET_02.zip", half[1]),
+    )
     apart = {n: d for n, d in files.items()}
     parts = open_dataset("cats", "all", 32, put(tmp_path / "plain", apart))
     assert torch.equal(parts.uint8, whole.uint8)
@@ -191,14 +212,20 @@ def test_cats_twice_packed_and_spoiled(tmp_path):
 
 def test_two_archives_are_read_as_one(tmp_path):
     for k, eyes in enumerate(PLACES[:2]):
-        zipped(tmp_path / f"CAT_DATASET_0{k}.zip", {f"CAT_0{k}/1.jpg": cat(eyes), f"CAT_0{k}/1.jpg.cat": marks(eyes)})
+        zipped(
+            tmp_path / f"CAT_DATASET_0{k}.zip",
+            {f"CAT_0{k}/1.jpg": cat(eyes), f"CAT_0{k}/1.jpg.cat": marks(eyes)},
+        )
     data = open_dataset("cats", "all", 32, tmp_path)
     assert len(data) == 2 and data.names[0].startswith("CAT_DATASET_00.zip!/CAT_00/")
 
 
 def test_ready_cats_lose_their_duplicates_and_keep_their_folders(tmp_path):
     small = {f"train/{i}.jpg": jpeg(photo(i, 64, 64)) for i in range(5)}
-    root = put(tmp_path / "r", small | {"train/copy.jpg": small["train/0.jpg"], "test/9.jpg": jpeg(photo(9, 64, 64))})
+    root = put(
+        tmp_path / "r",
+        small | {"train/copy.jpg": small["train/0.jpg"], "test/9.jpg": jpeg(photo(9, 64, 64))},
+    )
     assert sources.counts("cats", root) == {"train": 5, "test": 1}
     assert len(open_dataset("cats", "train", 64, root)) == 5
     assert "needs them: use crop='square'" in refusal("cats", root=root, crop="eyes")
@@ -207,23 +234,36 @@ def test_ready_cats_lose_their_duplicates_and_keep_their_folders(tmp_path):
 
 # ---- cars
 
+
 def annotations(rows):
     from scipy.io import savemat
+
     kinds = [(k, object) for k in ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")]
     out = io.BytesIO()
-    savemat(out, {"annotations": np.array([tuple(row) for row in rows], dtype=kinds).reshape(1, -1)})
+    savemat(
+        out, {"annotations": np.array([tuple(row) for row in rows], dtype=kinds).reshape(1, -1)}
+    )
     return out.getvalue()
 
 
 def garage(nested=False, devkit="devkit/", test_mat="cars_test_annos.mat"):
     extra = lambda part: f"{part}/{part}/" if nested else f"{part}/"
-    files = {f"{extra(part)}{i:05d}.jpg": jpeg(photo(i, 120, 80)) for part in ("cars_train", "cars_test") for i in (1, 2)}
+    files = {
+        f"{extra(part)}{i:05d}.jpg": jpeg(photo(i, 120, 80))
+        for part in ("cars_train", "cars_test")
+        for i in (1, 2)
+    }
     rows = [(11, 21, 70, 60, 1, "00001.jpg"), (1, 1, 120, 80, 2, "00002.jpg")]
-    return files | {devkit + "cars_train_annos.mat": annotations(rows), devkit + test_mat: annotations(rows)}
+    return files | {
+        devkit + "cars_train_annos.mat": annotations(rows),
+        devkit + test_mat: annotations(rows),
+    }
 
 
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("nested, test_mat", [(False, "cars_test_annos.mat"), (True, "cars_test_annos_withlabels.mat")])
+@pytest.mark.parametrize(
+    "nested, test_mat", [(False, "cars_test_annos.mat"), (True, "cars_test_annos_withlabels.mat")]
+)
 def test_cars_are_cropped_by_their_boxes(packed, nested, test_mat, tmp_path):
     files = garage(nested, test_mat=test_mat)
     root = zipped(tmp_path / "cars.zip", files) if packed else put(tmp_path / "r", files)
@@ -232,7 +272,9 @@ def test_cars_are_cropped_by_their_boxes(packed, nested, test_mat, tmp_path):
         name = next(n for n in files if f"cars_{split}" in n and n.endswith("00001.jpg"))
         whole = Image.open(io.BytesIO(files[name])).convert("RGB")
         # the box is 60 x 40 pixels from (10, 20), 60 x 60 around the same centre
-        np.testing.assert_array_equal(data.uint8[0].permute(1, 2, 0).numpy(), np.asarray(whole.crop((10, 10, 70, 70))))
+        np.testing.assert_array_equal(
+            data.uint8[0].permute(1, 2, 0).numpy(), np.asarray(whole.crop((10, 10, 70, 70)))
+        )
         assert len(data) == 2
     assert len(open_dataset("cars", "all", 16, root)) == 4
 
@@ -241,7 +283,12 @@ def test_squares_stay_within_the_picture():
     assert cars.square((10, 20, 70, 60), 120, 80) == (10, 10, 70, 70)
     assert cars.square((0, 20, 60, 60), 120, 80) == (0, 10, 60, 70)
     assert cars.square((80, 50, 120, 80), 120, 80) == (80, 40, 120, 80)
-    assert cars.square((0, 0, 120, 80), 120, 80) == (0, 0, 120, 80)     # as much of the square as there is
+    assert cars.square((0, 0, 120, 80), 120, 80) == (
+        0,
+        0,
+        120,
+        80,
+    )  # as much of the square as there is
 
 
 def test_cars_without_boxes_or_with_a_spoiled_devkit(tmp_path):
@@ -257,15 +304,20 @@ def test_cars_without_boxes_or_with_a_spoiled_devkit(tmp_path):
 
 # ---- check and prepare
 
+
 def test_check_names_what_is_wrong(tmp_path):
     assert sources.check("celeba", tmp_path / "gone")[0] is False
-    page = put(tmp_path / "a", {"img_align_celeba.zip": "<!DOCTYPE html><title>Quota exceeded</title>"})
+    page = put(
+        tmp_path / "a", {"img_align_celeba.zip": "<!DOCTYPE html><title>Quota exceeded</title>"}
+    )
     ready, lines = sources.check("celeba", page)
     assert not ready and len(lines) == 1 and "is a web page, not an archive" in lines[0]
     assert "is a web page" in refusal("celeba", root=page)
     whole = zipped(tmp_path / "b" / "img_align_celeba.zip", faces()).read_bytes()
-    cut = put(tmp_path / "c", {"img_align_celeba.zip": whole[:len(whole) // 2]})
-    assert "is cut short" in sources.check("celeba", cut)[1][0] and "is cut short" in refusal("celeba", root=cut)
+    cut = put(tmp_path / "c", {"img_align_celeba.zip": whole[: len(whole) // 2]})
+    assert "is cut short" in sources.check("celeba", cut)[1][0] and "is cut short" in refusal(
+        "celeba", root=cut
+    )
     put(tmp_path / "b", {"img_align_celeba.zip.part": b"PK"})
     ready, lines = sources.check("celeba", tmp_path / "b")
     assert ready and "did not finish" in lines[0] and "2 of the official 162,770" in " ".join(lines)
@@ -274,7 +326,10 @@ def test_check_names_what_is_wrong(tmp_path):
 
 
 def test_the_commands(tmp_path, capsys, monkeypatch):
-    root = put(tmp_path / "r", faces() | {"list_eval_partition.txt": partition(), "list_attr_celeba.txt": ATTRIBUTES})
+    root = put(
+        tmp_path / "r",
+        faces() | {"list_eval_partition.txt": partition(), "list_attr_celeba.txt": ATTRIBUTES},
+    )
     assert main(["data", "check", "celeba", "--root", str(root)]) == 0
     assert "2 train, 2 valid, 2 test" in capsys.readouterr().out
     assert main(["data", "prepare", "celeba", "--root", str(root), "--size", "32"]) == 0
@@ -285,6 +340,7 @@ def test_the_commands(tmp_path, capsys, monkeypatch):
 
 
 # ---- downloads, from a server on this machine
+
 
 class Server(http.server.BaseHTTPRequestHandler):
     content, breaks_at, kind, seen = b"", None, "application/zip", []
@@ -301,7 +357,7 @@ class Server(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Type", self.kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body if self.breaks_at is None or start else body[:self.breaks_at])
+        self.wfile.write(body if self.breaks_at is None or start else body[: self.breaks_at])
 
     def log_message(self, *_):
         pass
@@ -325,7 +381,11 @@ def test_a_download_that_breaks_goes_on_where_it_stopped(server, tmp_path):
         sources.fetch(server.url, path, server.md5, said.append)
     assert not path.exists() and 0 < (tmp_path / "deep" / "file.zip.part").stat().st_size <= 300_000
     sources.fetch(server.url, path, server.md5, said.append)
-    assert path.read_bytes() == server.content and server.seen[1] == 300_000 and "checksum right" in said[-1]
+    assert (
+        path.read_bytes() == server.content
+        and server.seen[1] == 300_000
+        and "checksum right" in said[-1]
+    )
     assert [p.name for p in path.parent.iterdir()] == ["file.zip"]
     sources.fetch(server.url, path, server.md5, said.append)
     assert len(server.seen) == 2 and "already there" in said[-1]
@@ -333,7 +393,10 @@ def test_a_download_that_breaks_goes_on_where_it_stopped(server, tmp_path):
 
 def test_a_part_that_is_already_whole_is_taken(server, tmp_path):
     (tmp_path / "file.zip.part").write_bytes(server.content)
-    assert sources.fetch(server.url, tmp_path / "file.zip", server.md5, str).read_bytes() == server.content
+    assert (
+        sources.fetch(server.url, tmp_path / "file.zip", server.md5, str).read_bytes()
+        == server.content
+    )
 
 
 def test_wrong_checksum_web_page_missing_file_and_no_server(server, tmp_path):
@@ -353,8 +416,12 @@ def test_wrong_checksum_web_page_missing_file_and_no_server(server, tmp_path):
 
 # ---- the real thing, where it is
 
+
 def test_real_celeba_frames(real_celeba):
     data = open_dataset("celeba", "train", 64, real_celeba, limit=200)
     assert len(data) == 200 and data.names[0].endswith("000001.jpg")
-    eyes = data[:].mean((0, 1))[28:38]                              # on average the eyes are dark, at a third of the height
-    assert eyes[:, 18:27].mean() < eyes[:, 29:35].mean() and eyes[:, 37:46].mean() < eyes[:, 29:35].mean()
+    eyes = data[:].mean((0, 1))[28:38]  # on average the eyes are dark, at a third of the height
+    assert (
+        eyes[:, 18:27].mean() < eyes[:, 29:35].mean()
+        and eyes[:, 37:46].mean() < eyes[:, 29:35].mean()
+    )

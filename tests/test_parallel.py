@@ -1,4 +1,5 @@
 """Two processes at half the batch make the steps of one process; started as a user would, by torch.distributed.run."""
+
 import json
 import os
 import subprocess
@@ -9,11 +10,32 @@ import torch
 from PIL import Image
 
 from roigan_lib import parallel
-from roigan_lib.models import load_model
+from roigan_lib.inpainter import load_model
 
-FIELDS = ["--profile", "smoke", "--dataset", "folder", "--size", "32", "--batch", "8", "--steps", "20", "--log-every", "1",
-          "--checkpoint-every", "20", "--grid-every", "20", "--warmup", "0.3",
-          "--lr-g", "5e-5", "--lr-d", "5e-5"]                      # small steps: rounding has no time to grow
+FIELDS = [
+    "--profile",
+    "smoke",
+    "--dataset",
+    "folder",
+    "--size",
+    "32",
+    "--batch",
+    "8",
+    "--steps",
+    "20",
+    "--log-every",
+    "1",
+    "--checkpoint-every",
+    "20",
+    "--grid-every",
+    "20",
+    "--warmup",
+    "0.3",
+    "--lr-g",
+    "5e-5",
+    "--lr-d",
+    "5e-5",
+]  # small steps: rounding has no time to grow
 
 
 @pytest.fixture(scope="module")
@@ -24,16 +46,25 @@ def pictures(tmp_path_factory):
     for i in range(24):
         disc = (line[:, None] - 10 - i % 7) ** 2 + (line - 16) ** 2 < 60 + 6 * i
         colour = torch.tensor([200, 40 + 6 * i, 220 - 7 * i])
-        Image.fromarray((disc[..., None] * colour + 20).clamp(0, 255).byte().numpy()).save(folder / f"{i:02d}.png")
+        Image.fromarray((disc[..., None] * colour + 20).clamp(0, 255).byte().numpy()).save(
+            folder / f"{i:02d}.png"
+        )
     return folder
 
 
 def train(pictures, out, *extra, processes=1):
     command = [sys.executable, "-m"]
-    command += ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"] * (processes > 1)
+    command += ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"] * (
+        processes > 1
+    )
     command += ["roigan_lib", "train", *FIELDS, "--root", str(pictures), "--out", str(out), *extra]
-    return subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}, text=True,
-                          capture_output=True, timeout=300)
+    return subprocess.run(
+        command,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        text=True,
+        capture_output=True,
+        timeout=300,
+    )
 
 
 def rows(folder):
@@ -46,7 +77,7 @@ def test_two_processes_take_the_steps_of_one(pictures, tmp_path, recipe):
     alone = train(pictures, tmp_path / "one", *extra)
     together = train(pictures, tmp_path / "two", *extra, processes=2)
     assert alone.returncode == 0 and together.returncode == 0, together.stderr[-2000:]
-    assert together.stdout.count("step 20/20") == 1                # one of them speaks
+    assert together.stdout.count("step 20/20") == 1  # one of them speaks
     one, two = rows(tmp_path / "one"), rows(tmp_path / "two")
     assert len(one) == len(two) == 20
     for a, b in zip(one, two):
@@ -64,4 +95,9 @@ def test_a_batch_that_cannot_be_shared_is_one_sentence(pictures, tmp_path):
 def test_alone_nothing_changes():
     x = torch.rand(3, 2, requires_grad=True)
     assert parallel.size() == 1 and parallel.rank() == 0 and parallel.share(2, 4) is None
-    assert parallel.gather(x) is x and parallel.average(x) is x and parallel.any_of([1]) and not parallel.any_of([])
+    assert (
+        parallel.gather(x) is x
+        and parallel.average(x) is x
+        and parallel.any_of([1])
+        and not parallel.any_of([])
+    )

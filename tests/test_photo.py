@@ -1,4 +1,5 @@
 """A photograph placed by its eyes, redrawn at the model's size and pasted back at full size."""
+
 import cmath
 import io
 import math
@@ -13,7 +14,10 @@ from roigan_lib import photo as ph
 from roigan_lib.errors import RoiganError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-EYE_PLACES = ((22.45, 33.4), (41.7, 33.35))     # of CelebA's mean landmarks, from the corner of the crop at 64 pixels
+EYE_PLACES = (
+    (22.45, 33.4),
+    (41.7, 33.35),
+)  # of CelebA's mean landmarks, from the corner of the crop at 64 pixels
 
 
 class Same:
@@ -37,13 +41,13 @@ def dots(eyes, width=400, height=360, radius=10):
     y, x = np.mgrid[:height, :width]
     picture = np.full((height, width, 3), 128, np.uint8)
     for (ex, ey), colour in zip(eyes, ((255, 0, 0), (0, 0, 255))):
-        picture[(x - ex) ** 2 + (y - ey) ** 2 < radius ** 2] = colour
+        picture[(x - ex) ** 2 + (y - ey) ** 2 < radius**2] = colour
     return picture
 
 
 def blob(width, height, x, y, radius):
     yy, xx = np.mgrid[:height, :width]
-    return (xx - x) ** 2 + (yy - y) ** 2 < radius ** 2
+    return (xx - x) ** 2 + (yy - y) ** 2 < radius**2
 
 
 def refusal(work, *args, **kwargs):
@@ -53,11 +57,20 @@ def refusal(work, *args, **kwargs):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("eyes", [((150, 170), (230, 170)), ((230, 170), (150, 170)), ((160, 140), (220, 200)),
-                                  ((190, 160), (205, 158))])
+@pytest.mark.parametrize(
+    "eyes",
+    [
+        ((150, 170), (230, 170)),
+        ((230, 170), (150, 170)),
+        ((160, 140), (220, 200)),
+        ((190, 160), (205, 158)),
+    ],
+)
 def test_eyes_come_to_where_celeba_has_them(eyes):
     left, right = sorted(eyes)
-    image = ph.to_model(dots((left, right), radius=max(3, math.dist(*eyes) / 8)), ph.face_frame(eyes, 64))[0]
+    image = ph.to_model(
+        dots((left, right), radius=max(3, math.dist(*eyes) / 8)), ph.face_frame(eyes, 64)
+    )[0]
     assert image.shape == (3, 64, 64) and image.min() >= -1 and image.max() <= 1
     for channel, place in zip((0, 2), EYE_PLACES):
         weight = (image[channel] - image[1]).clamp_min(0)
@@ -76,8 +89,12 @@ def test_the_frame_of_a_celeba_image_is_its_own_crop():
     assert np.abs((whole[0].permute(1, 2, 0).numpy() + 1) * 127.5 - theirs).mean() < 2
 
 
-SITES = [(300, 240, ((130, 100), (180, 100))), (300, 240, ((120, 90), (170, 130))), (90, 80, ((38, 36), (52, 36))),
-         (1200, 900, ((500, 400), (720, 380)))]     # level, turned, the photograph coarser than the model, much finer
+SITES = [
+    (300, 240, ((130, 100), (180, 100))),
+    (300, 240, ((120, 90), (170, 130))),
+    (90, 80, ((38, 36), (52, 36))),
+    (1200, 900, ((500, 400), (720, 380))),
+]  # level, turned, the photograph coarser than the model, much finer
 
 
 @pytest.mark.parametrize("width, height, eyes", SITES)
@@ -89,10 +106,14 @@ def test_what_the_model_returns_unchanged_comes_back_in_place(width, height, eye
     assert back.shape == picture.shape and back.dtype == np.uint8
     assert np.array_equal(back[~mask], picture[~mask])
     error = np.abs(back[mask].astype(int) - picture[mask]).mean()
-    shifts = [np.abs(back[mask].astype(int) - np.roll(picture, s, (0, 1))[mask]).mean()
-              for s in ((0, 3), (3, 0), (0, -3), (-3, 0))]
+    shifts = [
+        np.abs(back[mask].astype(int) - np.roll(picture, s, (0, 1))[mask]).mean()
+        for s in ((0, 3), (3, 0), (0, -3), (-3, 0))
+    ]
     assert error < 6 and error < min(shifts)
-    down, right = np.gradient(picture.astype(float), axis=(0, 1))        # the shift between the two, by least squares
+    down, right = np.gradient(
+        picture.astype(float), axis=(0, 1)
+    )  # the shift between the two, by least squares
     slopes = np.stack([right[mask].ravel(), down[mask].ravel()], 1)
     shift = np.linalg.lstsq(slopes, (picture.astype(float) - back)[mask].ravel(), rcond=None)[0]
     assert np.abs(shift).max() < 0.1 * max(1, frame.step()), shift
@@ -100,13 +121,15 @@ def test_what_the_model_returns_unchanged_comes_back_in_place(width, height, eye
 
 def test_the_model_is_asked_with_the_codes_and_the_seed():
     model, codes = Same(), torch.ones(1, 3)
-    ph.inpaint_photo(model, scene(), blob(300, 240, 150, 120, 20), ph.square_frame(300, 240, 64), codes, seed=7)
+    ph.inpaint_photo(
+        model, scene(), blob(300, 240, 150, 120, 20), ph.square_frame(300, 240, 64), codes, seed=7
+    )
     assert model.asked == (codes, 7)
 
 
 def test_the_border_is_repeated_beyond_the_photograph():
     picture = scene(60, 40)
-    frame = ph.face_frame(((10, 5), (30, 5)), 64)                   # begins above and to the left of the photograph
+    frame = ph.face_frame(((10, 5), (30, 5)), 64)  # begins above and to the left of the photograph
     image = ph.to_model(picture, frame)[0]
     corner = torch.from_numpy(picture[0, 0] / 127.5 - 1).float()
     assert torch.allclose(image[:, :10, :5], corner[:, None, None].expand(-1, 10, 5), atol=1e-6)
@@ -120,12 +143,14 @@ def test_large_photographs_are_averaged_and_not_sampled():
 
 
 @pytest.mark.parametrize("crop", ["thesis", "full"])
-@pytest.mark.parametrize("width, height, eyes", SITES + [(300, 240, ((30, 20), (180, 40)))])    # a border repeated
+@pytest.mark.parametrize(
+    "width, height, eyes", SITES + [(300, 240, ((30, 20), (180, 40)))]
+)  # a border repeated
 @pytest.mark.filterwarnings("ignore:.*outside the frame")
 def test_nothing_under_the_mask_reaches_the_model(width, height, eyes, crop):
     frame, first, second = ph.face_frame(eyes, 64, crop), Same(), Same()
     mask = blob(width, height, *eyes[0], 0.7 * math.dist(*eyes))
-    mask[: height // 2, width // 2] = mask[height // 3] = True      # and lines a pixel wide
+    mask[: height // 2, width // 2] = mask[height // 3] = True  # and lines a pixel wide
     picture = scene(width, height)
     other = np.where(mask[..., None], 255 - picture, picture)
     ph.inpaint_photo(first, picture, mask, frame), ph.inpaint_photo(second, other, mask, frame)
@@ -145,8 +170,9 @@ def test_a_pixel_of_the_mask_marks_a_pixel_of_the_model():
 def steps(picture, mask):
     """The mean jump of neighbouring pixels across the border of the mask."""
     picture = picture.astype(float)
-    return np.concatenate([np.abs(np.diff(picture, axis=axis)).mean(-1)[np.diff(mask, axis=axis)]
-                           for axis in (0, 1)]).mean()
+    return np.concatenate(
+        [np.abs(np.diff(picture, axis=axis)).mean(-1)[np.diff(mask, axis=axis)] for axis in (0, 1)]
+    ).mean()
 
 
 @pytest.mark.parametrize("width, height, eyes", SITES)
@@ -154,13 +180,18 @@ def steps(picture, mask):
 def test_the_mismatch_along_the_border_is_taken_off(width, height, eyes, offset, monkeypatch):
     grain = np.random.default_rng(1).integers(-12, 13, (height, width, 3))
     picture = (scene(width, height) * 0.5 + 60 + grain).astype(np.uint8)
-    frame, mask = ph.face_frame(eyes, 64), blob(width, height, *np.mean(eyes, 0), 0.8 * math.dist(*eyes))
+    frame, mask = (
+        ph.face_frame(eyes, 64),
+        blob(width, height, *np.mean(eyes, 0), 0.8 * math.dist(*eyes)),
+    )
     arguments = Same(fill=lambda x: (x + offset).clamp(-1, 1)), picture, mask, frame
     corrected = steps(ph.inpaint_photo(*arguments), mask)
     monkeypatch.setattr(ph, "_mismatch", lambda difference, hole: 0)
     pasted = steps(ph.inpaint_photo(*arguments), mask)
     assert corrected < pasted if offset == 0 else corrected < 0.6 * pasted
-    assert corrected < 1.5 * steps(picture, mask) or frame.step() < 1      # there a pixel holds old and new alike
+    assert (
+        corrected < 1.5 * steps(picture, mask) or frame.step() < 1
+    )  # there a pixel holds old and new alike
 
 
 def test_a_region_of_the_model_in_the_photograph_and_back():
@@ -179,7 +210,9 @@ def test_regions_at_the_edge_of_the_frame():
         ph.mask_to_model(blob(300, 240, 95, 50, 20), frame)
     assert "outside the frame" in refusal(ph.mask_to_model, blob(300, 240, 250, 200, 20), frame)
     assert "mask is empty" in refusal(ph.mask_to_model, np.zeros((240, 300)), frame)
-    assert "leave it more to go by" in refusal(ph.mask_to_model, np.ones((240, 300), bool)[:100, :100], frame)
+    assert "leave it more to go by" in refusal(
+        ph.mask_to_model, np.ones((240, 300), bool)[:100, :100], frame
+    )
 
 
 def test_photographs_of_every_mode(tmp_path):
@@ -205,9 +238,14 @@ def test_photographs_of_every_kind(kind, tmp_path):
     else:
         Image.fromarray(picture).save(out, "PNG")
     (tmp_path / "p.png").write_bytes(out.getvalue())
-    source = {"path": tmp_path / "p.png", "bytes": out.getvalue(), "turned": out.getvalue(),
-              "pil": Image.fromarray(picture), "grey": picture[..., 0],
-              "alpha": np.dstack([picture, np.full((40, 60), 255, np.uint8)])}[kind]
+    source = {
+        "path": tmp_path / "p.png",
+        "bytes": out.getvalue(),
+        "turned": out.getvalue(),
+        "pil": Image.fromarray(picture),
+        "grey": picture[..., 0],
+        "alpha": np.dstack([picture, np.full((40, 60), 255, np.uint8)]),
+    }[kind]
     opened = ph.open_photo(source)
     assert opened.shape == (40, 60, 3) and opened.dtype == np.uint8
     want = picture if kind != "grey" else picture[..., :1].repeat(3, 2)
@@ -220,13 +258,17 @@ def test_photograph_refusals(tmp_path):
     Image.fromarray(scene()).save(whole, "JPEG")
     assert "no photograph" in refusal(ph.open_photo, tmp_path / "gone.jpg")
     assert "is a folder" in refusal(ph.open_photo, tmp_path)
-    assert "(no known format): save it as JPEG or PNG." in refusal(ph.open_photo, tmp_path / "text.jpg")
+    assert "(no known format): save it as JPEG or PNG." in refusal(
+        ph.open_photo, tmp_path / "text.jpg"
+    )
     assert "the picture cannot be read" in refusal(ph.open_photo, b"")
     assert "cannot be read" in refusal(ph.open_photo, whole.getvalue()[:2000])
     assert "16 to" in refusal(ph.open_photo, np.zeros((8, 40, 3), np.uint8))
     assert "16 to 32,000 a side" in refusal(ph.open_photo, np.zeros((20, 33_000), np.uint8))
     assert "uint8" in refusal(ph.open_photo, np.zeros((40, 40, 3)))
-    assert "(40, 40, 2) of uint8 but must" in refusal(ph.open_photo, np.zeros((40, 40, 2), np.uint8))
+    assert "(40, 40, 2) of uint8 but must" in refusal(
+        ph.open_photo, np.zeros((40, 40, 2), np.uint8)
+    )
     assert "float" in refusal(ph.open_photo, 1.0)
 
 
@@ -235,7 +277,9 @@ def test_frame_and_mask_refusals(tmp_path):
     assert "not two points" in refusal(ph.face_frame, ((10, 10),))
     assert "not two points" in refusal(ph.face_frame, ((10, 10), (float("nan"), 10)))
     assert "crop='ful'" in refusal(ph.face_frame, ((10, 10), (30, 10)), crop="ful")
-    assert "does not lie in the photograph" in refusal(ph.square_frame, 100, 80, 64, box=(50, 0, 60))
+    assert "does not lie in the photograph" in refusal(
+        ph.square_frame, 100, 80, 64, box=(50, 0, 60)
+    )
     assert "not two points" in refusal(ph.face_frame, "left and right")
     assert "give three numbers" in refusal(ph.square_frame, 100, 80, 64, box=(50, 0))
     assert "does not lie" in refusal(ph.square_frame, 100, 80, 64, box=(0, 0, math.nan))
@@ -243,8 +287,12 @@ def test_frame_and_mask_refusals(tmp_path):
     frame = ph.square_frame(300, 240, 64)
     assert "must be (H, W)" in refusal(ph.mask_to_model, np.ones((240, 300, 3)), frame)
     assert "must be (H, W)" in refusal(ph.mask_to_model, "mask.png", frame)
-    assert "open it with open_mask" in refusal(ph.inpaint_photo, Same(), scene(), np.ones((10, 10)), frame)
-    assert "make it with that size" in refusal(ph.inpaint_photo, Same(32), scene(), blob(300, 240, 150, 120, 20), frame)
+    assert "open it with open_mask" in refusal(
+        ph.inpaint_photo, Same(), scene(), np.ones((10, 10)), frame
+    )
+    assert "make it with that size" in refusal(
+        ph.inpaint_photo, Same(32), scene(), blob(300, 240, 150, 120, 20), frame
+    )
     Image.new("L", (40, 30)).save(tmp_path / "black.png")
     assert "is empty: paint" in refusal(ph.open_mask, tmp_path / "black.png", 300, 240)
     assert "there is no mask file" in refusal(ph.open_mask, tmp_path / "gone.png", 300, 240)
@@ -253,15 +301,17 @@ def test_frame_and_mask_refusals(tmp_path):
     dot[0, 0] = 255
     Image.fromarray(dot).save(tmp_path / "dot.png")
     small = ph.open_mask(tmp_path / "dot.png", 40, 30)
-    assert np.argwhere(small).tolist() == [[0, 0]]                  # it shrinks, and stays
+    assert np.argwhere(small).tolist() == [[0, 0]]  # it shrinks, and stays
     other = refusal(ph.open_mask, tmp_path / "dot.png", 30, 40)
     assert "400x300 pixels and the photograph, upright, 30x40" in other
     assert "or the model's 64x64 pixels" in refusal(ph.open_mask, tmp_path / "dot.png", 30, 40, 64)
     nine, region = np.zeros((9, 3, 64, 64)), np.ones((1, 1, 32, 32))
     assert "the drawing has the shape (9, 3, 64, 64)" in refusal(
-        ph.paste, scene(), nine, None, frame)
+        ph.paste, scene(), nine, None, frame
+    )
     assert "the region has the shape (1, 1, 32, 32)" in refusal(
-        ph.inpaint_photo, Same(), scene(), region, frame)
+        ph.inpaint_photo, Same(), scene(), region, frame
+    )
 
 
 def test_mask_pictures_come_to_the_size_of_the_photograph(tmp_path):
@@ -270,13 +320,22 @@ def test_mask_pictures_come_to_the_size_of_the_photograph(tmp_path):
     Image.fromarray(small).save(tmp_path / "m.png")
     mask = ph.open_mask(tmp_path / "m.png", 400, 300)
     np.testing.assert_array_equal(mask, small.repeat(10, 0).repeat(10, 1) > 0)
-    strokes = Image.fromarray(np.dstack([0 * small] * 3 + [small]))         # black ink on a transparent layer, as bytes
+    strokes = Image.fromarray(
+        np.dstack([0 * small] * 3 + [small])
+    )  # black ink on a transparent layer, as bytes
     strokes.save(out := io.BytesIO(), "PNG")
     np.testing.assert_array_equal(ph.open_mask(out.getvalue(), 400, 300), mask)
 
 
-@pytest.mark.parametrize("form", [lambda m: m, lambda m: m * 1.0, lambda m: m.astype(np.uint8),
-                                  lambda m: m.astype(np.uint8) * 255])
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda m: m,
+        lambda m: m * 1.0,
+        lambda m: m.astype(np.uint8),
+        lambda m: m.astype(np.uint8) * 255,
+    ],
+)
 def test_masks_of_every_kind_are_the_same(form):
     mask, frame = blob(300, 240, 150, 120, 30), ph.square_frame(300, 240, 64)
     assert torch.equal(ph.mask_to_model(form(mask), frame), ph.mask_to_model(mask, frame))
@@ -286,12 +345,18 @@ def test_the_astronaut_has_eyes_and_a_wall_has_none():
     face = ph.astronaut()
     assert face.shape == (512, 512, 3)
     (x1, y1), (x2, y2) = ph.find_eyes(face)
-    assert math.dist((x1, y1), (204, 101)) < 4 and math.dist((x2, y2), (246, 103)) < 4       # read off the picture
+    assert (
+        math.dist((x1, y1), (204, 101)) < 4 and math.dist((x2, y2), (246, 103)) < 4
+    )  # read off the picture
     large = Image.fromarray(face).resize((1024, 1024)).rotate(10, Image.Resampling.BICUBIC)
     for found, (x, y) in zip(ph.find_eyes(large), ((203.5, 101.2), (247, 103.5))):
-        expected = complex(511.5, 511.5) + complex(2 * x - 511, 2 * y - 511) * cmath.exp(-1j * math.radians(10))
-        assert abs(complex(*found) - expected) < 9                  # a tenth of the distance of the eyes
-    assert "give the two eyes by hand" in refusal(ph.find_eyes, np.full((200, 200, 3), 90, np.uint8))
+        expected = complex(511.5, 511.5) + complex(2 * x - 511, 2 * y - 511) * cmath.exp(
+            -1j * math.radians(10)
+        )
+        assert abs(complex(*found) - expected) < 9  # a tenth of the distance of the eyes
+    assert "give the two eyes by hand" in refusal(
+        ph.find_eyes, np.full((200, 200, 3), 90, np.uint8)
+    )
     assert "no face was found" in refusal(ph.find_eyes, np.full((16, 3000, 3), 90, np.uint8))
 
 

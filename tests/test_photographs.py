@@ -1,4 +1,5 @@
 """Section 4.2 from checkpoints: rows and figures of one call, the table, and which FID it holds."""
+
 from pathlib import Path
 
 import numpy as np
@@ -6,10 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from roigan_lib import metrics, photographs
+from roigan_lib import metrics
 from roigan_lib.config import load_config
 from roigan_lib.errors import RoiganError
-from roigan_lib.models import RoIGAN, networks
+from roigan_lib.inpainter import RoIGAN
+from roigan_lib.models import networks
+from roigan_lib.studies import table_4_2 as photographs
 
 
 @pytest.fixture
@@ -26,9 +29,13 @@ def faces(tmp_path):
 @pytest.fixture
 def of_pixels(monkeypatch):
     """Features that need no network: the pixels, averaged."""
+
     def features(images, dims):
-        found = {d: torch.nn.functional.adaptive_avg_pool2d(images, 4).flatten(1)[:, :d] for d in dims}
+        found = {
+            d: torch.nn.functional.adaptive_avg_pool2d(images, 4).flatten(1)[:, :d] for d in dims
+        }
         return found
+
     monkeypatch.setattr(photographs, "inception_features", features)
     monkeypatch.setattr(photographs, "inception_hash", lambda: "0" * 12)
     monkeypatch.setattr(photographs, "inception_dims", lambda: (8, 16))
@@ -36,23 +43,40 @@ def of_pixels(monkeypatch):
 
 def test_one_call_makes_rows_and_figures(faces, tmp_path):
     lines = []
-    rows = photographs.run({"celeba": faces, "cats": None}, tmp_path / "out", n=44, dims=None, say=lines.append)
+    rows = photographs.run(
+        {"celeba": faces, "cats": None}, tmp_path / "out", n=44, dims=None, say=lines.append
+    )
     made = {p.name for p in (tmp_path / "out").iterdir()}
-    assert {"card_celeba.png", "fig_4_3.png", "fig_4_4.png", "model_cards.md", "real_images.jsonl"} <= made
+    assert {
+        "card_celeba.png",
+        "fig_4_3.png",
+        "fig_4_4.png",
+        "model_cards.md",
+        "real_images.jsonl",
+    } <= made
     assert {"fig_4_5.png", "fig_a_3.png", "fig_a_4.png", "sliders.gif"} <= made
     cards = (tmp_path / "out" / "model_cards.md").read_text()
-    assert f"{rows.value('psnr', 'roi-gan', 'mixed-released'):.4g}" in cards and "(card_celeba.png)" in cards
+    assert (
+        f"{rows.value('psnr', 'roi-gan', 'mixed-released'):.4g}" in cards
+        and "(card_celeba.png)" in cards
+    )
     assert "## celeba\n" in cards and "non-commercial" in cards and "## synthfaces\n" in cards
     assert len(metrics.load_rows(tmp_path / "out" / "real_images.jsonl")) == len(rows)
     methods = {r["method"] for r in rows}
-    assert {"roi-gan", "roi-gan, self-ensemble", "telea", "navier-stokes"} <= methods and {r["dataset"] for r in rows} == {"celeba"}
-    assert set(photographs.FAMILIES) < {r["mask_law"] for r in rows} and any("44 test images" in line for line in lines)
+    assert {"roi-gan", "roi-gan, self-ensemble", "telea", "navier-stokes"} <= methods and {
+        r["dataset"] for r in rows
+    } == {"celeba"}
+    assert set(photographs.FAMILIES) < {r["mask_law"] for r in rows} and any(
+        "44 test images" in line for line in lines
+    )
     assert all(r["value"] == 0 for r in rows if r["metric"] == "outside_change")
     width, height = Image.open(tmp_path / "out" / "fig_4_3.png").size
     assert width > 128 * (2 + len(methods)) - 50 and height > 12 * 128
     text = photographs.summary(rows, "l1_hole")
     assert "| FMM (Telea) | 0.539 |" in text and "| ours, improved recipe | 0.323 |" in text
-    assert f"{rows.value('l1_hole', 'telea', 'elliptic'):.3f}" in text and text.count("\n") == 1 + len(methods)
+    assert f"{rows.value('l1_hole', 'telea', 'elliptic'):.3f}" in text and text.count(
+        "\n"
+    ) == 1 + len(methods)
 
 
 def test_which_fid_has_a_row_for_every_choice(of_pixels):
@@ -63,19 +87,35 @@ def test_which_fid_has_a_row_for_every_choice(of_pixels):
     keys = {(r["metric"], r["mask_law"], r["seed"], r["reference"]) for r in rows}
     assert len(keys) == len(rows)
     mean = lambda **f: sum(r["value"] for r in rows.select(**f)) / len(rows.select(**f))
-    assert mean(reference="same", mask_law="elliptic") < mean(reference="other", mask_law="elliptic")
-    assert len({r["value"] for r in rows.select(metric="fid8_n24", reference="same", mask_law="mixed")}) == 3
+    assert mean(reference="same", mask_law="elliptic") < mean(
+        reference="other", mask_law="elliptic"
+    )
+    assert (
+        len(
+            {r["value"] for r in rows.select(metric="fid8_n24", reference="same", mask_law="mixed")}
+        )
+        == 3
+    )
     lines = photographs.which_fid_table(rows).splitlines()
     assert len(lines) == 2 + 4 + 1 and "thesis, FMM" in lines[-1] and "0.539" in lines[-1]
-    values = [r["value"] for r in rows.select(metric="fid8_n24", reference="same", mask_law="elliptic")]
-    assert f"| fid8_n24, same images | {np.mean(values):.3f} ± {np.std(values, ddof=1):.3f} |" in lines[2]
+    values = [
+        r["value"] for r in rows.select(metric="fid8_n24", reference="same", mask_law="elliptic")
+    ]
+    assert (
+        f"| fid8_n24, same images | {np.mean(values):.3f} ± {np.std(values, ddof=1):.3f} |"
+        in lines[2]
+    )
 
 
 def test_the_study_wants_other_images(faces, tmp_path, of_pixels):
     with pytest.raises(RoiganError, match="only 18 others"):
-        photographs.run({"celeba": faces}, tmp_path / "out", n=30, dims=None, study=1, say=lambda line: None)
+        photographs.run(
+            {"celeba": faces}, tmp_path / "out", n=30, dims=None, study=1, say=lambda line: None
+        )
     with pytest.raises(RoiganError, match="--celeba"):
-        photographs.run({"cats": faces}, tmp_path / "out", dims=None, study=1, say=lambda line: None)
+        photographs.run(
+            {"cats": faces}, tmp_path / "out", dims=None, study=1, say=lambda line: None
+        )
 
 
 def test_a_set_without_a_model_is_left_out(faces, tmp_path, monkeypatch):
@@ -85,7 +125,9 @@ def test_a_set_without_a_model_is_left_out(faces, tmp_path, monkeypatch):
     monkeypatch.setattr(photographs, "WEIGHTS", tmp_path / "shipped")
     monkeypatch.setattr(photographs, "model_cards", lambda folder: "")
     lines = []
-    photographs.run({"celeba": faces, "cars": faces}, tmp_path / "out", n=8, dims=None, say=lines.append)
+    photographs.run(
+        {"celeba": faces, "cars": faces}, tmp_path / "out", n=8, dims=None, say=lines.append
+    )
     assert any(line.startswith("left out: No model for 'cars'") for line in lines)
 
 
@@ -106,8 +148,12 @@ def test_rows_name_the_recipe():
 def test_training_curves_of_both_recipes(tmp_path):
     assert photographs.training_curves(tmp_path) is None
     for name, extra in (("improved", {}), ("thesis", {"adversarial": 0.5})):
-        log = [{"step": k, "seconds": 60 * k, "l1_hole": 1 / k, "d": 0.9, **extra} for k in (1, 2, 3)]
-        metrics.write_rows(tmp_path / f"training_{name}.jsonl", [row | {"metric": row["step"]} for row in log])
+        log = [
+            {"step": k, "seconds": 60 * k, "l1_hole": 1 / k, "d": 0.9, **extra} for k in (1, 2, 3)
+        ]
+        metrics.write_rows(
+            tmp_path / f"training_{name}.jsonl", [row | {"metric": row["step"]} for row in log]
+        )
     axes = photographs.training_curves(tmp_path).axes
     assert len(axes) == 3
     labels = [line.get_label() for line in axes[0].lines if not line.get_label().startswith("_")]

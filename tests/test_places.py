@@ -77,7 +77,7 @@ def command(folder, size, photo, mask=None, *more, out="done.png"):
         (folder / "mask.png").write_bytes(mask)
         more += "--mask", folder / "mask.png"
     arguments = ["inpaint", folder / "photo", "--out", folder / out, *more]
-    with mock.patch("roigan_lib.models.load_model", lambda name: gan), warnings.catch_warnings():
+    with mock.patch("roigan_lib.inpainter.load_model", lambda name: gan), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # some of the region may lie outside the frame
         assert main([str(a) for a in arguments]) == 0
     return folder / out, gan
@@ -294,14 +294,14 @@ def test_a_region_of_the_model_goes_to_the_model_as_it_is_and_to_its_place(
 @given(painted(8, 40), st.integers(8, 40), st.integers(8, 40))
 def test_a_mask_at_another_size_holds_every_touched_pixel_and_no_other(drawn, height, width):
     mask = drawn[2]
-    placed = M.place_mask(mask, M.scaling(mask.shape, (height, width)), height, width)
+    placed = ph.place_mask(mask, ph.scaling(mask.shape, (height, width)), height, width)
     for row, column in itertools.product(range(height), range(width)):
         y, x = (
             range(i * have // want, -(-(i + 1) * have // want))
             for i, have, want in zip((row, column), mask.shape, (height, width))
         )
         assert placed[row, column] == any(mask[i, j] for i in y for j in x)
-    turned = M._place_turned(mask, M.scaling(mask.shape, (height, width)), height, width)
+    turned = M._place_turned(mask, ph.scaling(mask.shape, (height, width)), height, width)
     assert np.array_equal(turned, placed)
 
 
@@ -322,12 +322,12 @@ def test_a_thin_stroke_keeps_every_pixel_it_touches(tmp_path):
     stroke.save(tmp_path / "stroke.png")
     touched = np.asarray(stroke).reshape(64, 8, 64, 8).any((1, 3))
     assert touched.sum() == 80 and np.array_equal(
-        M.load_mask(tmp_path / "stroke.png", 64)[0, 0] > 0, touched
+        ph.load_mask(tmp_path / "stroke.png", 64)[0, 0] > 0, touched
     )
     dot = Image.new("L", (512, 512))
     dot.paste(255, (197, 197, 202, 202))
     dot.save(tmp_path / "dot.png")
-    kept = M.load_mask(tmp_path / "dot.png", 64)[0, 0].nonzero()
+    kept = ph.load_mask(tmp_path / "dot.png", 64)[0, 0].nonzero()
     assert kept.tolist() == [[24, 24], [24, 25], [25, 24], [25, 25]]
 
 

@@ -1,4 +1,5 @@
 """Sheets show exactly the pixels they are given; curves and bars show the numbers; files are small and whole."""
+
 import base64
 import io
 import json
@@ -24,16 +25,24 @@ def test_a_sheet_holds_each_pixel_as_a_whole_block():
     for i in range(7):
         y, x = i // 3 * 36, i % 3 * 44
         block = plots.to_uint8(images[i]).repeat(2, 0).repeat(2, 1)
-        assert (drawn[y:y + 32, x:x + 40] == block).all()
-    assert (drawn[72:, 44:] == 255).all()                                           # the places left over
+        assert (drawn[y : y + 32, x : x + 40] == block).all()
+    assert (drawn[72:, 44:] == 255).all()  # the places left over
 
 
 def test_labels_leave_the_images_whole():
     images = torch.rand(4, 3, 24, 24) * 2 - 1
     plain = plots.to_uint8(images).repeat(4, 1).repeat(4, 2)
-    drawn = pixels(plots.sheet(images, 2, titles=["one", "two"], rows=["a", "a longer name"], captions=list("wxyz")))
-    assert (drawn[-96:, -96:] == plain[3]).all() and drawn.shape[0] > 194 and drawn.shape[1] > 194 + 60
-    assert (drawn[:12] < 128).any() and (drawn[:, 0] == 255).all()                  # a title is there, no label is cut
+    drawn = pixels(
+        plots.sheet(
+            images, 2, titles=["one", "two"], rows=["a", "a longer name"], captions=list("wxyz")
+        )
+    )
+    assert (
+        (drawn[-96:, -96:] == plain[3]).all() and drawn.shape[0] > 194 and drawn.shape[1] > 194 + 60
+    )
+    assert (drawn[:12] < 128).any() and (
+        drawn[:, 0] == 255
+    ).all()  # a title is there, no label is cut
 
 
 def test_comparison_and_traversal():
@@ -48,7 +57,9 @@ def test_comparison_and_traversal():
     with pytest.raises(RoiganError, match="'x'"):
         plots.comparison_sheet(images, masks, {"x": images[:3]})
     walk = images.reshape(2, 3, 3, 16, 16)
-    drawn = pixels(plots.traversal_sheet(walk, names=["c1", "c2"], values=[-1, 0, 1], scale=1, gap=0))
+    drawn = pixels(
+        plots.traversal_sheet(walk, names=["c1", "c2"], values=[-1, 0, 1], scale=1, gap=0)
+    )
     assert (drawn[-16:, -16:] == plots.to_uint8(images[5])).all()
     with pytest.raises(RoiganError, match="traversal"):
         plots.traversal_sheet(images)
@@ -56,15 +67,24 @@ def test_comparison_and_traversal():
 
 def test_to_uint8_is_channels_last_bytes():
     out = plots.to_uint8(torch.tensor([-1.0, 0, 1]).view(3, 1, 1))
-    assert out.shape == (1, 1, 3) and out.dtype == np.uint8 and out.ravel().tolist() == [0, 128, 255]
-    assert plots.to_uint8(torch.zeros(2, 1, 4, 4)).shape == (2, 4, 4, 3)            # masks and grey images too
+    assert (
+        out.shape == (1, 1, 3) and out.dtype == np.uint8 and out.ravel().tolist() == [0, 128, 255]
+    )
+    assert plots.to_uint8(torch.zeros(2, 1, 4, 4)).shape == (
+        2,
+        4,
+        4,
+        3,
+    )  # masks and grey images too
     with pytest.raises(RoiganError, match="n, 3, H, W"):
         plots.to_uint8(torch.zeros(2, 4))
 
 
 def test_curves_from_a_log(tmp_path):
     path = tmp_path / "log.jsonl"
-    rows = [{"step": i, "loss": float(i % 2), "other": 2.0, "note": "words"} for i in range(50)] + [{"event": "stop"}]
+    rows = [{"step": i, "loss": float(i % 2), "other": 2.0, "note": "words"} for i in range(50)] + [
+        {"event": "stop"}
+    ]
     path.write_text("\n".join(map(json.dumps, rows)))
     fig = plots.curves(path, ["loss", ("loss", "other")], smooth=0.9)
     assert len(fig.axes) == 2 and fig.axes[0].get_title(loc="left") == "loss"
@@ -75,14 +95,24 @@ def test_curves_from_a_log(tmp_path):
 
 
 def test_one_nan_does_not_blank_the_curve():
-    fig = plots.curves([{"step": i, "loss": float("nan") if i == 3 else 1.0} for i in range(9)], ["loss"])
+    fig = plots.curves(
+        [{"step": i, "loss": float("nan") if i == 3 else 1.0} for i in range(9)], ["loss"]
+    )
     assert np.isfinite(fig.axes[0].lines[1].get_ydata()).all()
 
 
 def test_bars_have_the_tables_heights():
-    table = Table({"metric": m, "method": who, "mask_law": law, "value": i + 1.0, "spread": 0.1}
-                  for i, (m, who, law) in enumerate([("fid768_n10", "a", "e"), ("fid768_n10", "b", "e"),
-                                                     ("fid768_n10", "a", "r"), ("outside_change", "a", "e")]))
+    table = Table(
+        {"metric": m, "method": who, "mask_law": law, "value": i + 1.0, "spread": 0.1}
+        for i, (m, who, law) in enumerate(
+            [
+                ("fid768_n10", "a", "e"),
+                ("fid768_n10", "b", "e"),
+                ("fid768_n10", "a", "r"),
+                ("outside_change", "a", "e"),
+            ]
+        )
+    )
     fig = plots.bars(table)
     assert len(fig.axes) == 1
     heights = [[bar.get_height() for bar in group] for group in fig.axes[0].containers]
@@ -107,7 +137,9 @@ def test_saved_files(tmp_path):
 def test_a_notebook_shows_one_small_png():
     bundle = plots.sheet(torch.rand(20, 3, 64, 64) * 2 - 1)._repr_mimebundle_()
     assert set(bundle) == {"image/png", "text/plain"}
-    assert Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))).mode == "P"       # too large without a palette
+    assert (
+        Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))).mode == "P"
+    )  # too large without a palette
     small = plots.sheet(torch.zeros(4, 3, 64, 64))._repr_mimebundle_()
     assert len(small["image/png"]) < 5000 and bundle["image/png"].startswith("iVBORw0KGgo")
 

@@ -1,4 +1,5 @@
 """The runner of the series on tiny notebooks: resuming, skipping, failing with a sentence, the pages."""
+
 import argparse
 import os
 import signal
@@ -10,16 +11,20 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from roigan_lib import reproduce as rp
 from roigan_lib.errors import RoiganError
-from roigan_lib.pages import heading, to_html, write_pages
+from roigan_lib.studies import reproduce as rp
+from roigan_lib.studies.pages import heading, to_html, write_pages
 
-PNG = ("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 
-def write_notebook(path, *code, parameters='profile = "laptop"\ndataset = "synthfaces"', title="A title"):
-    cells = [new_markdown_cell(f"# {title}\n\nThe *abstract* has $x^2$.\n\nMore prose."),
-             new_code_cell(parameters, metadata={"tags": ["parameters"]})]
+def write_notebook(
+    path, *code, parameters='profile = "laptop"\ndataset = "synthfaces"', title="A title"
+):
+    cells = [
+        new_markdown_cell(f"# {title}\n\nThe *abstract* has $x^2$.\n\nMore prose."),
+        new_code_cell(parameters, metadata={"tags": ["parameters"]}),
+    ]
     nbformat.write(new_notebook(cells=cells + [new_code_cell(text) for text in code]), path)
 
 
@@ -42,29 +47,60 @@ def log_of(folder):
 
 
 def start(series, out):
-    code = ("import sys, argparse; from roigan_lib import reproduce as r; p = argparse.ArgumentParser(); "
-            "r.add_arguments(p); sys.exit(r.run(p.parse_args()))")
-    return subprocess.Popen([sys.executable, "-c", code, "--profile", "smoke", "--notebooks", str(series), "--out",
-                             str(out)], cwd=rp.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    code = (
+        "import sys, argparse; from roigan_lib import reproduce as r; p = argparse.ArgumentParser(); "
+        "r.add_arguments(p); sys.exit(r.run(p.parse_args()))"
+    )
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            code,
+            "--profile",
+            "smoke",
+            "--notebooks",
+            str(series),
+            "--out",
+            str(out),
+        ],
+        cwd=rp.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def test_runs_in_order_skips_what_is_done_and_writes_pages(series, tmp_path, capsys):
-    write_notebook(series / "01_b.ipynb", log_line(series, "b") + "; assert profile == 'smoke'", title="Second & last")
-    write_notebook(series / "00_a.ipynb", log_line(series, "a"), "import os; print(os.environ['ROIGAN_FIGURES'])")
+    write_notebook(
+        series / "01_b.ipynb",
+        log_line(series, "b") + "; assert profile == 'smoke'",
+        title="Second & last",
+    )
+    write_notebook(
+        series / "00_a.ipynb",
+        log_line(series, "a"),
+        "import os; print(os.environ['ROIGAN_FIGURES'])",
+    )
     index = rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
     assert log_of(series) == ["a", "b"]
     lines = [line for line in capsys.readouterr().out.splitlines() if " ok " in line]
-    assert len(lines) == 2 and lines[0].startswith("[1/2] 00_a") and lines[1].startswith("[2/2] 01_b")
+    assert (
+        len(lines) == 2 and lines[0].startswith("[1/2] 00_a") and lines[1].startswith("[2/2] 01_b")
+    )
     page = index.read_text()
-    assert "Second &amp; last" in page and "The abstract has x^2." in page and 'href="00_a.html"' in page
+    assert (
+        "Second &amp; last" in page
+        and "The abstract has x^2." in page
+        and 'href="00_a.html"' in page
+    )
     first = (tmp_path / "out" / "00_a.html").read_text()
-    assert str(tmp_path / "out" / "figures") in first                       # a smoke run keeps out of figures/
+    assert str(tmp_path / "out" / "figures") in first  # a smoke run keeps out of figures/
     assert "<math" in first and 'href="01_b.html"' in first and "<script" not in first
 
     rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
     assert log_of(series) == ["a", "b"] and capsys.readouterr().out.count("done before") == 2
 
-    write_notebook(series / "01_b.ipynb", log_line(series, "b2"))           # only what changed runs again
+    write_notebook(series / "01_b.ipynb", log_line(series, "b2"))  # only what changed runs again
     rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
     assert log_of(series) == ["a", "b", "b2"]
     rp.reproduce("smoke", out=tmp_path / "out", notebooks=series, only=["00"], force=True)
@@ -72,15 +108,21 @@ def test_runs_in_order_skips_what_is_done_and_writes_pages(series, tmp_path, cap
 
 
 def test_a_new_checkpoint_runs_later_notebooks_again(series, tmp_path):
-    make = ("import os, pathlib; p = pathlib.Path(os.environ['ROIGAN_RUNS'], 'smoke-synthfaces'); "
-            "p.mkdir(parents=True, exist_ok=True)")
+    make = (
+        "import os, pathlib; p = pathlib.Path(os.environ['ROIGAN_RUNS'], 'smoke-synthfaces'); "
+        "p.mkdir(parents=True, exist_ok=True)"
+    )
     write_notebook(series / "00_a.ipynb", log_line(series, "a"))
-    write_notebook(series / "06_t.ipynb", log_line(series, "t"), make, "(p / 'final').write_text('one')")
+    write_notebook(
+        series / "06_t.ipynb", log_line(series, "t"), make, "(p / 'final').write_text('one')"
+    )
     write_notebook(series / "08_c.ipynb", log_line(series, "c"))
     rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
     rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
     assert log_of(series) == ["a", "t", "c"]
-    (tmp_path / "runs" / "smoke-synthfaces" / "final").unlink()             # lost: made again, and what follows
+    (
+        tmp_path / "runs" / "smoke-synthfaces" / "final"
+    ).unlink()  # lost: made again, and what follows
     rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
     assert log_of(series) == ["a", "t", "c", "t", "c"]
 
@@ -91,7 +133,7 @@ def test_a_killed_run_goes_on_where_it_stopped(series, tmp_path, how):
     wait = f"import os, time\nwhile not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.05)"
     write_notebook(series / "01_b.ipynb", log_line(series, "b"), wait, log_line(series, "end"))
     process = start(series, tmp_path / "out")
-    deadline = time.monotonic() + 300         # a busy machine takes half a minute to import torch
+    deadline = time.monotonic() + 300  # a busy machine takes half a minute to import torch
     while "b" not in log_of(series) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert log_of(series) == ["a", "b"]
@@ -113,8 +155,15 @@ def test_a_broken_notebook_gives_status_1_and_one_sentence(series, tmp_path, cap
     status = rp.run(parser.parse_args(options))
     said = capsys.readouterr()
     assert status == 1 and "FAILED" in said.out
-    assert said.err.count("\n") == 1 and "00_a" in said.err and "cell [" in said.err and "KeyError" in said.err
-    assert "what went wrong" in (tmp_path / "out" / "00_a.ipynb").read_text() and log_of(series) == []
+    assert (
+        said.err.count("\n") == 1
+        and "00_a" in said.err
+        and "cell [" in said.err
+        and "KeyError" in said.err
+    )
+    assert (
+        "what went wrong" in (tmp_path / "out" / "00_a.ipynb").read_text() and log_of(series) == []
+    )
     page = (tmp_path / "out" / "index.html").read_text()
     assert "failed or unfinished" in page and "01_b: not run yet" in page
 
@@ -125,14 +174,18 @@ def test_a_kernel_that_dies_is_a_failure_and_is_never_stored(series, tmp_path, c
     write_notebook(series / "01_b.ipynb", "x = 1", "import os; os.kill(os.getpid(), 9)", *behind)
     write_notebook(series / "02_c.ipynb", log_line(series, "c"))
     before = [path.read_text() for path in sorted(series.glob("*.ipynb"))]
-    with pytest.raises(rp.NotebookFailed, match=f"^01_b stopped in cell 4/{4 + len(behind)} .*: the kernel died") as error:
+    with pytest.raises(
+        rp.NotebookFailed, match=f"^01_b stopped in cell 4/{4 + len(behind)} .*: the kernel died"
+    ) as error:
         rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
     assert "\n" not in str(error.value) and log_of(series) == []
-    assert rp.is_complete(tmp_path / "out" / "00_a.ipynb") and not rp.is_complete(tmp_path / "out" / "01_b.ipynb")
+    assert rp.is_complete(tmp_path / "out" / "00_a.ipynb") and not rp.is_complete(
+        tmp_path / "out" / "01_b.ipynb"
+    )
     with pytest.raises(RoiganError, match="01_b has not been run to its end"):
         rp.store(tmp_path / "out", series)
-    assert [path.read_text() for path in sorted(series.glob("*.ipynb"))] == before      # 00_a neither
-    with pytest.raises(rp.NotebookFailed):                          # not "done before"
+    assert [path.read_text() for path in sorted(series.glob("*.ipynb"))] == before  # 00_a neither
+    with pytest.raises(rp.NotebookFailed):  # not "done before"
         rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
     done = [line for line in capsys.readouterr().out.splitlines() if "done before" in line]
     assert len(done) == 1 and done[0].startswith("[1/3] 00_a")
@@ -141,23 +194,38 @@ def test_a_kernel_that_dies_is_a_failure_and_is_never_stored(series, tmp_path, c
 
 def test_a_notebook_is_complete_when_every_cell_got_a_number_and_its_end(tmp_path):
     def complete(**change):
-        cells = [new_markdown_cell("x"), new_code_cell(""),
-                 *(new_code_cell("x", execution_count=k, metadata={"papermill": {"status": "completed"}}) for k in (1, 2))]
+        cells = [
+            new_markdown_cell("x"),
+            new_code_cell(""),
+            *(
+                new_code_cell(
+                    "x", execution_count=k, metadata={"papermill": {"status": "completed"}}
+                )
+                for k in (1, 2)
+            ),
+        ]
         cells[-1].update(change)
         nbformat.write(new_notebook(cells=cells), tmp_path / "a.ipynb")
         return rp.is_complete(tmp_path / "a.ipynb")
+
     assert complete() and not complete(execution_count=None) and not complete(metadata={})
     for status in ("pending", "running", "failed"):
         assert not complete(metadata={"papermill": {"status": status}})
     (tmp_path / "a.ipynb").write_text("[]")
-    assert not rp.is_complete(tmp_path / "a.ipynb") and not rp.is_complete(tmp_path / "absent.ipynb")
+    assert not rp.is_complete(tmp_path / "a.ipynb") and not rp.is_complete(
+        tmp_path / "absent.ipynb"
+    )
 
 
 def test_what_would_stop_a_run_later_stops_it_before(series, tmp_path, monkeypatch, capsys):
-    write_notebook(series / "00_a.ipynb", log_line(series, "a"), parameters='profile = dataset = ""\nseed = 0')
+    write_notebook(
+        series / "00_a.ipynb", log_line(series, "a"), parameters='profile = dataset = ""\nseed = 0'
+    )
     write_notebook(series / "01_b.ipynb", log_line(series, "b"))
     (tmp_path / "file").write_text("")
-    run = lambda **more: rp.reproduce(**{"profile": "smoke", "out": tmp_path / "out", "notebooks": series, **more})
+    run = lambda **more: rp.reproduce(
+        **{"profile": "smoke", "out": tmp_path / "out", "notebooks": series, **more}
+    )
     for seed in (None, 1.5, "3", True, -1, 2**64):
         with pytest.raises(RoiganError, match="seed is"):
             run(parameters={"seed": seed})
@@ -167,13 +235,28 @@ def test_what_would_stop_a_run_later_stops_it_before(series, tmp_path, monkeypat
         monkeypatch.delenv("ROIGAN_DATA", raising=False)
         run(dataset="celeba")
     for name in ("ROIGAN_RUNS", "ROIGAN_FIGURES"):
-        with monkeypatch.context() as patch, pytest.raises(RoiganError, match="file could not be written to"):
+        with (
+            monkeypatch.context() as patch,
+            pytest.raises(RoiganError, match="file could not be written to"),
+        ):
             patch.setenv(name, str(tmp_path / "file"))
             run()
     parser = argparse.ArgumentParser()
     rp.add_arguments(parser)
     with pytest.raises(RoiganError, match="01_b has not been run to its end"):
-        rp.run(parser.parse_args(["--notebooks", str(series), "--out", str(tmp_path / "out"), "--store", "--only", "00"]))
+        rp.run(
+            parser.parse_args(
+                [
+                    "--notebooks",
+                    str(series),
+                    "--out",
+                    str(tmp_path / "out"),
+                    "--store",
+                    "--only",
+                    "00",
+                ]
+            )
+        )
     assert log_of(series) == []
 
 
@@ -181,17 +264,31 @@ def test_a_damaged_stamp_is_named_and_its_notebook_runs_again(series, tmp_path, 
     write_notebook(series / "00_a.ipynb", log_line(series, "a"))
     stamp = tmp_path / "out" / "00_a.json"
     rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
-    for k, content in enumerate(("[]", "{", '{"key": 1}', '{"key": 1, "seconds": "x"}', '{"took": [1]}', '{"took": {"all": "x"}}')):
+    for k, content in enumerate(
+        (
+            "[]",
+            "{",
+            '{"key": 1}',
+            '{"key": 1, "seconds": "x"}',
+            '{"took": [1]}',
+            '{"took": {"all": "x"}}',
+        )
+    ):
         stamp.write_text(content)
-        write_pages(tmp_path / "out", [series / "00_a.ipynb"], "x")             # no traceback either
+        write_pages(tmp_path / "out", [series / "00_a.ipynb"], "x")  # no traceback either
         capsys.readouterr()
         rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
-        assert f"{stamp} is damaged" in capsys.readouterr().out and log_of(series) == ["a"] * (k + 2)
+        assert f"{stamp} is damaged" in capsys.readouterr().out and log_of(series) == ["a"] * (
+            k + 2
+        )
 
 
 def test_two_runs_in_one_folder(series, tmp_path):
-    write_notebook(series / "00_a.ipynb", log_line(series, "a"), f"import os, time\nwhile not os.path.exists("
-                   f"{str(tmp_path / 'go')!r}): time.sleep(0.05)")
+    write_notebook(
+        series / "00_a.ipynb",
+        log_line(series, "a"),
+        f"import os, time\nwhile not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.05)",
+    )
     first = start(series, tmp_path / "out")
     deadline = time.monotonic() + 300
     while not log_of(series) and time.monotonic() < deadline:
@@ -205,15 +302,25 @@ def test_two_runs_in_one_folder(series, tmp_path):
     assert log_of(series) == ["a"]
 
 
-@pytest.mark.parametrize("request_, sentence", [
-    (dict(profile="laptpo"), "laptop"), (dict(dataset="synthface"), "did you mean 'synthfaces'"),
-    (dict(parameters={"sede": 1}), "did you mean 'seed'"), (dict(only=["07"]), "No notebook begins with '07'"),
-])
+@pytest.mark.parametrize(
+    "request_, sentence",
+    [
+        (dict(profile="laptpo"), "laptop"),
+        (dict(dataset="synthface"), "did you mean 'synthfaces'"),
+        (dict(parameters={"sede": 1}), "did you mean 'seed'"),
+        (dict(only=["07"]), "No notebook begins with '07'"),
+    ],
+)
 def test_unknown_names_are_refused_before_anything_runs(series, tmp_path, request_, sentence):
-    write_notebook(series / "00_a.ipynb", log_line(series, "a"),
-                   parameters='profile = "laptop"\ndataset = "synthfaces"\nseed: int = 0')
+    write_notebook(
+        series / "00_a.ipynb",
+        log_line(series, "a"),
+        parameters='profile = "laptop"\ndataset = "synthfaces"\nseed: int = 0',
+    )
     with pytest.raises(RoiganError, match=sentence):
-        rp.reproduce(**{"profile": "smoke", "out": tmp_path / "out", "notebooks": series, **request_})
+        rp.reproduce(
+            **{"profile": "smoke", "out": tmp_path / "out", "notebooks": series, **request_}
+        )
     assert log_of(series) == []
 
 
@@ -235,15 +342,22 @@ def test_no_notebooks_is_an_error(tmp_path):
 
 
 def test_parameters_reach_the_notebook_with_their_type():
-    assert rp._parse_parameter("seed=3") == ("seed", 3) and rp._parse_parameter("root=a/b") == ("root", "a/b")
+    assert rp._parse_parameter("seed=3") == ("seed", 3) and rp._parse_parameter("root=a/b") == (
+        "root",
+        "a/b",
+    )
     with pytest.raises(RoiganError, match="NAME=VALUE"):
         rp._parse_parameter("seed")
 
 
 def test_own_runs_keep_out_of_the_committed_figures(monkeypatch, tmp_path):
     monkeypatch.delenv("ROIGAN_FIGURES", raising=False)
-    assert rp.environment("laptop", "synthfaces", tmp_path)["ROIGAN_FIGURES"] == str(rp.ROOT / "figures")
-    assert rp.environment("laptop", "folder", tmp_path)["ROIGAN_FIGURES"] == str(tmp_path / "figures")
+    assert rp.environment("laptop", "synthfaces", tmp_path)["ROIGAN_FIGURES"] == str(
+        rp.ROOT / "figures"
+    )
+    assert rp.environment("laptop", "folder", tmp_path)["ROIGAN_FIGURES"] == str(
+        tmp_path / "figures"
+    )
     monkeypatch.setenv("ROIGAN_FIGURES", "elsewhere")
     assert rp.environment("smoke", "synthfaces", tmp_path)["ROIGAN_FIGURES"] == "elsewhere"
     before = dict(os.environ)
@@ -255,19 +369,31 @@ def test_own_runs_keep_out_of_the_committed_figures(monkeypatch, tmp_path):
 def test_pages_show_widgets_pictures_and_formulas_without_a_kernel(tmp_path):
     widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "VBox()"}
     prose = "Code `$a$` stays, $$\\mathbb{E}_x[y_1 * y_2]$$ is set; it costs $5 and $6.\n\n[next](01_b.ipynb)"
-    cells = [new_markdown_cell(prose),
-             new_code_cell("w", outputs=[new_output("display_data", widget)]),
-             new_code_cell("u", outputs=[new_output("display_data", widget | {"text/plain": "Needs a kernel."})]),
-             new_code_cell("v", outputs=[new_output("display_data", widget | {"image/png": PNG})])]
+    cells = [
+        new_markdown_cell(prose),
+        new_code_cell("w", outputs=[new_output("display_data", widget)]),
+        new_code_cell(
+            "u", outputs=[new_output("display_data", widget | {"text/plain": "Needs a kernel."})]
+        ),
+        new_code_cell("v", outputs=[new_output("display_data", widget | {"image/png": PNG})]),
+    ]
     notebook = new_notebook(cells=cells)
     page = to_html(notebook, tmp_path)
     assert "<code>$a$</code>" in page and page.count("<math") == 1 and "$5 and $6" in page
     assert 'href="01_b.html"' in page and PNG in page and "<script" not in page
-    assert page.count("interactive widget") == 1 and page.count("Needs a kernel.") == 1 and "VBox" not in page
+    assert (
+        page.count("interactive widget") == 1
+        and page.count("Needs a kernel.") == 1
+        and "VBox" not in page
+    )
     nbformat.write(notebook, tmp_path / "00_a.ipynb")
     assert "data:image/png" in write_pages(tmp_path, [tmp_path / "00_a.ipynb"], "x").read_text()
 
 
 def test_heading_is_the_first_heading_and_paragraph():
-    cells = [new_markdown_cell("# The `block`\n![alt](x.png)\n\n> Fill [it](y) **well**\n> twice.\n\nNot this."), ]
+    cells = [
+        new_markdown_cell(
+            "# The `block`\n![alt](x.png)\n\n> Fill [it](y) **well**\n> twice.\n\nNot this."
+        )
+    ]
     assert heading(new_notebook(cells=cells)) == ("The block", "Fill it well twice.")

@@ -1,29 +1,45 @@
 """The experiment on dead discrete codes: every suspect differs from the thesis in what its name says, and its rows are complete."""
+
 from dataclasses import asdict
 
 import pytest
 
-from roigan_lib import suspects
 from roigan_lib.config import RECIPES, THESIS_TRAINING, load_config
+from roigan_lib.studies import dead_codes as suspects
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_suspects_change_what_they_say_and_no_more():
     plain = asdict(load_config("laptop", **suspects.SMALL))
-    changed = {name: asdict(load_config("laptop", **suspects.SMALL | changes)) for name, changes in suspects.SUSPECTS.items()}
+    changed = {
+        name: asdict(load_config("laptop", **suspects.SMALL | changes))
+        for name, changes in suspects.SUSPECTS.items()
+    }
     differs = {name: {k for k in plain if plain[k] != cfg[k]} for name, cfg in changed.items()}
-    assert plain["recipe"] == "thesis-scaled" and plain["perceptual"] == 5 and not plain["own_reader"]
+    assert (
+        plain["recipe"] == "thesis-scaled" and plain["perceptual"] == 5 and not plain["own_reader"]
+    )
     assert {cfg["batch"] for cfg in changed.values()} == {16}
-    assert differs["as in the thesis"] == set() and differs["no loss that knows the original"] == {"perceptual", "matching"}
+    assert differs["as in the thesis"] == set() and differs["no loss that knows the original"] == {
+        "perceptual",
+        "matching",
+    }
     two_paths = differs["two paths, Q reads the original"]
     assert two_paths == {"own_reader", "path_b", "prior", "code_noise"}
     networks, losses = set(RECIPES["thesis"]), set(THESIS_TRAINING)
     assert differs["two paths and our networks"] == networks | two_paths
-    assert two_paths < differs["two paths and our losses"] <= losses - {"penalty", "perceptual_net"} | {"own_reader"}
+    assert (
+        two_paths
+        < differs["two paths and our losses"]
+        <= losses - {"penalty", "perceptual_net"} | {"own_reader"}
+    )
     ours = changed["the improved recipe"]
     assert all(changed["two paths and our networks"][k] == ours[k] for k in networks)
-    assert all(changed["two paths and our losses"][k] == ours[k] for k in losses - {"penalty", "perceptual_net"})
+    assert all(
+        changed["two paths and our losses"][k] == ours[k]
+        for k in losses - {"penalty", "perceptual_net"}
+    )
 
 
 def test_a_run_gives_its_rows_and_is_not_trained_twice(tmp_path, monkeypatch):
@@ -33,9 +49,17 @@ def test_a_run_gives_its_rows_and_is_not_trained_twice(tmp_path, monkeypatch):
     rows = suspects.run(tmp_path, 2, [name], faces=16, progress=None)
     metrics = [row["metric"] for row in rows]
     assert len(set(metrics)) == len(metrics) and {row["method"] for row in rows} == {name}
-    assert {"information_discrete_00001", "information_discrete_00002", "visible_change_d3", "visible_change_z0",
-            "trace_discrete_z 1", "trace_noise_x_g"} <= set(metrics)
+    assert {
+        "information_discrete_00001",
+        "information_discrete_00002",
+        "visible_change_d3",
+        "visible_change_z0",
+        "trace_discrete_z 1",
+        "trace_noise_x_g",
+    } <= set(metrics)
     said = []
     again = suspects.run(tmp_path, 2, [name], faces=16, progress=said.append)
-    assert any("continuing" in line for line in said) and not any("step 1/2" in line for line in said)
+    assert any("continuing" in line for line in said) and not any(
+        "step 1/2" in line for line in said
+    )
     assert [row["value"] for row in again] == [row["value"] for row in rows]

@@ -1,4 +1,5 @@
 """synthfaces: determinism, ranges, what each factor changes and where, the cache, and the sentences for bad input."""
+
 import errno
 import hashlib
 import subprocess
@@ -11,8 +12,18 @@ import torch
 from roigan_lib.data import synthfaces as sf
 from roigan_lib.errors import RoiganError
 
-PERSON = {"skin_tone": 0.35, "eye_colour": 0.5, "lashes": 0.3, "hair_colour": 2, "hair_style": 1, "background_hue": 0.6,
-          "background_light": 0.5, "clothing_colour": 0.2, "age": 0.1, "blush": 0.2}
+PERSON = {
+    "skin_tone": 0.35,
+    "eye_colour": 0.5,
+    "lashes": 0.3,
+    "hair_colour": 2,
+    "hair_style": 1,
+    "background_hue": 0.6,
+    "background_light": 0.5,
+    "clothing_colour": 0.2,
+    "age": 0.1,
+    "blush": 0.2,
+}
 
 
 def person(**changes):
@@ -37,13 +48,13 @@ def test_factors_are_named_documented_and_ordered():
 def test_samples_stay_in_range_and_depend_on_the_seed_only():
     rows = sf.sample_factors(3000, seed=5)
     assert rows.dtype == torch.float32 and rows.shape == (3000, len(sf.FACTORS))
-    assert torch.equal(rows[:7], sf.sample_factors(7, seed=5))                    # a prefix of the longer draw
+    assert torch.equal(rows[:7], sf.sample_factors(7, seed=5))  # a prefix of the longer draw
     assert not torch.equal(rows[:7], sf.sample_factors(7, seed=6))
     for i, factor in enumerate(sf.FACTORS):
         column = rows[:, i]
         assert column.min() >= factor.low and column.max() <= factor.high
         if factor.kind == "categorical":
-            assert set(column.tolist()) == set(range(factor.n_categories))        # every category occurs
+            assert set(column.tolist()) == set(range(factor.n_categories))  # every category occurs
         else:
             assert column.std() > 0.08 * (factor.high - factor.low), factor.name
 
@@ -60,10 +71,16 @@ def test_any_size_shows_the_same_people(size):
 
 
 def test_rendering_repeats_bit_for_bit_even_in_another_process():
-    code = ("import hashlib; from roigan_lib.data import synthfaces as sf; "
-            "print(hashlib.sha256(sf.to_uint8(sf.render(sf.sample_factors(6, 9), 64)).numpy().tobytes()).hexdigest())")
-    here = hashlib.sha256(sf.to_uint8(sf.render(sf.sample_factors(6, 9), 64)).numpy().tobytes()).hexdigest()
-    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    code = (
+        "import hashlib; from roigan_lib.data import synthfaces as sf; "
+        "print(hashlib.sha256(sf.to_uint8(sf.render(sf.sample_factors(6, 9), 64)).numpy().tobytes()).hexdigest())"
+    )
+    here = hashlib.sha256(
+        sf.to_uint8(sf.render(sf.sample_factors(6, 9), 64)).numpy().tobytes()
+    ).hexdigest()
+    there = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
     assert here == there
 
 
@@ -76,35 +93,46 @@ def test_rendering_does_not_depend_on_the_batch():
 def test_the_portraits_are_those_that_the_shipped_weights_were_trained_on():
     """Mean red, green and blue of four people: a changed picture needs a new FactorNet and new checkpoints."""
     means = ((sf.render(sf.sample_factors(4, 2024), 64) + 1) * 127.5).mean((2, 3))
-    expected = torch.tensor([[147.1, 143.0, 120.4], [145.9, 124.7, 130.7],
-                             [121.6, 111.1, 104.7], [128.1, 131.2, 117.0]])
+    expected = torch.tensor(
+        [[147.1, 143.0, 120.4], [145.9, 124.7, 130.7], [121.6, 111.1, 104.7], [128.1, 131.2, 117.0]]
+    )
     assert (means - expected).abs().max() < 0.5
 
 
 def test_nothing_is_cut_off_when_the_head_turns(monkeypatch):
     rows = sf.sample_factors(48, seed=3)
     for name in ("yaw", "tilt"):
-        rows[:, sf.index(name)] = rows[:, sf.index(name)].sign()                  # as far as it goes
+        rows[:, sf.index(name)] = rows[:, sf.index(name)].sign()  # as far as it goes
     quick = sf.render(rows, 64)
-    window = sf._Portrait.window                                                  # below: the neck does end somewhere
-    monkeypatch.setattr(sf._Portrait, "window", lambda self, x0, x1, y0, y1: (
-        window(self, -1, 1, y0, 1) if y0 >= 0.25 else (slice(None),) * 3))        # paint on the whole frame
+    window = sf._Portrait.window  # below: the neck does end somewhere
+    monkeypatch.setattr(
+        sf._Portrait,
+        "window",
+        lambda self, x0, x1, y0, y1: (
+            window(self, -1, 1, y0, 1) if y0 >= 0.25 else (slice(None),) * 3
+        ),
+    )  # paint on the whole frame
     assert (sf.render(rows, 64) - quick).abs().max() < 0.1
 
 
 def test_a_hundred_people_are_a_hundred_people():
     x = sf.render(sf.sample_factors(100, seed=0), 32).flatten(1)
-    distance = torch.cdist(x, x) / x.shape[1] ** 0.5                              # root mean square difference
+    distance = torch.cdist(x, x) / x.shape[1] ** 0.5  # root mean square difference
     assert distance[~torch.eye(100, dtype=bool)].min() > 0.15
 
 
 # Where a factor may act, as rows and columns of the 64x64 picture (a margin of soft shadow included).
 EYES, MOUTH, NOSE, CLOTHES = (10, 40, 8, 56), (32, 58, 12, 52), (18, 44, 18, 46), (50, 64, 0, 64)
 WHERE = {
-    **dict.fromkeys("eye_size eye_spacing eye_openness eye_slant eye_asymmetry gaze eye_colour lashes brow_thickness "
-                    "brow_angle brow_height glasses".split(), EYES),
+    **dict.fromkeys(
+        "eye_size eye_spacing eye_openness eye_slant eye_asymmetry gaze eye_colour lashes brow_thickness "
+        "brow_angle brow_height glasses".split(),
+        EYES,
+    ),
     **dict.fromkeys("nose_length nose_width".split(), NOSE),
-    **dict.fromkeys("mouth_width mouth_curve mouth_open lip_fullness lip_colour moustache".split(), MOUTH),
+    **dict.fromkeys(
+        "mouth_width mouth_curve mouth_open lip_fullness lip_colour moustache".split(), MOUTH
+    ),
     **dict.fromkeys("clothing clothing_colour".split(), CLOTHES),
     "beard": (28, 64, 8, 56),
     "hairline": (0, 40, 4, 60),
@@ -118,8 +146,10 @@ WHERE = {
 @pytest.mark.parametrize("name", sf.NAMES)
 def test_each_factor_changes_the_picture_where_it_should(name):
     sweep = sf.traversal(person(), name, 3)
-    ends = sf.render(sweep[[0, 1 if name == "background_hue" else 2]], 64)         # a hue comes round to itself
-    change = (ends[1] - ends[0]).abs().mean(0)                                    # (64, 64)
+    ends = sf.render(
+        sweep[[0, 1 if name == "background_hue" else 2]], 64
+    )  # a hue comes round to itself
+    change = (ends[1] - ends[0]).abs().mean(0)  # (64, 64)
     assert change.max() > 0.06 and change.mean() > 0.001, "the factor does nothing"
     if name in WHERE:
         top, bottom, left, right = WHERE[name]
@@ -127,14 +157,26 @@ def test_each_factor_changes_the_picture_where_it_should(name):
 
 
 def test_factors_mean_what_their_names_say():
-    moved = (picture(gaze=1) - picture(gaze=-1)).mean(0)[28:31]                   # the irises go from left to right
+    moved = (picture(gaze=1) - picture(gaze=-1)).mean(0)[28:31]  # the irises go from left to right
     for centre in (24, 40):
-        assert moved[:, centre - 3:centre].mean() > 0.05 and moved[:, centre:centre + 3].mean() < -0.05
-    left, right = (slice(None), slice(20, 45), slice(16, 28)), (slice(None), slice(20, 45), slice(36, 48))
+        assert (
+            moved[:, centre - 3 : centre].mean() > 0.05
+            and moved[:, centre : centre + 3].mean() < -0.05
+        )
+    left, right = (
+        (slice(None), slice(20, 45), slice(16, 28)),
+        (slice(None), slice(20, 45), slice(36, 48)),
+    )
     assert picture(light=1)[right].mean() > picture(light=1)[left].mean() + 0.1
     assert picture(light=-1)[left].mean() > picture(light=-1)[right].mean() + 0.1
-    assert picture(skin_tone=1)[:, 34:37, 24:40].mean() < picture(skin_tone=0)[:, 34:37, 24:40].mean() - 0.5
-    assert picture(background_light=1)[:, :4, :4].mean() > picture(background_light=0)[:, :4, :4].mean() + 0.4
+    assert (
+        picture(skin_tone=1)[:, 34:37, 24:40].mean()
+        < picture(skin_tone=0)[:, 34:37, 24:40].mean() - 0.5
+    )
+    assert (
+        picture(background_light=1)[:, :4, :4].mean()
+        > picture(background_light=0)[:, :4, :4].mean() + 0.4
+    )
     assert picture(beard=1)[:, 48:52, 26:38].mean() < picture(beard=0)[:, 48:52, 26:38].mean() - 0.2
     red = picture(lip_colour=1)[:, 44:46, 28:36].mean((1, 2))
     pale = picture(lip_colour=0)[:, 44:46, 28:36].mean((1, 2))
@@ -166,7 +208,11 @@ def test_bad_input_is_one_sentence():
 
 
 def test_splits_share_nobody():
-    seen = {tuple(row.tolist()) for _, seed in sf._SPLITS.values() for row in sf.sample_factors(500, seed)}
+    seen = {
+        tuple(row.tolist())
+        for _, seed in sf._SPLITS.values()
+        for row in sf.sample_factors(500, seed)
+    }
     assert len(seen) == 1500
 
 
@@ -176,7 +222,7 @@ def test_load_renders_once_and_then_reads_the_cache(tmp_path, monkeypatch):
     assert first.uint8.shape == (20, 3, 32, 32) and first.factors.shape == (20, len(sf.FACTORS))
     assert first.factor_names == sf.NAMES
     assert (first[0] - sf.render(first.factors[0], 32)[0]).abs().max() <= 0.5 / 127.5 + 1e-6
-    (cached,) = tmp_path.iterdir()                                                # no partial file is left
+    (cached,) = tmp_path.iterdir()  # no partial file is left
     with monkeypatch.context() as patch:
         patch.setattr(sf, "_pictures", lambda *a: pytest.fail("rendered again"))
         assert torch.equal(sf.load("test", 32, limit=20).uint8, first.uint8)
@@ -187,7 +233,7 @@ def test_load_renders_once_and_then_reads_the_cache(tmp_path, monkeypatch):
 
 def test_load_works_without_a_cache(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("ROIGAN_CACHE", str(tmp_path / "file" / "below"))          # cannot be made
+    monkeypatch.setenv("ROIGAN_CACHE", str(tmp_path / "file" / "below"))  # cannot be made
     with pytest.warns(UserWarning, match="ROIGAN_CACHE"):
         assert len(sf.load("test", 16, limit=3)) == 3
 
@@ -206,4 +252,4 @@ def test_rendering_is_fast_enough_to_be_no_bottleneck():
     sf.render(rows[:8])
     start = time.process_time()
     sf.render(rows)
-    assert 64 / (time.process_time() - start) > 60                                # about 500 on a quiet core
+    assert 64 / (time.process_time() - start) > 60  # about 500 on a quiet core

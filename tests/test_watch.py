@@ -1,4 +1,5 @@
 """What the terminal shows while a notebook runs: which cell, how long it took last time, what the cell says of itself."""
+
 import io
 import time
 
@@ -6,11 +7,16 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from roigan_lib import reproduce as rp
-from roigan_lib import watch as w
+from roigan_lib.studies import reproduce as rp
+from roigan_lib.studies import watch as w
 
-CELLS = [new_code_cell("# why\nx = 1"), new_markdown_cell("# Title\n\nText\n## The *second* one"), new_code_cell("y = 2"),
-         new_code_cell(" "), new_code_cell("z = 3")]
+CELLS = [
+    new_code_cell("# why\nx = 1"),
+    new_markdown_cell("# Title\n\nText\n## The *second* one"),
+    new_code_cell("y = 2"),
+    new_code_cell(" "),
+    new_code_cell("z = 3"),
+]
 STEP = "step 400/2800  21.3 images/s  3.2 min left  0.57 GiB  d 1.234  g 5.678"
 
 
@@ -24,11 +30,26 @@ def stream(text, name="stdout"):
 
 
 def test_a_cell_is_called_by_its_heading_or_its_first_line():
-    assert w.labels(CELLS) == ["# why", "The second one", "The second one", "The second one", "The second one"]
+    assert w.labels(CELLS) == [
+        "# why",
+        "The second one",
+        "The second one",
+        "The second one",
+        "The second one",
+    ]
 
 
-@pytest.mark.parametrize("pieces", [["\rold", "\rstep 3/9"], ["old\r", "step 3/9\r"], ["old\n", "ste", "p 3/9"], ["step  3/9\n\n"],
-                                    ["old\n\x1b[2K\x1b[1Astep 3/9"], ["x\r\nstep 3/9\r\n"]])
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        ["\rold", "\rstep 3/9"],
+        ["old\r", "step 3/9\r"],
+        ["old\n", "ste", "p 3/9"],
+        ["step  3/9\n\n"],
+        ["old\n\x1b[2K\x1b[1Astep 3/9"],
+        ["x\r\nstep 3/9\r\n"],
+    ],
+)
 def test_the_last_line_that_a_cell_prints(pieces):
     watch = w.Watch("[1/2] 00_a", io.StringIO())
     for piece in pieces:
@@ -51,11 +72,15 @@ def test_a_text_shown_in_the_place_of_another_is_heard_and_pictures_are_not():
 @pytest.mark.parametrize("width", [60, 80, 120, 200])
 def test_the_line_fits_and_keeps_rate_and_time_left(width):
     watch = w.Watch("reproduce", io.StringIO())
-    watch.begin("[5/10] 06_training", "the kernel starts", {"all": 480.0, w.digest(CELLS[2]): 470.0})
+    watch.begin(
+        "[5/10] 06_training", "the kernel starts", {"all": 480.0, w.digest(CELLS[2]): 470.0}
+    )
     assert "last time 8.0 min" in watch.line()
     watch.start(CELLS)
     watch.cell_start(2)
-    assert all(part in watch.line() for part in ("cell 2/3", "“The second one”", "(last time 7.8 min)"))
+    assert all(
+        part in watch.line() for part in ("cell 2/3", "“The second one”", "(last time 7.8 min)")
+    )
     watch.hear(stream(STEP))
     line = watch.line(width)
     assert len(line) <= width and "cell 2/3" in line and "step 400/2800 21.3 images/s" in line
@@ -63,7 +88,9 @@ def test_the_line_fits_and_keeps_rate_and_time_left(width):
     watch.cell_end(2)
     assert STEP.split()[0] not in watch.line() and list(watch.took) == [w.digest(CELLS[2])]
     watch.cell_start(4)
-    assert "cell 3/3" in watch.line() and watch.line().count("last time") == 1       # this cell's is not known
+    assert (
+        "cell 3/3" in watch.line() and watch.line().count("last time") == 1
+    )  # this cell's is not known
 
 
 def test_a_terminal_sees_one_line_in_its_place_and_a_pipe_sees_many(monkeypatch):
@@ -77,7 +104,9 @@ def test_a_terminal_sees_one_line_in_its_place_and_a_pipe_sees_many(monkeypatch)
         text = shown.getvalue()
         if shown.isatty():
             assert text.count("\n") == 1 and text.count("\r") > 10 and text.endswith(" \r")
-            assert "getting ready" not in text.split("\n")[0].split("\r")[-1]       # nothing is left beside the line
+            assert (
+                "getting ready" not in text.split("\n")[0].split("\r")[-1]
+            )  # nothing is left beside the line
         else:
             lines = text.splitlines()
             assert "\r" not in text and len(lines) > 6 and lines.count("[1/2] 00_a ok") == 1
@@ -89,14 +118,22 @@ def test_a_series_shows_cells_progress_and_the_last_time(tmp_path, capsys, monke
     monkeypatch.setenv("ROIGAN_RUNS", str(tmp_path / "runs"))
     (tmp_path / "nb").mkdir()
     code = "import time\nfor k in range(5):\n    print(f'\\rstep {k}/5', end='', flush=True)\n    time.sleep(0.4)"
-    cells = [new_code_cell('profile = dataset = ""', metadata={"tags": ["parameters"]}), new_markdown_cell("## Train"),
-             new_code_cell(code)]
+    cells = [
+        new_code_cell('profile = dataset = ""', metadata={"tags": ["parameters"]}),
+        new_markdown_cell("## Train"),
+        new_code_cell(code),
+    ]
     nbformat.write(new_notebook(cells=cells), tmp_path / "nb" / "00_a.ipynb")
     rp.reproduce("smoke", out=tmp_path / "out", notebooks=tmp_path / "nb")
     lines = capsys.readouterr().out.splitlines()
-    assert any(l.startswith("[1/1] 00_a, ") and " · cell 3/3 “Train” " in l and l.endswith(" · step 3/5") for l in lines)
-    assert not any("last time" in l for l in lines)                                  # not known, so not said
+    assert any(
+        l.startswith("[1/1] 00_a, ") and " · cell 3/3 “Train” " in l and l.endswith(" · step 3/5")
+        for l in lines
+    )
+    assert not any("last time" in l for l in lines)  # not known, so not said
     rp.reproduce("smoke", out=tmp_path / "out", notebooks=tmp_path / "nb", force=True)
     lines = capsys.readouterr().out.splitlines()
     assert any(l.startswith("last time this notebook took ") for l in lines)
-    assert any("“Train” 1 s (last time 2 s)" in l or "“Train” 0 s (last time 2 s)" in l for l in lines)
+    assert any(
+        "“Train” 1 s (last time 2 s)" in l or "“Train” 0 s (last time 2 s)" in l for l in lines
+    )

@@ -1,9 +1,10 @@
 """Two methods of OpenCV that know nothing of faces: Telea's fast marching (the thesis' "FMM") and Navier-Stokes."""
+
 import numpy as np
 import torch
 
-from roigan_lib.data import to_uint8
-from roigan_lib.errors import RoiganError
+from ..data import to_uint8
+from ..errors import RoiganError
 
 
 def telea(images, masks, radius=3):
@@ -29,16 +30,28 @@ def _by_opencv(method, images, masks, radius):
     try:
         import cv2
     except ImportError as error:
-        raise RoiganError("The classic methods need OpenCV: pip install opencv-python-headless.") from error
-    if images.ndim != 4 or images.shape[1] != 3 or masks.shape != (len(images), 1, *images.shape[2:]):
-        raise RoiganError(f"The classic methods take images (n, 3, H, W) and masks (n, 1, H, W) of one size, "
-                          f"not {tuple(images.shape)} and {tuple(masks.shape)}.")
+        raise RoiganError(
+            "The classic methods need OpenCV: pip install opencv-python-headless."
+        ) from error
+    if (
+        images.ndim != 4
+        or images.shape[1] != 3
+        or masks.shape != (len(images), 1, *images.shape[2:])
+    ):
+        raise RoiganError(
+            f"The classic methods take images (n, 3, H, W) and masks (n, 1, H, W) of one size, "
+            f"not {tuple(images.shape)} and {tuple(masks.shape)}."
+        )
     if not len(images):
         return images.clone()
-    hole = masks > 0.5                                                               # (n, 1, H, W)
-    pixels = to_uint8(images).permute(0, 2, 3, 1).cpu().numpy()                      # (n, H, W, 3)
-    holes = hole[:, 0].to(torch.uint8).cpu().numpy()                                 # (n, H, W)
-    filled = np.stack([cv2.inpaint(np.ascontiguousarray(picture), region, radius, getattr(cv2, method))
-                       for picture, region in zip(pixels, holes)])
-    filled = torch.from_numpy(filled).permute(0, 3, 1, 2).to(images) / 127.5 - 1     # (n, 3, H, W)
+    hole = masks > 0.5  # (n, 1, H, W)
+    pixels = to_uint8(images).permute(0, 2, 3, 1).cpu().numpy()  # (n, H, W, 3)
+    holes = hole[:, 0].to(torch.uint8).cpu().numpy()  # (n, H, W)
+    filled = np.stack(
+        [
+            cv2.inpaint(np.ascontiguousarray(picture), region, radius, getattr(cv2, method))
+            for picture, region in zip(pixels, holes)
+        ]
+    )
+    filled = torch.from_numpy(filled).permute(0, 3, 1, 2).to(images) / 127.5 - 1  # (n, 3, H, W)
     return torch.where(hole, filled, images)

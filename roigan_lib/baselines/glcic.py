@@ -9,6 +9,7 @@ and leave conv10 one tap of nine; each discriminator halves its picture until th
 
 Left out: the blending of the paper (fast marching, then Poisson), so pixels outside the hole stay as they are.
 """
+
 import json
 import signal
 import time
@@ -19,21 +20,39 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from roigan_lib.checks import check_device, on_signals, only_run
-from roigan_lib.config import load_config
-from roigan_lib.data import ImageSet
-from roigan_lib.errors import RoiganError
-from roigan_lib.masks import check_pair, sample_masks
-from roigan_lib.models import WEIGHTS, _state_hash
-from roigan_lib.precision import decide
-from roigan_lib.training import Trainer, _finite, _memory, _read_log, _whole_step, _write_log
+from ..checks import check_device, check_pair, on_signals, only_run
+from ..config import load_config
+from ..data import ImageSet
+from ..errors import RoiganError
+from ..inpainter import WEIGHTS, _state_hash
+from ..masks import sample_masks
+from ..precision import decide
+from ..training import Trainer, _finite, _memory, _read_log, _whole_step, _write_log
 
 FORMAT = "roigan-glcic-1"
-SHARES = (0.18, 0.02, 0.80)             # of a run by phase: 90,000, 10,000 and 400,000 steps in the paper
-ALPHA = 4e-4                            # weight of the adversarial term in phase 3
-ALPHA_D = 1.0                           # of D's own loss, plain in algorithm 1 of the paper; otenim's code: ALPHA
-CHANNELS = (64, 128, 128, 256, 256, 256, 256, 256, 256, 256, 256, 256, 128, 128, 64, 32, 3)     # of layers 1 … 17
-DILATIONS = (2, 4, 8, 16)               # of conv7 … conv10
+SHARES = (0.18, 0.02, 0.80)  # of a run by phase: 90,000, 10,000 and 400,000 steps in the paper
+ALPHA = 4e-4  # weight of the adversarial term in phase 3
+ALPHA_D = 1.0  # of D's own loss, plain in algorithm 1 of the paper; otenim's code: ALPHA
+CHANNELS = (
+    64,
+    128,
+    128,
+    256,
+    256,
+    256,
+    256,
+    256,
+    256,
+    256,
+    256,
+    256,
+    128,
+    128,
+    64,
+    32,
+    3,
+)  # of layers 1 … 17
+DILATIONS = (2, 4, 8, 16)  # of conv7 … conv10
 CELEBA_MEAN = (0.5063, 0.4258, 0.3832)  # otenim's weights saw CelebA
 EVERY = dict(log_every=20, checkpoint_every=250)
 
@@ -63,7 +82,7 @@ class CompletionNetwork(nn.ModuleDict):
         super().__init__()
         self.dilations = tuple(dilations)
         mean = torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1)
-        self.register_buffer("mean", mean, persistent=False)        # otenim's state dicts have none
+        self.register_buffer("mean", mean, persistent=False)  # otenim's state dicts have none
         c_in = 4
         for i, channels in enumerate(CHANNELS, 1):
             c_out = channels if i == 17 else _scaled(channels, width)
@@ -71,7 +90,9 @@ class CompletionNetwork(nn.ModuleDict):
                 self[f"deconv{i}"] = nn.ConvTranspose2d(c_in, c_out, 4, 2, 1)
             else:
                 k, d = 5 if i == 1 else 3, self.dilations[i - 7] if 7 <= i <= 10 else 1
-                self[f"conv{i}"] = nn.Conv2d(c_in, c_out, k, 2 if i in (2, 4) else 1, d * (k // 2), d)
+                self[f"conv{i}"] = nn.Conv2d(
+                    c_in, c_out, k, 2 if i in (2, 4) else 1, d * (k // 2), d
+                )
             if i < 17:
                 self[f"bn{i}"] = nn.BatchNorm2d(c_out)
             c_in = c_out
@@ -90,8 +111,11 @@ class Tower(nn.ModuleDict):
         super().__init__()
         i, c_in = 1, 3
         while side > 4:
-            c_out = _scaled(min(512, 32 * 2 ** i), width)
-            self[f"conv{i}"], self[f"bn{i}"] = nn.Conv2d(c_in, c_out, 5, 2, 2), nn.BatchNorm2d(c_out)
+            c_out = _scaled(min(512, 32 * 2**i), width)
+            self[f"conv{i}"], self[f"bn{i}"] = (
+                nn.Conv2d(c_in, c_out, 5, 2, 2),
+                nn.BatchNorm2d(c_out),
+            )
             i, c_in, side = i + 1, c_out, (side + 1) // 2
         self[f"linear{i}"] = nn.Linear(c_in * side * side, _scaled(1024, width))
 
@@ -113,7 +137,9 @@ class ContextDiscriminator(nn.Module):
 
     def forward(self, images, masks):
         corners = crop_corners(masks, self.crop).tolist()
-        local = torch.stack([x[:, t:t + self.crop, l:l + self.crop] for x, (t, l) in zip(images, corners)])
+        local = torch.stack(
+            [x[:, t : t + self.crop, l : l + self.crop] for x, (t, l) in zip(images, corners)]
+        )
         return self.linear1(torch.cat([self.model_ld(local), self.model_gd(images)], 1))[:, 0]
 
 
@@ -124,7 +150,7 @@ def crop_corners(masks, side):
     """
     found = []
     for axis in (2, 1):
-        seen = masks[:, 0].amax(axis)                               # (n, H), then (n, W)
+        seen = masks[:, 0].amax(axis)  # (n, H), then (n, W)
         first, last = seen.argmax(1), seen.shape[1] - 1 - seen.flip(1).argmax(1)
         found.append(((first + last + 1) // 2 - side // 2).clamp(0, seen.shape[1] - side))
     return torch.stack(found, 1)
@@ -151,11 +177,15 @@ class GLCIC:
         images, masks = check_pair(images, masks)
         if images.shape[2] % 4 or images.shape[3] % 4:
             height, width = images.shape[2:]
-            raise RoiganError(f"GLCIC takes images whose sides divide by 4, not {height}x{width}; crop or resize them.")
+            raise RoiganError(
+                f"GLCIC takes images whose sides divide by 4, not {height}x{width}; crop or resize them."
+            )
         device = self.network.mean.device
         with torch.inference_mode():
-            out = [self.network((x.to(device) + 1) / 2, m.to(device)).cpu() * 2 - 1
-                   for x, m in zip(images.split(32), masks.split(32))]
+            out = [
+                self.network((x.to(device) + 1) / 2, m.to(device)).cpu() * 2 - 1
+                for x, m in zip(images.split(32), masks.split(32))
+            ]
         return torch.where(masks.cpu() > 0.5, torch.cat(out), images.cpu())
 
 
@@ -167,13 +197,18 @@ def save_glcic(network, path, card) -> Path:
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
+
     path, temporary, state = Path(path), Path(path).with_suffix(".tmp"), network.state_dict()
-    tensors = {k: (v.half() if v.is_floating_point() else v).cpu().contiguous() for k, v in state.items()}
+    tensors = {
+        k: (v.half() if v.is_floating_point() else v).cpu().contiguous() for k, v in state.items()
+    }
     try:
         save_file(tensors, temporary, metadata={"format": FORMAT, "card": json.dumps(card)})
         temporary.replace(path)
     except (OSError, SafetensorError) as error:
-        raise RoiganError(f"{path} could not be written ({error}); free some space, then go on.") from None
+        raise RoiganError(
+            f"{path} could not be written ({error}); free some space, then go on."
+        ) from None
     return path
 
 
@@ -188,26 +223,33 @@ def load_glcic(name_or_path="glcic_celeba", device="cpu") -> GLCIC:
     if not path.suffix and not path.exists():
         path = WEIGHTS / f"{path.name}.safetensors"
     if not path.is_file():
-        raise RoiganError(f"There is no GLCIC at {path}; train one with train_glcic, or fetch otenim's model_cn.")
+        raise RoiganError(
+            f"There is no GLCIC at {path}; train one with train_glcic, or fetch otenim's model_cn."
+        )
     state, card = (_read_own if path.suffix == ".safetensors" else _read_otenim)(path)
     try:
         network = CompletionNetwork(card["width"], card["dilations"], card["mean"])
         network.load_state_dict({k: v.float() for k, v in state.items()})
     except Exception:
-        raise RoiganError(f"{path.name} lacks layers or a mean pixel of GLCIC; copy or train it again.") from None
+        raise RoiganError(
+            f"{path.name} lacks layers or a mean pixel of GLCIC; copy or train it again."
+        ) from None
     name = path.parent.name if path.stem == "model" else path.stem
     return GLCIC(network.to(device, memory_format=torch.channels_last), card["size"], name, card)
 
 
 def _read_own(path):
     from safetensors import safe_open
+
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
             if header.get("format") == FORMAT:
                 return {k: file.get_tensor(k) for k in file.keys()}, json.loads(header["card"])
     except Exception:
-        raise RoiganError(f"{path.name} is damaged or no safetensors file; copy or train it again.") from None
+        raise RoiganError(
+            f"{path.name} is damaged or no safetensors file; copy or train it again."
+        ) from None
     raise RoiganError(f"{path.name} is a safetensors file, but not a GLCIC of this kit.")
 
 
@@ -217,15 +259,30 @@ def _read_otenim(path):
         state = torch.load(path, weights_only=True, map_location="cpu")
         mean = json.loads(config.read_text())["mpv"] if config.is_file() else CELEBA_MEAN
     except Exception:
-        raise RoiganError(f"{path.name}, or a config.json beside it, is damaged or of another kind: plain weights (and "
-                          f"a mean pixel, mpv) are needed.") from None
-    state = {str(k).removeprefix("module."): v for k, v in state.items()} if isinstance(state, dict) else {}
+        raise RoiganError(
+            f"{path.name}, or a config.json beside it, is damaged or of another kind: plain weights (and "
+            f"a mean pixel, mpv) are needed."
+        ) from None
+    state = (
+        {str(k).removeprefix("module."): v for k, v in state.items()}
+        if isinstance(state, dict)
+        else {}
+    )
     if any(k.startswith(("model_ld.", "model_gd.", "linear")) for k in state):
-        raise RoiganError(f"{path.name} is a discriminator of GLCIC; load the completion network, model_cn.")
+        raise RoiganError(
+            f"{path.name} is a discriminator of GLCIC; load the completion network, model_cn."
+        )
     if not {"conv1.weight", "deconv13.weight", "conv17.bias"} <= state.keys():
-        raise RoiganError(f"{path.name} is no completion network of GLCIC; of a run load its model.safetensors.")
-    return state, {"source": "otenim/GLCIC-PyTorch", "size": 160, "width": len(state["conv1.weight"]) / 64,
-                   "dilations": DILATIONS, "mean": mean}
+        raise RoiganError(
+            f"{path.name} is no completion network of GLCIC; of a run load its model.safetensors."
+        )
+    return state, {
+        "source": "otenim/GLCIC-PyTorch",
+        "size": 160,
+        "width": len(state["conv1.weight"]) / 64,
+        "dilations": DILATIONS,
+        "mean": mean,
+    }
 
 
 # -- training ---------------------------------------------------------------------------------------------------------
@@ -238,11 +295,23 @@ class GLCICTrainer(Trainer):
         self.precision, self.remark = decide(cfg.precision, self.device)
         torch.manual_seed(cfg.seed)
         place = dict(device=self.device, memory_format=torch.channels_last)
-        self.generator = CompletionNetwork(cfg.width, dilations_for(cfg.size), mean_pixel(data)).to(**place)
+        self.generator = CompletionNetwork(cfg.width, dilations_for(cfg.size), mean_pixel(data)).to(
+            **place
+        )
         self.discriminator = ContextDiscriminator(cfg.size, cfg.width).to(**place)
-        self.ema, self.reader, self.heads = self.generator, None, None  # a checkpoint has room for what GLCIC has not
-        self.g_params, self.d_params = list(self.generator.parameters()), list(self.discriminator.parameters())
-        self.opt_g, self.opt_d = torch.optim.Adadelta(self.g_params), torch.optim.Adadelta(self.d_params)
+        self.ema, self.reader, self.heads = (
+            self.generator,
+            None,
+            None,
+        )  # a checkpoint has room for what GLCIC has not
+        self.g_params, self.d_params = (
+            list(self.generator.parameters()),
+            list(self.discriminator.parameters()),
+        )
+        self.opt_g, self.opt_d = (
+            torch.optim.Adadelta(self.g_params),
+            torch.optim.Adadelta(self.d_params),
+        )
         self.step_count, self.seconds, self.started_from, self._order = 0, 0.0, None, (-1, None)
 
     def share(self):
@@ -258,7 +327,9 @@ class GLCICTrainer(Trainer):
         """Images in [0, 1], their holes, and other masks: where the local discriminator looks at the real images."""
         g = torch.Generator().manual_seed((self.cfg.seed * 1_000_003 + step) * 31 + 17)
         x = (self._batch(step, g) + 1) / 2
-        return x, *sample_masks(self.cfg.mask_family, 2 * len(x), self.cfg.size, generator=g).to(self.device).chunk(2)
+        return x, *sample_masks(self.cfg.mask_family, 2 * len(x), self.cfg.size, generator=g).to(
+            self.device
+        ).chunk(2)
 
     def step(self) -> dict:
         """One update of the networks of this phase; returns the losses as floats. Raises RoiganError on NaN.
@@ -278,9 +349,11 @@ class GLCICTrainer(Trainer):
         if phase > 1:
             with self._cast():
                 real, fake = judge(x, others), judge(done.detach(), m)
-            d = (F.softplus(-real) + F.softplus(fake)).mean() / 2                       # cross entropy of logits
+            d = (F.softplus(-real) + F.softplus(fake)).mean() / 2  # cross entropy of logits
             self._update(self.opt_d, d if phase == 2 else ALPHA_D * d)
-            logs |= dict(d=d.item(), d_real=real.sigmoid().mean().item(), d_fake=fake.sigmoid().mean().item())
+            logs |= dict(
+                d=d.item(), d_real=real.sigmoid().mean().item(), d_fake=fake.sigmoid().mean().item()
+            )
         if phase == 3:
             self.discriminator.requires_grad_(False)
             with self._cast():
@@ -292,7 +365,9 @@ class GLCICTrainer(Trainer):
             self._update(self.opt_g, loss)
         self.step_count += 1
         if not all(map(_finite, logs.values())):
-            raise RoiganError(f"The loss became NaN at step {self.step_count}; the last checkpoint is intact.")
+            raise RoiganError(
+                f"The loss became NaN at step {self.step_count}; the last checkpoint is intact."
+            )
         return logs
 
     def _update(self, optimizer, loss):
@@ -303,17 +378,48 @@ class GLCICTrainer(Trainer):
     def card(self) -> dict:
         """What a reader of the weights should know, and what rebuilds the network."""
         cfg, network = self.cfg, self.generator
-        return {"dataset": self.data.name, "data": self.data.fingerprint, "images": len(self.data),
-                "steps": self.step_count, "images_seen": self.step_count * cfg.batch, "seconds": round(self.seconds),
-                "finished": self.share() >= 1, "size": cfg.size, "width": cfg.width, "dilations": network.dilations,
-                "mean": network.mean.flatten().tolist(), "alpha": ALPHA, "alpha_d": ALPHA_D, "batch": cfg.batch,
-                "mask_family": cfg.mask_family, "precision": self.precision, "shift": cfg.shift, "soften": cfg.soften,
-                "seed": cfg.seed, "config_hash": cfg.hash(),
-                "machine": self._machine(), "torch": torch.__version__}
+        return {
+            "dataset": self.data.name,
+            "data": self.data.fingerprint,
+            "images": len(self.data),
+            "steps": self.step_count,
+            "images_seen": self.step_count * cfg.batch,
+            "seconds": round(self.seconds),
+            "finished": self.share() >= 1,
+            "size": cfg.size,
+            "width": cfg.width,
+            "dilations": network.dilations,
+            "mean": network.mean.flatten().tolist(),
+            "alpha": ALPHA,
+            "alpha_d": ALPHA_D,
+            "batch": cfg.batch,
+            "mask_family": cfg.mask_family,
+            "precision": self.precision,
+            "shift": cfg.shift,
+            "soften": cfg.soften,
+            "seed": cfg.seed,
+            "config_hash": cfg.hash(),
+            "machine": self._machine(),
+            "torch": torch.__version__,
+        }
 
 
-def train_glcic(data, folder, size=64, width=1.0, batch=16, steps=5000, minutes=0, mask_family="elliptic", seed=0,
-                progress=print, fresh=False, precision="fp32", shift=0, soften=0.0) -> GLCIC:
+def train_glcic(
+    data,
+    folder,
+    size=64,
+    width=1.0,
+    batch=16,
+    steps=5000,
+    minutes=0,
+    mask_family="elliptic",
+    seed=0,
+    progress=print,
+    fresh=False,
+    precision="fp32",
+    shift=0,
+    soften=0.0,
+) -> GLCIC:
     """Train a GLCIC in three phases, or go on from the checkpoint in `folder`; returns what model.safetensors holds.
 
     data: an ImageSet of size x size pixels (32, 64, 128 or 256). folder: where checkpoint.pt, log.jsonl and
@@ -321,20 +427,38 @@ def train_glcic(data, folder, size=64, width=1.0, batch=16, steps=5000, minutes=
     500,000 at a batch of 96) or, with minutes > 0, of that much training time, steps then unheeded. progress: called
     with a line of text every 20 steps, None for silence. fresh: forget an earlier checkpoint. precision: fp32, or
     bf16 for the passes of both networks (weights and losses stay float32) where that is quicker, see
-    `roigan_lib.precision`. shift, soften: as for `training.augment`.
+    `roigan_lib.precision`. shift, soften: as for `data.augment`.
 
     Everything random comes from (seed, step): a run that was cut goes on bit for bit, with minutes from the seconds on
     record. Ctrl-C and SIGTERM save and return what there is, card["finished"] False. Raises RoiganError: values that
     cannot work, too few images or of another size, a folder in which another process trains, NaN, a full disk, a
     checkpoint that does not fit.
     """
-    cfg = load_config("laptop", size=size, width=width, batch=batch, steps=steps, stop_after_minutes=minutes, seed=seed,
-                      mask_family=mask_family, precision=precision, shift=shift, soften=soften,
-                      dataset=getattr(data, "name", None), **EVERY)
+    cfg = load_config(
+        "laptop",
+        size=size,
+        width=width,
+        batch=batch,
+        steps=steps,
+        stop_after_minutes=minutes,
+        seed=seed,
+        mask_family=mask_family,
+        precision=precision,
+        shift=shift,
+        soften=soften,
+        dataset=getattr(data, "name", None),
+        **EVERY,
+    )
     cfg = replace(cfg, profile="glcic")
-    if not isinstance(data, ImageSet) or tuple(data.uint8.shape[2:]) != (size, size) or len(data) < batch:
+    if (
+        not isinstance(data, ImageSet)
+        or tuple(data.uint8.shape[2:]) != (size, size)
+        or len(data) < batch
+    ):
         got = data if isinstance(data, ImageSet) else type(data).__name__
-        raise RoiganError(f"GLCIC trains on an ImageSet of {size}x{size} pixels, at least {batch} images, not {got}.")
+        raise RoiganError(
+            f"GLCIC trains on an ImageSet of {size}x{size} pixels, at least {batch} images, not {got}."
+        )
     with only_run(folder), on_signals(signal.default_int_handler, signal.SIGTERM):
         return _train(cfg, data, Path(folder), progress or (lambda text: None), fresh)
 
@@ -361,12 +485,23 @@ def _train(cfg, data, folder, say, fresh):
             if step % cfg.log_every == 0 or trainer.share() >= 1:
                 pace = (trainer.seconds - before) / (step - start)
                 left = max(0, 60 * minutes - trainer.seconds) if minutes else (steps - step) * pace
-                row = {"step": step, "phase": phase, "seconds": round(trainer.seconds, 1),
-                       "memory_gib": round(_memory(), 3), "images_per_second": round(batch / pace, 2)}
+                row = {
+                    "step": step,
+                    "phase": phase,
+                    "seconds": round(trainer.seconds, 1),
+                    "memory_gib": round(_memory(), 3),
+                    "images_per_second": round(batch / pace, 2),
+                }
                 rows.append(row | {k: round(sum(v) / len(v), 6) for k, v in found.items()})
                 found = {}
-                say(f"step {step}  phase {phase}  {batch / pace:.1f} images/s  {left / 60:.1f} min left  " +
-                    "  ".join(f"{k} {rows[-1][k]:.4f}" for k in ("mse", "d", "adversarial") if k in rows[-1]))
+                say(
+                    f"step {step}  phase {phase}  {batch / pace:.1f} images/s  {left / 60:.1f} min left  "
+                    + "  ".join(
+                        f"{k} {rows[-1][k]:.4f}"
+                        for k in ("mse", "d", "adversarial")
+                        if k in rows[-1]
+                    )
+                )
             if step % cfg.checkpoint_every == 0:
                 trainer.save(checkpoint)
                 _write_log(log, rows)

@@ -2,6 +2,7 @@
 
 A new data set is one module with a loader `(split, size, root, crop, limit) -> ImageSet` and one line in `DATASETS`.
 """
+
 import difflib
 import hashlib
 import importlib
@@ -29,15 +30,29 @@ class ImageSet:
     named by `attribute_names`, or both None; `names` their files, or None. `fingerprint` is 12 hex digits of the pixels.
     """
 
-    def __init__(self, name, split, size, uint8, factors=None, factor_names=None, names=None, attributes=None,
-                 attribute_names=None):
+    def __init__(
+        self,
+        name,
+        split,
+        size,
+        uint8,
+        factors=None,
+        factor_names=None,
+        names=None,
+        attributes=None,
+        attribute_names=None,
+    ):
         uint8 = torch.as_tensor(uint8)
         if uint8.dtype != torch.uint8 or uint8.ndim != 4 or uint8.shape[1] != 3:
-            raise RoiganError(f"an ImageSet needs uint8 pixels of shape (n, 3, H, W), not {uint8.dtype} "
-                              f"{tuple(uint8.shape)}: convert the images first.")
+            raise RoiganError(
+                f"an ImageSet needs uint8 pixels of shape (n, 3, H, W), not {uint8.dtype} "
+                f"{tuple(uint8.shape)}: convert the images first."
+            )
         if factors is not None and len(factors) != len(uint8):
-            raise RoiganError(f"{len(factors)} rows of factors cannot describe {len(uint8)} images: "
-                              "give one row an image.")
+            raise RoiganError(
+                f"{len(factors)} rows of factors cannot describe {len(uint8)} images: "
+                "give one row an image."
+            )
         self.name, self.split, self.size, self.uint8 = name, split, size, uint8
         self.factors = None if factors is None else torch.as_tensor(factors, dtype=torch.float32)
         self.factor_names = None if factor_names is None else list(factor_names)
@@ -64,19 +79,28 @@ class ImageSet:
 
 def _synthfaces(split, size, root, crop, limit):
     if root is not None or crop is not None:
-        raise RoiganError("synthfaces is rendered, not read from disk: leave out root and crop, or open 'folder'.")
+        raise RoiganError(
+            "synthfaces is rendered, not read from disk: leave out root and crop, or open 'folder'."
+        )
     from .synthfaces import load
+
     return load(split, size, limit=limit)
 
 
 def _of_files(name):
     """The loader of the module `name`, imported when it is first used."""
+
     def load(split, size, root, crop, limit):
-        return importlib.import_module("." + name, __name__).load(split, size, root=root, crop=crop, limit=limit)
+        return importlib.import_module("." + name, __name__).load(
+            split, size, root=root, crop=crop, limit=limit
+        )
+
     return load
 
 
-DATASETS = {"synthfaces": _synthfaces} | {name: _of_files(name) for name in ("celeba", "cats", "cars", "folder")}
+DATASETS = {"synthfaces": _synthfaces} | {
+    name: _of_files(name) for name in ("celeba", "cats", "cars", "folder")
+}
 
 
 def _known(kind, value, allowed):
@@ -102,9 +126,13 @@ def open_dataset(name, split="train", size=64, root=None, crop=None, limit=None)
     _known("data set", name, list(DATASETS))
     _known("split", split, SPLITS)
     if not _whole(size) or not 8 <= size <= 1024:
-        raise RoiganError(f"size={size!r} is not a whole number of pixels from 8 to 1024: the thesis uses 64.")
+        raise RoiganError(
+            f"size={size!r} is not a whole number of pixels from 8 to 1024: the thesis uses 64."
+        )
     if limit is not None and (not _whole(limit) or limit < 1):
-        raise RoiganError(f"limit={limit!r} is not a positive whole number: leave it out to have every image.")
+        raise RoiganError(
+            f"limit={limit!r} is not a positive whole number: leave it out to have every image."
+        )
     return DATASETS[name](split, int(size), root, crop, limit)
 
 

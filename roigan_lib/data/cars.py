@@ -7,6 +7,7 @@ below.
 crop: "box" (default) takes the car's box, extended to a square as far as the picture allows; the others as for a folder.
 Splits are the official "train" and "test"; "all" is both.
 """
+
 import io
 from pathlib import PurePosixPath
 
@@ -28,14 +29,18 @@ def load(split="train", size=64, root=None, crop=None, limit=None):
         found = images(files)
         names = [n for part in COUNTS if split in (part, "all") for n in found[part]][:limit]
         if not names:
-            raise RoiganError(f"{files.root} holds no {split} pictures of Stanford Cars (cars_train, cars_test): pass the "
-                              "folder or .zip that has them; `python -m roigan_lib data check cars` says more.")
+            raise RoiganError(
+                f"{files.root} holds no {split} pictures of Stanford Cars (cars_train, cars_test): pass the "
+                "folder or .zip that has them; `python -m roigan_lib data check cars` says more."
+            )
         boxes = boxes_of(files) if crop in (None, "box") else {}
         missing = [n for n in names if _key(n) not in boxes]
         if crop in (None, "box") and missing:
-            raise RoiganError(f"the devkit under {files.root} has no box for {len(missing)} of {len(names)} pictures, such "
-                              f"as {missing[0]}: put cars_train_annos.mat and cars_test_annos.mat there, or use "
-                              "crop='square'.")
+            raise RoiganError(
+                f"the devkit under {files.root} has no box for {len(missing)} of {len(names)} pictures, such "
+                f"as {missing[0]}: put cars_train_annos.mat and cars_test_annos.mat there, or use "
+                "crop='square'."
+            )
         if boxes:
             cut = lambda name: lambda image: image.crop(square(boxes[_key(name)], *image.size))
             chosen = [(n, (files.stamps[n], boxes[_key(n)])) for n in names]
@@ -65,19 +70,31 @@ def _key(name):
 def boxes_of(files):
     """{(split, file name): (left, top, right, bottom)} in pixels, the last two exclusive, from the devkit's .mat files."""
     from scipy.io import loadmat
+
     boxes = {}
     for part in COUNTS:
-        name = files.find(f"cars_{part}_annos.mat") or files.find(f"cars_{part}_annos_withlabels.mat")
+        name = files.find(f"cars_{part}_annos.mat") or files.find(
+            f"cars_{part}_annos_withlabels.mat"
+        )
         if name is None:
             continue
         try:
             rows = loadmat(io.BytesIO(files.read(name)), squeeze_me=True)["annotations"]
             for row in rows.reshape(-1):
-                left, top, right, bottom = (int(row[f"bbox_{side}"]) for side in ("x1", "y1", "x2", "y2"))
-                boxes[part, str(row["fname"]).lower()] = (left - 1, top - 1, right, bottom)     # Matlab counts from 1
-        except Exception:                   # loadmat raises whatever a spoiled file leads it to
-            raise RoiganError(f"{name} under {files.root} is no annotation file of Stanford Cars, or is damaged: "
-                              "put the devkit's own in its place.") from None
+                left, top, right, bottom = (
+                    int(row[f"bbox_{side}"]) for side in ("x1", "y1", "x2", "y2")
+                )
+                boxes[part, str(row["fname"]).lower()] = (
+                    left - 1,
+                    top - 1,
+                    right,
+                    bottom,
+                )  # Matlab counts from 1
+        except Exception:  # loadmat raises whatever a spoiled file leads it to
+            raise RoiganError(
+                f"{name} under {files.root} is no annotation file of Stanford Cars, or is damaged: "
+                "put the devkit's own in its place."
+            ) from None
     return boxes
 
 

@@ -7,6 +7,7 @@ otherwise files are split 80 : 10 : 10 by their names, since no official split e
 
 crop: "eyes" (default with landmarks) turns and scales a photograph so that the eyes lie at EYES; the others as for a folder.
 """
+
 import hashlib
 import math
 from pathlib import PurePosixPath
@@ -17,7 +18,7 @@ from PIL import Image
 from ..errors import RoiganError
 from .folder import Files, check_crop, choose
 
-EYES = ((0.28, 0.44), (0.72, 0.44))     # of the frame's side; where the ready 64x64 faces have them
+EYES = ((0.28, 0.44), (0.72, 0.44))  # of the frame's side; where the ready 64x64 faces have them
 
 
 def load(split="train", size=64, root=None, crop=None, limit=None):
@@ -28,17 +29,24 @@ def load(split="train", size=64, root=None, crop=None, limit=None):
     with Files(root, "cats", several=True) as files:
         found, eyes = images(files)
         if not found:
-            raise RoiganError(f"{files.root} holds no pictures of cats: pass the folder with CAT_00 … CAT_06 or their "
-                              "archives, or one of cut-out faces; `python -m roigan_lib data check cats` says more.")
+            raise RoiganError(
+                f"{files.root} holds no pictures of cats: pass the folder with CAT_00 … CAT_06 or their "
+                "archives, or one of cut-out faces; `python -m roigan_lib data check cats` says more."
+            )
         crop = ("eyes" if eyes else "square") if crop is None else crop
         if crop == "eyes" and not eyes:
-            raise RoiganError(f"{files.root} has no landmark files (.jpg.cat) and crop='eyes' needs them: "
-                              "use crop='square'.")
+            raise RoiganError(
+                f"{files.root} has no landmark files (.jpg.cat) and crop='eyes' needs them: "
+                "use crop='square'."
+            )
         if crop != "eyes":
             crop, cut = check_crop(crop), lambda name: crop
         else:
             cut = lambda name: lambda image: align(image, eyes[name], size)
-        chosen = [(name, (stamp, eyes.get(name))) for name, stamp in choose(files.root, found, split)[:limit]]
+        chosen = [
+            (name, (stamp, eyes.get(name)))
+            for name, stamp in choose(files.root, found, split)[:limit]
+        ]
         return files.decoded("cats", split, chosen, cut, size, key=("cats", crop))
 
 
@@ -63,7 +71,7 @@ def images(files):
 def _content(files, name):
     try:
         return hashlib.sha1(files.read(name)).digest()
-    except OSError:                         # decoding will name it
+    except OSError:  # decoding will name it
         return name
 
 
@@ -80,15 +88,19 @@ def _landmarks(data):
 def align(image, eyes, size):
     """The size x size part of an RGB image, turned and scaled so that `eyes` ((x, y), (x, y)) in pixels come to EYES."""
     (ax, ay), (bx, by) = EYES
-    scale = math.dist(*eyes) / (size * (bx - ax))           # photograph pixels per pixel of the result
-    if scale > 2:                                           # an affine map does not average: shrink first
+    scale = math.dist(*eyes) / (size * (bx - ax))  # photograph pixels per pixel of the result
+    if scale > 2:  # an affine map does not average: shrink first
         small = [max(1, round(side / scale)) for side in image.size]
         eyes = [tuple(v * s / side for v, s, side in zip(eye, small, image.size)) for eye in eyes]
         image = image.resize(small, Image.Resampling.BILINEAR)
     (x1, y1), (x2, y2) = eyes
     a, b = (x2 - x1) / (size * (bx - ax)), (y2 - y1) / (size * (bx - ax))
     c, f = x1 - (a * ax - b * ay) * size, y1 - (b * ax + a * ay) * size
-    margin = 2 * size                                       # beyond the picture its border goes on
+    margin = 2 * size  # beyond the picture its border goes on
     padded = np.pad(np.asarray(image), ((margin, margin), (margin, margin), (0, 0)), mode="edge")
-    return Image.fromarray(padded).transform((size, size), Image.Transform.AFFINE,
-                                             (a, -b, c + margin, b, a, f + margin), Image.Resampling.BICUBIC)
+    return Image.fromarray(padded).transform(
+        (size, size),
+        Image.Transform.AFFINE,
+        (a, -b, c + margin, b, a, f + margin),
+        Image.Resampling.BICUBIC,
+    )

@@ -7,6 +7,7 @@ images; with the second the set has `attributes` (n, 40) bool.
 
 crop: "thesis" (default) takes the centred 128x128 of the 178x218 frame before resizing, "full" the whole frame.
 """
+
 import re
 from pathlib import PurePosixPath
 
@@ -15,7 +16,7 @@ import torch
 from ..errors import RoiganError
 from .folder import Files, check_crop
 
-LAST_ID = {"train": 162_770, "valid": 182_637, "test": 202_599}     # of each official split
+LAST_ID = {"train": 162_770, "valid": 182_637, "test": 202_599}  # of each official split
 COUNTS = {"train": 162_770, "valid": 19_867, "test": 19_962}
 
 
@@ -28,16 +29,22 @@ def load(split="train", size=64, root=None, crop=None, limit=None):
     with Files(root, "celeba", several=True) as files:
         found = images(files)
         if not found:
-            raise RoiganError(f"{files.root} holds no CelebA images (000001.jpg …): pass the folder that has "
-                              "img_align_celeba or its .zip; `python -m roigan_lib data check celeba` says more.")
+            raise RoiganError(
+                f"{files.root} holds no CelebA images (000001.jpg …): pass the folder that has "
+                "img_align_celeba or its .zip; `python -m roigan_lib data check celeba` says more."
+            )
         parts = splits(files, found)
         ids = [i for i in sorted(found) if split == "all" or parts[i] == split][:limit]
         if not ids:
-            raise RoiganError(f"{files.root} has no {split} images of CelebA, only ids {min(found)} … {max(found)}; the "
-                              f"official {split} split is {COUNTS[split]:,} images up to {LAST_ID[split]}.")
+            raise RoiganError(
+                f"{files.root} has no {split} images of CelebA, only ids {min(found)} … {max(found)}; the "
+                f"official {split} split is {COUNTS[split]:,} images up to {LAST_ID[split]}."
+            )
         more = _attributes(files, ids)
         chosen = [(found[i], files.stamps[found[i]]) for i in ids]
-        return files.decoded("celeba", split, chosen, lambda name: crop, size, key=("celeba", crop), **more)
+        return files.decoded(
+            "celeba", split, chosen, lambda name: crop, size, key=("celeba", crop), **more
+        )
 
 
 def images(files):
@@ -59,8 +66,10 @@ def splits(files, found):
     parts = {int(i): ("train", "valid", "test")[int(k)] for i, k in rows}
     missing = [i for i in found if i not in parts]
     if missing:
-        raise RoiganError(f"list_eval_partition names no split for {len(missing)} of {len(found)} images, such as "
-                          f"{missing[0]:06d}: replace the list by the official one, or remove it to split by id.")
+        raise RoiganError(
+            f"list_eval_partition names no split for {len(missing)} of {len(found)} images, such as "
+            f"{missing[0]:06d}: replace the list by the official one, or remove it to split by id."
+        )
     return parts
 
 
@@ -70,11 +79,15 @@ def _attributes(files, ids):
         return {}
     lines = [re.split(r"[\s,]+", line.strip()) for line in text.splitlines() if line.strip()]
     values = {int(line[0][:6]): line[1:] for line in lines if re.match(r"\d{6}\.", line[0])}
-    head = next((k for k, line in enumerate(lines) if re.match(r"\d{6}\.", line[0])), len(lines)) - 1
-    names = [word for word in lines[head] if word != "image_id"]    # the line above the first row
+    head = (
+        next((k for k, line in enumerate(lines) if re.match(r"\d{6}\.", line[0])), len(lines)) - 1
+    )
+    names = [word for word in lines[head] if word != "image_id"]  # the line above the first row
     wrong = [i for i in ids if len(values.get(i, ())) != len(names)]
     if wrong:
-        raise RoiganError(f"list_attr_celeba has no full row for {len(wrong)} images, such as {wrong[0]:06d}: replace the "
-                          "list by the official one, or remove it.")
+        raise RoiganError(
+            f"list_attr_celeba has no full row for {len(wrong)} images, such as {wrong[0]:06d}: replace the "
+            "list by the official one, or remove it."
+        )
     rows = torch.tensor([[v == "1" for v in values[i]] for i in ids])
     return {"attributes": rows, "attribute_names": names}

@@ -12,6 +12,7 @@ a whole number k the centred k x k pixels.
 Pixels are decoded once and kept as bytes in $ROIGAN_CACHE (or ~/.cache/roigan), under a key made of the files' names,
 sizes, times, the crop and the size.
 """
+
 import contextlib
 import errno
 import hashlib
@@ -36,8 +37,8 @@ from . import ImageSet
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 CROPS = ("square", "thesis", "full")
 SPLIT_NAMES = {"train": "train", "valid": "valid", "val": "valid", "test": "test"}
-BAD_FRACTION = 0.05     # more unreadable files than this is a wrong folder, not a few accidents
-VERSION = 1             # part of the cache key: raise it when the pixels of the same file change
+BAD_FRACTION = 0.05  # more unreadable files than this is a wrong folder, not a few accidents
+VERSION = 1  # part of the cache key: raise it when the pixels of the same file change
 
 
 def load(split="train", size=64, root=None, crop=None, limit=None):
@@ -49,9 +50,13 @@ def load(split="train", size=64, root=None, crop=None, limit=None):
     crop = check_crop(crop)
     with Files(root, "folder") as files:
         if not files.pictures:
-            raise RoiganError(f"{files.root} holds no pictures ({', '.join(SUFFIXES)}): check root= or ROIGAN_DATA.")
+            raise RoiganError(
+                f"{files.root} holds no pictures ({', '.join(SUFFIXES)}): check root= or ROIGAN_DATA."
+            )
         chosen = choose(files.root, files.pictures, split)[:limit]
-        return files.decoded(f"folder:{files.root.stem}", split, chosen, lambda name: crop, size, key=crop)
+        return files.decoded(
+            f"folder:{files.root.stem}", split, chosen, lambda name: crop, size, key=crop
+        )
 
 
 class Files:
@@ -65,18 +70,24 @@ class Files:
     def __init__(self, root, kind, several=False):
         root = root if root is not None else os.environ.get("ROIGAN_DATA")
         if not root:
-            raise RoiganError(f"the {kind} data set needs a place to read: pass root='path/to/pictures' or set "
-                              "ROIGAN_DATA.")
+            raise RoiganError(
+                f"the {kind} data set needs a place to read: pass root='path/to/pictures' or set "
+                "ROIGAN_DATA."
+            )
         self.root = Path(root).expanduser()
         if not self.root.exists():
-            raise RoiganError(f"there is no folder or archive {self.root}: check root= or ROIGAN_DATA.")
+            raise RoiganError(
+                f"there is no folder or archive {self.root}: check root= or ROIGAN_DATA."
+            )
         self._stack, self._archives = contextlib.ExitStack(), {}
         try:
             self.stamps = self._list(several)
         except BaseException:
             self._stack.close()
             raise
-        self.pictures = {name: stamp for name, stamp in self.stamps.items() if name.lower().endswith(SUFFIXES)}
+        self.pictures = {
+            name: stamp for name, stamp in self.stamps.items() if name.lower().endswith(SUFFIXES)
+        }
 
     def __enter__(self):
         return self
@@ -97,14 +108,16 @@ class Files:
                 try:
                     stat = path.stat()
                     found[relative] = (stat.st_size, stat.st_mtime_ns)
-                except OSError:             # a dangling link: reading it will count it as unreadable
+                except OSError:  # a dangling link: reading it will count it as unreadable
                     found[relative] = (0, 0)
         archives = sorted(name for name in found if name.lower().endswith(".zip"))
         if any(name.lower().endswith(SUFFIXES) for name in found) or not archives:
             return found
         if not several:
-            raise RoiganError(f"{self.root} holds no pictures but archives: pass one, such as "
-                              f"root='{self.root / archives[0]}'.")
+            raise RoiganError(
+                f"{self.root} holds no pictures but archives: pass one, such as "
+                f"root='{self.root / archives[0]}'."
+            )
         for name in archives:
             found |= self._open(self.root / name, name + "!/")
         return found
@@ -116,10 +129,15 @@ class Files:
         try:
             archive = self._archives[prefix] = self._stack.enter_context(zipfile.ZipFile(path))
         except (zipfile.BadZipFile, OSError):
-            raise RoiganError(f"{path} is neither a folder nor a readable .zip archive: "
-                              "pass one that holds pictures.") from None
-        return {prefix + i.filename: (i.file_size, i.CRC) for i in archive.infolist()
-                if not i.is_dir() and not _hidden(i.filename)}
+            raise RoiganError(
+                f"{path} is neither a folder nor a readable .zip archive: "
+                "pass one that holds pictures."
+            ) from None
+        return {
+            prefix + i.filename: (i.file_size, i.CRC)
+            for i in archive.infolist()
+            if not i.is_dir() and not _hidden(i.filename)
+        }
 
     def read(self, name):
         """The bytes of a file."""
@@ -130,7 +148,9 @@ class Files:
 
     def find(self, end):
         """The shortest path that ends with `end` in lower case, or None."""
-        return min((name for name in self.stamps if name.lower().endswith(end)), key=len, default=None)
+        return min(
+            (name for name in self.stamps if name.lower().endswith(end)), key=len, default=None
+        )
 
     def text(self, *ends):
         """The text of the first file whose path ends with one of `ends`, beside the root too; None where there is none."""
@@ -151,7 +171,9 @@ class Files:
         pixels, left_out = _cached(self.root, chosen, self.read, cut, size, key)
         kept = [i for i, (file, _) in enumerate(chosen) if file not in left_out]
         rows = {k: v[kept] if isinstance(v, torch.Tensor) else v for k, v in more.items()}
-        return ImageSet(name, split, size, torch.from_numpy(pixels), names=[chosen[i][0] for i in kept], **rows)
+        return ImageSet(
+            name, split, size, torch.from_numpy(pixels), names=[chosen[i][0] for i in kept], **rows
+        )
 
 
 def diagnose(path):
@@ -160,8 +182,10 @@ def diagnose(path):
     with path.open("rb") as file:
         start = file.read(512).lstrip().lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml")) or b"<html" in start:
-        return (f"{path} is a web page, not an archive: the site answered with a page, often about a quota or a login; "
-                "open it in a browser, download the file by hand and put it in this place.")
+        return (
+            f"{path} is a web page, not an archive: the site answered with a page, often about a quota or a login; "
+            "open it in a browser, download the file by hand and put it in this place."
+        )
     if start.startswith(b"pk\x03\x04") and not zipfile.is_zipfile(path):
         return f"{path} is cut short, its table of contents is missing: the download broke off; download it again."
     return None
@@ -170,10 +194,14 @@ def diagnose(path):
 def check_crop(crop):
     if crop is None:
         return "square"
-    if crop in CROPS or (isinstance(crop, (int, np.integer)) and not isinstance(crop, bool) and crop >= 8):
+    if crop in CROPS or (
+        isinstance(crop, (int, np.integer)) and not isinstance(crop, bool) and crop >= 8
+    ):
         return crop
-    raise RoiganError(f"crop={crop!r} is unknown: choose {', '.join(map(repr, CROPS))} "
-                      "or a whole number of pixels from 8.")
+    raise RoiganError(
+        f"crop={crop!r} is unknown: choose {', '.join(map(repr, CROPS))} "
+        "or a whole number of pixels from 8."
+    )
 
 
 def _hidden(name):
@@ -189,12 +217,18 @@ def choose(root, files, split):
     if not names:
         present = sorted({v for v in parts.values() if v})
         if root.is_dir() and SPLIT_NAMES.get(root.resolve().name.lower()) in present:
-            raise RoiganError(f"{root} is a {root.resolve().name} folder and you asked for {split}: "
-                              "pass its parent folder.")
+            raise RoiganError(
+                f"{root} is a {root.resolve().name} folder and you asked for {split}: "
+                "pass its parent folder."
+            )
         if _by_hash(root, files):
-            raise RoiganError(f"none of the {len(files)} pictures of {root} falls into the {split} split: "
-                              "add pictures or use split='all'.")
-        raise RoiganError(f"{root} has no {split} pictures, only {', '.join(present)}: choose one or 'all'.")
+            raise RoiganError(
+                f"none of the {len(files)} pictures of {root} falls into the {split} split: "
+                "add pictures or use split='all'."
+            )
+        raise RoiganError(
+            f"{root} has no {split} pictures, only {', '.join(present)}: choose one or 'all'."
+        )
     return [(name, files[name]) for name in names]
 
 
@@ -202,12 +236,21 @@ def _labels(files):
     """{path: split or None} by the folders train, valid and test below the root."""
     parts = {name: PurePosixPath(name).parts[:-1] for name in files}
     tops = {p[:1] for p in parts.values()}
-    depth = 1 if len(tops) == 1 and tops != {()} and next(iter(tops))[0].lower() not in SPLIT_NAMES else 0
-    return {name: SPLIT_NAMES.get(p[depth].lower()) if len(p) > depth else None for name, p in parts.items()}
+    depth = (
+        1
+        if len(tops) == 1 and tops != {()} and next(iter(tops))[0].lower() not in SPLIT_NAMES
+        else 0
+    )
+    return {
+        name: SPLIT_NAMES.get(p[depth].lower()) if len(p) > depth else None
+        for name, p in parts.items()
+    }
 
 
 def _by_hash(root, files):
-    return not any(_labels(files).values()) and not (root.is_dir() and root.resolve().name.lower() in SPLIT_NAMES)
+    return not any(_labels(files).values()) and not (
+        root.is_dir() and root.resolve().name.lower() in SPLIT_NAMES
+    )
 
 
 def split_of(root, files):
@@ -215,11 +258,18 @@ def split_of(root, files):
     if not _by_hash(root, files):
         labels, own = _labels(files), SPLIT_NAMES.get(root.resolve().name.lower())
         return labels if any(labels.values()) else dict.fromkeys(files, own)
-    nested = sorted({p[0] for p in (PurePosixPath(name).parts[:-1] for name in files)
-                     if len(p) > 1 and p[1].lower() in SPLIT_NAMES})
+    nested = sorted(
+        {
+            p[0]
+            for p in (PurePosixPath(name).parts[:-1] for name in files)
+            if len(p) > 1 and p[1].lower() in SPLIT_NAMES
+        }
+    )
     if nested:
-        raise RoiganError(f"{root} holds several data sets ({', '.join(nested[:5])}): pass one, "
-                          f"such as root='{root / nested[0]}'.")
+        raise RoiganError(
+            f"{root} holds several data sets ({', '.join(nested[:5])}): pass one, "
+            f"such as root='{root / nested[0]}'."
+        )
     return {name: _hash_split(name) for name in files}
 
 
@@ -230,23 +280,35 @@ def _hash_split(name):
 
 def _cached(root, chosen, read, cut, size, key):
     """(n, 3, size, size) uint8 and what was left out, {name: why}; decoded once, then mapped from the cache."""
-    recipe = repr((VERSION, str(root.resolve()), chosen, str(key), size)).encode("utf-8", "surrogateescape")
+    recipe = repr((VERSION, str(root.resolve()), chosen, str(key), size)).encode(
+        "utf-8", "surrogateescape"
+    )
     cache = Path(os.environ.get("ROIGAN_CACHE") or Path.home() / ".cache" / "roigan")
     place = cache / f"folder-{hashlib.sha256(recipe).hexdigest()[:20]}.npy"
     try:
-        pixels = np.load(place, mmap_mode="c")      # copy on write: paged in as needed, never written back
-        bad = json.loads(place.with_suffix(".json").read_text()) if len(pixels) < len(chosen) else {}
-        if pixels.dtype == np.uint8 and pixels.shape == (len(chosen) - len(bad), 3, size, size) and len(pixels):
+        pixels = np.load(
+            place, mmap_mode="c"
+        )  # copy on write: paged in as needed, never written back
+        bad = (
+            json.loads(place.with_suffix(".json").read_text()) if len(pixels) < len(chosen) else {}
+        )
+        if (
+            pixels.dtype == np.uint8
+            and pixels.shape == (len(chosen) - len(bad), 3, size, size)
+            and len(pixels)
+        ):
             _tell_left_out(root, bad, len(chosen))
             return pixels, bad
-    except (OSError, ValueError, EOFError):         # none yet, or a damaged one: decode again
+    except (OSError, ValueError, EOFError):  # none yet, or a damaged one: decode again
         pass
     with _new_array(place, (len(chosen), 3, size, size)) as (pixels, keep):
         bad = _decode_all([name for name, _ in chosen], read, cut, size, pixels)
         n = len(chosen) - len(bad)
         if not n or len(bad) > BAD_FRACTION * len(chosen):
-            raise RoiganError(f"{len(bad)} of {len(chosen)} pictures of {root} cannot be read, such as {_few(bad)}: "
-                              "replace or remove them.")
+            raise RoiganError(
+                f"{len(bad)} of {len(chosen)} pictures of {root} cannot be read, such as {_few(bad)}: "
+                "replace or remove them."
+            )
         _tell_left_out(root, bad, len(chosen))
         return keep(n, bad), bad
 
@@ -263,8 +325,10 @@ def _new_array(place, shape):
         array = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
     except OSError as error:
         temporary.unlink(missing_ok=True) if place.parent.is_dir() else None
-        _warn(f"the decoded pictures stay in memory, because {place.parent} cannot take them "
-              f"({error.strerror or error}).")
+        _warn(
+            f"the decoded pictures stay in memory, because {place.parent} cannot take them "
+            f"({error.strerror or error})."
+        )
         array = np.empty(shape, np.uint8)
         yield array, lambda n, bad: array[:n]
         return
@@ -297,20 +361,25 @@ def _tell_left_out(root, bad, n):
 
 def _decode_all(names, read, cut, size, pixels):
     """Decode into the first rows of `pixels`, in order; returns {name: why} of those that cannot be read."""
+
     def one(name):
         try:
             return decode(read(name), cut(name), size).transpose(2, 0, 1)
         except RoiganError:
             raise
-        except Exception as error:          # decoders raise many types on damaged files; each means the same here
+        except (
+            Exception
+        ) as error:  # decoders raise many types on damaged files; each means the same here
             return str(error).split("\n")[0][:80] or type(error).__name__
 
     bad, row, start = {}, 0, time.monotonic()
     told = start
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
     try:
-        for first in range(0, len(names), 1024):    # in blocks, so that what waits to be stored stays small
-            block = names[first:first + 1024]
+        for first in range(
+            0, len(names), 1024
+        ):  # in blocks, so that what waits to be stored stays small
+            block = names[first : first + 1024]
             for name, result in zip(block, pool.map(one, block)):
                 if isinstance(result, str):
                     bad[name] = result
@@ -320,8 +389,11 @@ def _decode_all(names, read, cut, size, pixels):
                     told = time.monotonic()
                     done = row + len(bad)
                     rate = done / (told - start)
-                    print(f"decoded {done:,} of {len(names):,} pictures, {rate:.0f} a second, "
-                          f"{(len(names) - done) / rate:.0f} s left", file=sys.stderr)
+                    print(
+                        f"decoded {done:,} of {len(names):,} pictures, {rate:.0f} a second, "
+                        f"{(len(names) - done) / rate:.0f} s left",
+                        file=sys.stderr,
+                    )
     finally:
         pool.shutdown(cancel_futures=True)
     return bad
@@ -351,7 +423,7 @@ def resize(image, size):
 
 
 def _to_rgb(image):
-    if image.mode.startswith("I"):          # 16-bit grey; PIL's own conversion would clip it at 255
+    if image.mode.startswith("I"):  # 16-bit grey; PIL's own conversion would clip it at 255
         grey = np.asarray(image).astype(np.int64)
         image = Image.fromarray((grey.clip(0, 65535) // 257).astype(np.uint8))
     elif image.mode == "F":
@@ -373,14 +445,18 @@ def crop_box(width, height, crop):
         side = min(width, height)
     elif crop == "thesis":
         if abs(width / height - 178 / 218) > 0.01:
-            raise RoiganError("crop='thesis' is for CelebA's aligned frames of 178x218 pixels or copies in that "
-                              f"proportion, and a picture of {width}x{height} was found: use crop='square'.")
+            raise RoiganError(
+                "crop='thesis' is for CelebA's aligned frames of 178x218 pixels or copies in that "
+                f"proportion, and a picture of {width}x{height} was found: use crop='square'."
+            )
         side = round(width * 128 / 178)
     else:
         side = int(crop)
         if side > min(width, height):
-            raise RoiganError(f"crop={side} does not fit a picture of {width}x{height} pixels: use a smaller number "
-                              "or crop='square'.")
+            raise RoiganError(
+                f"crop={side} does not fit a picture of {width}x{height} pixels: use a smaller number "
+                "or crop='square'."
+            )
     left, top = round((width - side) / 2), round((height - side) / 2)
     return left, top, left + side, top + side
 

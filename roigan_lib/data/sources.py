@@ -1,4 +1,5 @@
 """Getting the data sets of table 4.1: what is there, what is missing, where it comes from, and downloads that go on."""
+
 from __future__ import annotations
 
 import hashlib
@@ -19,14 +20,18 @@ DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t
 ARCHIVE = "https://archive.org/{}/CAT_DATASET"
 BY_HAND = {
     "celeba": "by hand: img_align_celeba.zip, list_eval_partition.txt and list_attr_celeba.txt from "
-              "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html (Google Drive), or "
-              "kaggle.com/datasets/jessicali9530/celeba-dataset",
+    "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html (Google Drive), or "
+    "kaggle.com/datasets/jessicali9530/celeba-dataset",
     "cats": "by hand: kaggle.com/datasets/crawford/cat-dataset, or the archives of https://archive.org/details/CAT_DATASET",
     "cars": "by hand: kaggle.com/datasets/jessicali9530/stanford-cars-dataset for cars_train and cars_test, and car_devkit.tgz, "
-            "unpacked, from https://github.com/pytorch/vision/issues/7545 for the boxes; its own site is gone",
+    "unpacked, from https://github.com/pytorch/vision/issues/7545 for the boxes; its own site is gone",
     "folder": "any folder or .zip of pictures",
 }
-THESIS = {"celeba": (162_770, 39_829), "cats": (15_748, None), "cars": (8_145, 8_042)}   # table 4.1: train, test
+THESIS = {
+    "celeba": (162_770, 39_829),
+    "cats": (15_748, None),
+    "cars": (8_145, 8_042),
+}  # table 4.1: train, test
 
 
 def counts(name, root):
@@ -58,10 +63,17 @@ def table_4_1(place=None):
         for root in [Path(place).expanduser() / name, Path(place).expanduser()] if place else []:
             try:
                 found = found or (counts(name, root) if root.exists() else None)
-            except RoiganError:                                     # another data set lies there
+            except RoiganError:  # another data set lies there
                 continue
-        rows.append({"data set": name, "thesis train": train, "thesis test": test, "official": official[name],
-                     "found": found or None})
+        rows.append(
+            {
+                "data set": name,
+                "thesis train": train,
+                "thesis test": test,
+                "official": official[name],
+                "found": found or None,
+            }
+        )
     return rows
 
 
@@ -89,16 +101,25 @@ def check(name, root=None):
         return False, lines + [f"{root} holds no pictures of {name}.", BY_HAND[name] + "."]
     lines.append(f"{root}: " + ", ".join(f"{n:,} {split}" for split, n in found.items()) + ".")
     official = {"celeba": celeba.COUNTS, "cars": cars.COUNTS}.get(name, {})
-    lines += [f"{split}: {found.get(split, 0):,} of the official {n:,}: the set is not whole, and opens as it is."
-              for split, n in official.items() if found.get(split, 0) != n]
+    lines += [
+        f"{split}: {found.get(split, 0):,} of the official {n:,}: the set is not whole, and opens as it is."
+        for split, n in official.items()
+        if found.get(split, 0) != n
+    ]
     with Files(root, name, several=name != "folder") as files:
         if name == "celeba":
-            lines += [f"{end} is not there: {without}." for end, without in
-                      (("list_eval_partition", "the official id ranges split the images"),
-                       ("list_attr_celeba", "the set has no attributes"))
-                      if files.text(end + ".txt", end + ".csv") is None]
+            lines += [
+                f"{end} is not there: {without}."
+                for end, without in (
+                    ("list_eval_partition", "the official id ranges split the images"),
+                    ("list_attr_celeba", "the set has no attributes"),
+                )
+                if files.text(end + ".txt", end + ".csv") is None
+            ]
         if name == "cars" and not cars.boxes_of(files):
-            lines.append("the devkit's cars_train_annos.mat is not there: only crop='square' or 'full' will work.")
+            lines.append(
+                "the devkit's cars_train_annos.mat is not there: only crop='square' or 'full' will work."
+            )
         if name == "cats" and files.find(".cat") is None:
             lines.append("no landmarks (.jpg.cat): taken as faces that are already cut out.")
     return True, lines
@@ -117,7 +138,9 @@ def prepare(name, root=None, size=64, crop=None, say=print):
             warnings.simplefilter("always")
             data = found[split] = open_dataset(name, split, size, root, crop)
         took = time.perf_counter() - start
-        say(f"{split}: {len(data):,} of {n:,} pictures at {size}x{size}, {len(data) / took:,.0f} a second, {took:.1f} s")
+        say(
+            f"{split}: {len(data):,} of {n:,} pictures at {size}x{size}, {len(data) / took:,.0f} a second, {took:.1f} s"
+        )
         for warning in caught:
             say(f"{split}: {warning.message}")
     return found
@@ -132,13 +155,20 @@ def download(name, root, say=print):
     root = Path(root).expanduser()
     if name == "celeba":
         from torchvision.datasets import CelebA
-        wanted = [(DRIVE.format(key), md5, file) for key, md5, file in CelebA.file_list
-                  if file in ("img_align_celeba.zip", "list_eval_partition.txt", "list_attr_celeba.txt")]
+
+        wanted = [
+            (DRIVE.format(key), md5, file)
+            for key, md5, file in CelebA.file_list
+            if file in ("img_align_celeba.zip", "list_eval_partition.txt", "list_attr_celeba.txt")
+        ]
     elif name == "cats":
         with _opened(urllib.request.Request(ARCHIVE.format("metadata")), name) as answer:
             listed = json.load(answer)["files"]
-        wanted = [(f"{ARCHIVE.format('download')}/{f['name']}", f["md5"], f["name"]) for f in listed
-                  if f["name"].endswith(".zip")]
+        wanted = [
+            (f"{ARCHIVE.format('download')}/{f['name']}", f["md5"], f["name"])
+            for f in listed
+            if f["name"].endswith(".zip")
+        ]
     else:
         raise RoiganError(f"{name} has no download; {BY_HAND[name]}.")
     return [fetch(url, root / file, md5, say, name) for url, md5, file in wanted]
@@ -160,20 +190,30 @@ def fetch(url, path, md5=None, say=print, name="folder"):
         headers = {"User-Agent": "roigan_lib"} | ({"Range": f"bytes={have}-"} if have else {})
         request = urllib.request.Request(url, headers=headers)
         with _opened(request, name) as answer:
-            if answer.status != 416:                                # 416: the part is already whole
+            if answer.status != 416:  # 416: the part is already whole
                 if answer.headers.get_content_type() == "text/html":
-                    raise RoiganError(f"the site answered with a web page in place of {path.name}, as Google Drive does when "
-                                      f"its quota for the day is spent: try again tomorrow, or {BY_HAND[name]}, and put it "
-                                      f"in {path.parent}.")
+                    raise RoiganError(
+                        f"the site answered with a web page in place of {path.name}, as Google Drive does when "
+                        f"its quota for the day is spent: try again tomorrow, or {BY_HAND[name]}, and put it "
+                        f"in {path.parent}."
+                    )
                 _receive(answer, part, have if answer.status == 206 else 0, say)
     except (OSError, KeyboardInterrupt) as error:
         got = part.stat().st_size if part.is_file() else 0
-        why = "stopped" if isinstance(error, KeyboardInterrupt) else f"the download of {path.name} broke off ({error})"
-        raise RoiganError(f"{why} after {got / 2**20:,.1f} MB: the same command goes on from there.") from None
+        why = (
+            "stopped"
+            if isinstance(error, KeyboardInterrupt)
+            else f"the download of {path.name} broke off ({error})"
+        )
+        raise RoiganError(
+            f"{why} after {got / 2**20:,.1f} MB: the same command goes on from there."
+        ) from None
     if md5 is not None and _md5(part) != md5:
         part.unlink()
-        raise RoiganError(f"{path.name} came with another MD5 checksum than published, and was removed: run the command "
-                          f"again, or {BY_HAND[name]}.")
+        raise RoiganError(
+            f"{path.name} came with another MD5 checksum than published, and was removed: run the command "
+            f"again, or {BY_HAND[name]}."
+        )
     os.replace(part, path)
     say(f"{path}: {path.stat().st_size / 2**20:,.1f} MB" + (", checksum right." if md5 else "."))
     return path
@@ -185,10 +225,14 @@ def _opened(request, name):
     except urllib.error.HTTPError as error:
         if error.code == 416:
             return error
-        raise RoiganError(f"the site refused {request.full_url} ({error.code} {error.reason}): {BY_HAND[name]}.") from None
+        raise RoiganError(
+            f"the site refused {request.full_url} ({error.code} {error.reason}): {BY_HAND[name]}."
+        ) from None
     except urllib.error.URLError as error:
-        raise RoiganError(f"{request.host} cannot be reached ({error.reason}): check the connection, or "
-                          f"{BY_HAND[name]}.") from None
+        raise RoiganError(
+            f"{request.host} cannot be reached ({error.reason}): check the connection, or "
+            f"{BY_HAND[name]}."
+        ) from None
 
 
 def _receive(answer, part, have, say):
@@ -202,8 +246,10 @@ def _receive(answer, part, have, say):
             if time.monotonic() - told > 5:
                 told = time.monotonic()
                 rate = (got - have) / (told - start)
-                say(f"{part.name}: {got / 2**20:,.0f} of {total / 2**20:,.0f} MB, {rate / 2**20:.1f} MB/s, "
-                    f"{max(0, total - got) / rate:,.0f} s left")
+                say(
+                    f"{part.name}: {got / 2**20:,.0f} of {total / 2**20:,.0f} MB, {rate / 2**20:.1f} MB/s, "
+                    f"{max(0, total - got) / rate:,.0f} s left"
+                )
     if total > have and got < total:
         raise OSError(f"{total - got:,} bytes are missing")
 

@@ -1,4 +1,5 @@
 """Features for the distribution distances: the FID Inception network, and the small network trained on synthfaces."""
+
 import functools
 import hashlib
 import warnings
@@ -6,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from roigan_lib.checks import check_device
-from roigan_lib.data import to_uint8
-from roigan_lib.errors import RoiganError
+from ..checks import check_device
+from ..data import to_uint8
+from ..errors import RoiganError
 
-INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"         # the last 8 digits open its SHA-256
+INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"  # the last 8 digits open its SHA-256
 INCEPTION_DIMS = (64, 192, 768, 2048)
 
 
@@ -35,17 +36,23 @@ def _weight_file(download=True):
     try:
         from pytorch_fid.inception import FID_WEIGHTS_URL
     except ImportError as error:
-        raise RoiganError("Inception features need pytorch-fid: pip install pytorch-fid, or pass dims=None.") from error
+        raise RoiganError(
+            "Inception features need pytorch-fid: pip install pytorch-fid, or pass dims=None."
+        ) from error
     path = inception_path()
     if not path.exists():
         try:
             if not download:
                 raise OSError("no download asked for")
             path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(FID_WEIGHTS_URL, str(path), hash_prefix="6726825d", progress=False)
-        except (OSError, RuntimeError) as error:                                     # URLError is an OSError
-            raise RoiganError(f"The FID Inception weights are not at {path} and could not be downloaded ({error}): put "
-                              f"{INCEPTION_FILE} from pytorch-fid's releases there, or pass dims=None.") from error
+            torch.hub.download_url_to_file(
+                FID_WEIGHTS_URL, str(path), hash_prefix="6726825d", progress=False
+            )
+        except (OSError, RuntimeError) as error:  # URLError is an OSError
+            raise RoiganError(
+                f"The FID Inception weights are not at {path} and could not be downloaded ({error}): put "
+                f"{INCEPTION_FILE} from pytorch-fid's releases there, or pass dims=None."
+            ) from error
     return path
 
 
@@ -63,18 +70,29 @@ def inception_hash():
 @functools.lru_cache(maxsize=4)
 def _inception(dims):
     from torch.nn.utils.fusion import fuse_conv_bn_eval
+
     if not inception_hash().startswith("6726825d"):
-        warnings.warn(f"{inception_path()} is not pytorch-fid's official weight file (SHA-256 {inception_hash()}…): "
-                      f"distances may differ from published ones.", stacklevel=3)
+        warnings.warn(
+            f"{inception_path()} is not pytorch-fid's official weight file (SHA-256 {inception_hash()}…): "
+            f"distances may differ from published ones.",
+            stacklevel=3,
+        )
     from pytorch_fid.inception import InceptionV3
+
     try:
-        net = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[d] for d in dims]).eval()  # resizes to 299 × 299 by itself
-    except Exception as error:                            # unpickling a broken file raises nearly anything
-        raise RoiganError(f"{inception_path()} cannot be read as Inception weights ({type(error).__name__}): delete it "
-                          f"so that it is fetched again, or pass dims=None.") from error
+        net = InceptionV3(
+            [InceptionV3.BLOCK_INDEX_BY_DIM[d] for d in dims]
+        ).eval()  # resizes to 299 × 299 by itself
+    except Exception as error:  # unpickling a broken file raises nearly anything
+        raise RoiganError(
+            f"{inception_path()} cannot be read as Inception weights ({type(error).__name__}): delete it "
+            f"so that it is fetched again, or pass dims=None."
+        ) from error
     # the same function at 2.3 times the speed on a CPU: batch norm folded into the convolutions, channels last
     for module in net.modules():
-        if hasattr(module, "conv") and isinstance(getattr(module, "bn", None), torch.nn.BatchNorm2d):
+        if hasattr(module, "conv") and isinstance(
+            getattr(module, "bn", None), torch.nn.BatchNorm2d
+        ):
             module.conv, module.bn = fuse_conv_bn_eval(module.conv, module.bn), torch.nn.Identity()
     return net.to(memory_format=torch.channels_last)
 
@@ -91,23 +109,27 @@ def inception_features(images, dims=768, batch=None, device=None, progress=None)
     """
     wanted = tuple(sorted(dims)) if isinstance(dims, (tuple, list)) else (dims,)
     if not set(wanted) <= set(INCEPTION_DIMS):
-        raise RoiganError(f"Inception features come with {', '.join(map(str, INCEPTION_DIMS))} dims, not {dims!r}.")
+        raise RoiganError(
+            f"Inception features come with {', '.join(map(str, INCEPTION_DIMS))} dims, not {dims!r}."
+        )
     device = check_device(device or images.device)
     batch = batch or (8 if device.type == "cpu" else 64)
     net = _inception(wanted).to(device)
     chunks = []
     with torch.inference_mode():
         for start in range(0, len(images), batch):
-            pixels = to_uint8(images[start:start + batch]).to(device).float() / 255
-            maps = net(pixels.contiguous(memory_format=torch.channels_last))         # (b, dims, h, w) each
+            pixels = to_uint8(images[start : start + batch]).to(device).float() / 255
+            maps = net(pixels.contiguous(memory_format=torch.channels_last))  # (b, dims, h, w) each
             chunks.append([y.mean((2, 3)).cpu() for y in maps])
             if progress:
                 progress(min(start + batch, len(images)), len(images))
     features = {d: torch.cat(parts) for d, parts in zip(wanted, zip(*chunks))}
     for d, values in features.items():
         if not torch.isfinite(values).all():
-            raise RoiganError(f"The Inception weights at {inception_path()} have no values for {d} dims: use 64, 192 or "
-                              f"768, or delete the file so that the official one is fetched.")
+            raise RoiganError(
+                f"The Inception weights at {inception_path()} have no values for {d} dims: use 64, 192 or "
+                f"768, or delete the file so that the official one is fetched."
+            )
     return features if isinstance(dims, (tuple, list)) else features[dims]
 
 
@@ -128,7 +150,8 @@ def inception_dims():
 def factor_net():
     """The network trained on synthfaces' factors whose weights ship with the kit, or None where it is not there."""
     try:
-        from roigan_lib.models.factor_net import load_factor_net
+        from ..data.synthfaces.reader import load_factor_net
+
         return load_factor_net()
     except (ImportError, OSError, RoiganError):
         return None
@@ -141,8 +164,12 @@ def factor_features(images, batch=256, net=None):
     """
     net = net or factor_net()
     if net is None:
-        raise RoiganError("The factor network's weights are missing: reinstall the kit, or train it again.")
+        raise RoiganError(
+            "The factor network's weights are missing: reinstall the kit, or train it again."
+        )
     with torch.inference_mode():
-        chunks = [net.features(to_uint8(images[i:i + batch]).float() / 127.5 - 1).float().cpu()
-                  for i in range(0, len(images), batch)]
+        chunks = [
+            net.features(to_uint8(images[i : i + batch]).float() / 127.5 - 1).float().cpu()
+            for i in range(0, len(images), batch)
+        ]
     return torch.cat(chunks)

@@ -4,9 +4,10 @@ Images are float (n, 3, H, W) in [-1, 1], masks (n, 1, H, W) in {0, 1} with 1 = 
 what `compare` reports: functions (completed, images, masks) -> one float for the set, or one score per image (n,), of
 which the row gets the mean and the standard deviation. A new metric is one function and one line there.
 """
+
 import torch
 
-from roigan_lib.errors import RoiganError
+from ..errors import RoiganError
 
 
 def l1_hole(completed, images, masks, each=False):
@@ -14,10 +15,14 @@ def l1_hole(completed, images, masks, each=False):
 
     A large hole so counts for more than a small one; each=True gives one mean per image instead, (n,).
     """
-    masks = masks.expand(len(images), -1, -1, -1)                                    # one mask may serve all
-    error = ((completed - images).abs() * masks).sum((1, 2, 3)) / 2                  # (n,)
+    masks = masks.expand(len(images), -1, -1, -1)  # one mask may serve all
+    error = ((completed - images).abs() * masks).sum((1, 2, 3)) / 2  # (n,)
     count = masks.sum((1, 2, 3)) * images.shape[1]
-    return error / count.clamp(min=1) if each else float(error.double().sum() / count.double().sum().clamp(min=1))
+    return (
+        error / count.clamp(min=1)
+        if each
+        else float(error.double().sum() / count.double().sum().clamp(min=1))
+    )
 
 
 def psnr(completed, images, masks=None):
@@ -34,14 +39,26 @@ def ssim(completed, images, masks=None):
     Raises RoiganError for images smaller than the window.
     """
     from skimage.metrics import structural_similarity
+
     if min(images.shape[2:]) < 11:
-        raise RoiganError("SSIM looks through a window of 11×11 pixels, and these images have "
-                          f"{images.shape[2]}×{images.shape[3]}: take larger ones.")
+        raise RoiganError(
+            "SSIM looks through a window of 11×11 pixels, and these images have "
+            f"{images.shape[2]}×{images.shape[3]}: take larger ones."
+        )
     scores = []
     for pair in zip(completed, images):
-        x, y = ((image.double().cpu().numpy() + 1) / 2 for image in pair)    # (3, H, W) in [0, 1]
-        scores.append(structural_similarity(x, y, data_range=1, channel_axis=0, sigma=1.5,
-                                            gaussian_weights=True, use_sample_covariance=False))
+        x, y = ((image.double().cpu().numpy() + 1) / 2 for image in pair)  # (3, H, W) in [0, 1]
+        scores.append(
+            structural_similarity(
+                x,
+                y,
+                data_range=1,
+                channel_axis=0,
+                sigma=1.5,
+                gaussian_weights=True,
+                use_sample_covariance=False,
+            )
+        )
     return torch.tensor(scores, dtype=images.dtype, device=images.device)
 
 
@@ -53,7 +70,7 @@ def outside_change(completed, images, masks):
 def _border_jump(images, masks):
     total = images.new_zeros((), dtype=torch.float64)
     for axis in (2, 3):
-        straddles = masks.diff(dim=axis).abs() > 0.5                                 # one pixel inside, one outside
+        straddles = masks.diff(dim=axis).abs() > 0.5  # one pixel inside, one outside
         total += (images.diff(dim=axis).abs() * straddles).sum(dtype=torch.float64)
     return total
 
@@ -77,9 +94,18 @@ def diversity(completions, masks):
     """
     if len(completions) < 2:
         raise RoiganError(f"Diversity takes two completions or more, not {len(completions)}.")
-    pairs = [l1_hole(completions[i], completions[j], masks) for i in range(len(completions)) for j in range(i)]
+    pairs = [
+        l1_hole(completions[i], completions[j], masks)
+        for i in range(len(completions))
+        for j in range(i)
+    ]
     return sum(pairs) / len(pairs)
 
 
-METRICS = {"l1_hole": l1_hole, "psnr": psnr, "ssim": ssim, "border_ratio": border_ratio,
-           "outside_change": outside_change}
+METRICS = {
+    "l1_hole": l1_hole,
+    "psnr": psnr,
+    "ssim": ssim,
+    "border_ratio": border_ratio,
+    "outside_change": outside_change,
+}

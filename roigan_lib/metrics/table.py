@@ -1,12 +1,12 @@
 """Rows of measurements: kept as JSON lines, shown as a table."""
+
 import html
 import json
 import math
-import os
-import tempfile
 from pathlib import Path
 
-from roigan_lib.errors import RoiganError
+from ..errors import RoiganError
+from ..files import write_atomically
 
 KEY = ("metric", "method", "dataset", "split", "mask_law", "seed", "n_fake", "reference")
 
@@ -15,37 +15,16 @@ _LOWER = ("fid", "kid", "frechet", "l1", "lpips", "outside_change", "border_rati
 _HIGHER = ("psnr", "ssim", "precision", "recall")
 
 
-def write_atomically(path, data):
-    """Put bytes at path in one step, so that a killed run leaves the old file or the new one, never half of either.
-
-    Raises RoiganError where it cannot be written, such as on a full disk.
-    """
-    path = Path(path)
-    scratch = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(scratch, 0o644)
-        os.replace(scratch, path)
-    except OSError as error:
-        raise RoiganError(f"Cannot write {path} ({error.strerror or error}): free some space or choose another place."
-                          ) from error
-    finally:
-        if scratch and os.path.exists(scratch):
-            os.unlink(scratch)
-    return path
-
-
 def load_rows(path):
     """The rows of a .jsonl file as a Table. Raises RoiganError if it is missing or a line is not a JSON object."""
     rows = Table()
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise RoiganError(f"Cannot read rows from {path} ({getattr(error, 'strerror', None) or error}): "
-                          f"run the notebook or command that writes it.") from error
+        raise RoiganError(
+            f"Cannot read rows from {path} ({getattr(error, 'strerror', None) or error}): "
+            f"run the notebook or command that writes it."
+        ) from error
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
@@ -53,7 +32,9 @@ def load_rows(path):
             except ValueError:
                 row = None
             if not isinstance(row, dict):
-                raise RoiganError(f"Line {number} of {path} is not a JSON object: mend or delete that line.")
+                raise RoiganError(
+                    f"Line {number} of {path} is not a JSON object: mend or delete that line."
+                )
             rows.append(row)
     return rows
 
@@ -64,10 +45,22 @@ def write_rows(path, rows):
     Numbers that JSON lacks (NaN, infinity) are written as null. Two writers at once: the last one wins. Returns the
     path. Raises RoiganError where the file cannot be written or an old line in it cannot be read.
     """
-    kept = {tuple(row.get(key) for key in KEY): row for row in (load_rows(path) if Path(path).exists() else [])}
+    kept = {
+        tuple(row.get(key) for key in KEY): row
+        for row in (load_rows(path) if Path(path).exists() else [])
+    }
     kept.update({tuple(row.get(key) for key in KEY): row for row in rows})
-    lines = [json.dumps({key: None if isinstance(value, float) and not math.isfinite(value) else value
-                         for key, value in row.items()}, ensure_ascii=False, allow_nan=False) for row in kept.values()]
+    lines = [
+        json.dumps(
+            {
+                key: None if isinstance(value, float) and not math.isfinite(value) else value
+                for key, value in row.items()
+            },
+            ensure_ascii=False,
+            allow_nan=False,
+        )
+        for row in kept.values()
+    ]
     return write_atomically(path, "".join(line + "\n" for line in lines).encode())
 
 
@@ -78,7 +71,13 @@ def _short(value):
         return "0"
     if abs(value) >= 100:
         return f"{value:.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}" if abs(value) >= 0.01 else f"{value:.2g}"
+    return (
+        f"{value:.1f}"
+        if abs(value) >= 10
+        else f"{value:.3f}"
+        if abs(value) >= 0.01
+        else f"{value:.2g}"
+    )
 
 
 class Table(list):
@@ -100,13 +99,18 @@ class Table(list):
 
     def select(self, **fields):
         """The rows whose fields have these values: table.select(mask_law="elliptic", method="telea")."""
-        return Table(row for row in self if all(row.get(key) == value for key, value in fields.items()))
+        return Table(
+            row for row in self if all(row.get(key) == value for key, value in fields.items())
+        )
 
     def value(self, metric, method, mask_law):
         """One value. metric may leave its _n… ending out. Raises RoiganError if there is no such row."""
         for row in reversed(self):
-            if row["method"] == method and row["mask_law"] == mask_law and \
-                    metric in (row["metric"], row["metric"].rpartition("_n")[0]):
+            if (
+                row["method"] == method
+                and row["mask_law"] == mask_law
+                and metric in (row["metric"], row["metric"].rpartition("_n")[0])
+            ):
                 return row["value"]
         raise RoiganError(f"The table has no {metric!r} of {method!r} on {mask_law!r} masks.")
 
@@ -114,11 +118,18 @@ class Table(list):
         """{(metric, mask_law): methods with the best value}, for columns that compare at least two methods."""
         pivot, best = self.pivot(), {}
         for column in self.columns():
-            values = {m: row[column] for m, row in pivot.items()
-                      if row.get(column) is not None and math.isfinite(row[column])}
-            if column[0].startswith("border_ratio"):                                 # 1 is right, as far above as below
+            values = {
+                m: row[column]
+                for m, row in pivot.items()
+                if row.get(column) is not None and math.isfinite(row[column])
+            }
+            if column[0].startswith("border_ratio"):  # 1 is right, as far above as below
                 values = {m: abs(math.log(v)) if v > 0 else math.inf for m, v in values.items()}
-            if len(values) > 1 and len(set(values.values())) > 1 and column[0].startswith(_LOWER + _HIGHER):
+            if (
+                len(values) > 1
+                and len(set(values.values())) > 1
+                and column[0].startswith(_LOWER + _HIGHER)
+            ):
                 top = (max if column[0].startswith(_HIGHER) else min)(values.values())
                 best[column] = [m for m, v in values.items() if v == top]
         return best
@@ -141,12 +152,21 @@ class Table(list):
         if not self:
             return "(no rows)"
         metrics, laws, methods, cells = self._grid()
-        lines = ["| metric | " + " | ".join(f"{law}: {method}" for law in laws for method in methods) + " |",
-                 "|---|" + "---:|" * (len(laws) * len(methods))]
+        lines = [
+            "| metric | "
+            + " | ".join(f"{law}: {method}" for law in laws for method in methods)
+            + " |",
+            "|---|" + "---:|" * (len(laws) * len(methods)),
+        ]
         for metric in metrics:
-            row = [cells.get((metric, law, method), ("–", False)) for law in laws for method in methods]
-            lines.append(f"| {metric} {_arrow(metric)} | "
-                         + " | ".join(f"**{text}**" if bold else text for text, bold in row) + " |")
+            row = [
+                cells.get((metric, law, method), ("–", False)) for law in laws for method in methods
+            ]
+            lines.append(
+                f"| {metric} {_arrow(metric)} | "
+                + " | ".join(f"**{text}**" if bold else text for text, bold in row)
+                + " |"
+            )
         return "\n".join(lines)
 
     def _repr_html_(self):
@@ -154,8 +174,12 @@ class Table(list):
             return "<p>(no rows)</p>"
         metrics, laws, methods, cells = self._grid()
         pad = "padding:.25em .7em;border:0;text-align:"
-        head = "".join(f'<th colspan="{len(methods)}" style="{pad}center">{_esc(law)}</th>' for law in laws)
-        names = "".join(f'<th style="{pad}right">{_esc(method)}</th>' for _ in laws for method in methods)
+        head = "".join(
+            f'<th colspan="{len(methods)}" style="{pad}center">{_esc(law)}</th>' for law in laws
+        )
+        names = "".join(
+            f'<th style="{pad}right">{_esc(method)}</th>' for _ in laws for method in methods
+        )
         body = ""
         for metric in metrics:
             body += f'<tr><th style="{pad}left">{_esc(metric)} {_arrow(metric)}</th>'
@@ -164,10 +188,19 @@ class Table(list):
                     text, bold = cells.get((metric, law, method), ("–", False))
                     body += f'<td style="{pad}right">{f"<b>{text}</b>" if bold else text}</td>'
             body += "</tr>"
-        foot = ", ".join(sorted({f"{row.get('dataset') or 'images'} {row.get('split') or ''}".strip() for row in self}))
-        return (f'<table style="border-collapse:collapse;font-variant-numeric:tabular-nums"><thead><tr><th></th>{head}'
-                f'</tr><tr style="border-bottom:1px solid"><th></th>{names}</tr></thead><tbody>{body}</tbody></table>'
-                f'<p style="font-size:85%;margin:.3em 0">{_esc(foot)}; bold: the best of its mask family</p>')
+        foot = ", ".join(
+            sorted(
+                {
+                    f"{row.get('dataset') or 'images'} {row.get('split') or ''}".strip()
+                    for row in self
+                }
+            )
+        )
+        return (
+            f'<table style="border-collapse:collapse;font-variant-numeric:tabular-nums"><thead><tr><th></th>{head}'
+            f'</tr><tr style="border-bottom:1px solid"><th></th>{names}</tr></thead><tbody>{body}</tbody></table>'
+            f'<p style="font-size:85%;margin:.3em 0">{_esc(foot)}; bold: the best of its mask family</p>'
+        )
 
     def save(self, path):
         """Merge into a .jsonl file, see `write_rows`. Returns the path."""

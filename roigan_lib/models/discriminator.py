@@ -1,4 +1,5 @@
 """The discriminator with its local and global heads and the Q network (thesis 3.6, figure 3.6)."""
+
 from __future__ import annotations
 
 import torch
@@ -8,7 +9,7 @@ from torch.nn import functional as F
 from .generator import scaled
 from .layers import SLOPE, SpectralConv, conv, instance_norm, linear
 
-DOWN = (128, 64, 32, 16)                   # widths of the halving layers, from 16×16 outwards
+DOWN = (128, 64, 32, 16)  # widths of the halving layers, from 16×16 outwards
 
 
 class CodeHead(nn.Module):
@@ -19,14 +20,20 @@ class CodeHead(nn.Module):
         self.cfg = cfg
         self.mean = linear(n_in, cfg.n_continuous, literal)
         self.logvar = linear(n_in, cfg.n_continuous, literal)
-        self.logits = linear(n_in, cfg.n_discrete * cfg.n_categories, literal) if cfg.n_discrete else None
+        self.logits = (
+            linear(n_in, cfg.n_discrete * cfg.n_categories, literal) if cfg.n_discrete else None
+        )
         # Four times the logits make the first, untrained choice of a category depend on the image: a code that begins as
         # noise is ignored before it can mean anything. The thesis has no such factor.
         self.gain = 1.0 if literal else 4.0
 
     def forward(self, y):
         shape = (len(y), self.cfg.n_discrete, self.cfg.n_categories)
-        logits = (self.gain * self.logits(y)).view(shape) if self.logits is not None else y.new_zeros(shape)
+        logits = (
+            (self.gain * self.logits(y)).view(shape)
+            if self.logits is not None
+            else y.new_zeros(shape)
+        )
         return self.mean(y), self.logvar(y).clamp(-6, 3), logits
 
 
@@ -42,20 +49,32 @@ class Discriminator(nn.Module):
         n_down = cfg.size.bit_length() - 5
         w = [scaled(c, cfg.width) for c in DOWN[:n_down][::-1] + (256, 512, 256)]
         norm = SpectralConv if cfg.spectral else (lambda layer: layer)
-        equalized = cfg.equalized and not cfg.spectral              # the division undoes (3.20)
+        equalized = cfg.equalized and not cfg.spectral  # the division undoes (3.20)
         self.instance = not cfg.spectral
         self.global_norm = cfg.literal and self.instance
         layers, c = [], 4
         for i, c_out in enumerate(w):
             down = i < n_down
-            layer = conv(c, c_out, 4, 2 if down else 1, 1 if down else 0, bias=cfg.spectral, equalized=equalized)
+            layer = conv(
+                c,
+                c_out,
+                4,
+                2 if down else 1,
+                1 if down else 0,
+                bias=cfg.spectral,
+                equalized=equalized,
+            )
             layers.append(norm(layer))
             c = c_out
         self.main = nn.ModuleList(layers)
         middle = scaled(128, cfg.width)
         self.local_head = norm(conv(c, 1, 3, equalized=equalized))
-        self.global_head = nn.ModuleList([norm(conv(c, middle, 4, equalized=equalized)),
-                                          norm(conv(middle, 1, 4, equalized=equalized))])
+        self.global_head = nn.ModuleList(
+            [
+                norm(conv(c, middle, 4, equalized=equalized)),
+                norm(conv(middle, 1, 4, equalized=equalized)),
+            ]
+        )
         self.q = None if cfg.own_reader else QNetwork(c, cfg)
 
     def maps(self, images, masks):
@@ -118,7 +137,10 @@ class QNetwork(nn.Module):
     def __init__(self, c_in, cfg):
         super().__init__()
         a, b = scaled(128, cfg.width), scaled(64, cfg.width)
-        self.first, self.second = conv(c_in, a, 4, equalized=cfg.equalized), conv(a, b, 4, equalized=cfg.equalized)
+        self.first, self.second = (
+            conv(c_in, a, 4, equalized=cfg.equalized),
+            conv(a, b, 4, equalized=cfg.equalized),
+        )
         self.head = CodeHead(b, cfg, cfg.literal)
 
     def forward(self, last_map):

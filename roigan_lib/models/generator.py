@@ -1,4 +1,5 @@
 """The generator (thesis 3.5, figure 3.5): gated encoder, style vector, upsample blocks with denormalization."""
+
 from __future__ import annotations
 
 import torch
@@ -7,9 +8,9 @@ from torch.nn import functional as F
 
 from .layers import SLOPE, GatedConv, MaskWindows, UpsampleBlock, conv, linear
 
-ENCODER = (128, 64, 32, 16, 8, 8, 8)       # widths from the 2×2 bottleneck outwards
-DECODER = (100, 64, 64, 64, 32, 16)        # widths from 8×8 outwards
-TABLE_FROM = 16                            # below this side a plain convolution beats the table
+ENCODER = (128, 64, 32, 16, 8, 8, 8)  # widths from the 2×2 bottleneck outwards
+DECODER = (100, 64, 64, 64, 32, 16)  # widths from 8×8 outwards
+TABLE_FROM = 16  # below this side a plain convolution beats the table
 
 
 def scaled(channels: int, width: float) -> int:
@@ -36,8 +37,12 @@ def pyramid_fill(images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
 
 def join_codes(cfg, codes, noise):
     """(z0, c0, one-hot c1) side by side: codes (n, n_codes), noise (n, n_noise) -> (n, z_dim)."""
-    c0, c1 = codes[:, :cfg.n_continuous], codes[:, cfg.n_continuous:]
-    hot = (c1[:, :, None] == torch.arange(cfg.n_categories, device=codes.device)).flatten(1).to(codes.dtype)
+    c0, c1 = codes[:, : cfg.n_continuous], codes[:, cfg.n_continuous :]
+    hot = (
+        (c1[:, :, None] == torch.arange(cfg.n_categories, device=codes.device))
+        .flatten(1)
+        .to(codes.dtype)
+    )
     return torch.cat([noise, c0, hot], 1)
 
 
@@ -79,29 +84,40 @@ class Generator(nn.Module):
     def __init__(self, cfg):
         super().__init__()
         self.cfg = cfg
-        levels = cfg.size.bit_length() - 2                          # 64 px: 5 gated convolutions down to 2×2
+        levels = cfg.size.bit_length() - 2  # 64 px: 5 gated convolutions down to 2×2
         e = [scaled(c, cfg.encoder_width) for c in ENCODER[:levels]]
         if cfg.encoder_width > 1:
             e = [min(c, scaled(128, max(1.0, cfg.width))) for c in e]
-        d = [scaled(c, cfg.width * (cfg.deep_width if i < 2 else 1)) for i, c in enumerate(DECODER[:levels - 1])]
+        d = [
+            scaled(c, cfg.width * (cfg.deep_width if i < 2 else 1))
+            for i, c in enumerate(DECODER[: levels - 1])
+        ]
         hidden, style = scaled(128, cfg.width), scaled(256, cfg.width)
         self.style_dim = style
         self.z_dim = cfg.n_noise + cfg.n_continuous + cfg.n_discrete * cfg.n_categories
         eq = cfg.equalized
-        c_image = 7 if cfg.residual else 4                          # masked image, mask and, with it, the fill
+        c_image = 7 if cfg.residual else 4  # masked image, mask and, with it, the fill
         self.encoder = nn.ModuleList(
             GatedConv(c_in, c_out, cfg.encoder_norm, eq, cfg.literal)
-            for c_in, c_out in zip([c_image] + e[::-1], e[::-1]))
+            for c_in, c_out in zip([c_image] + e[::-1], e[::-1])
+        )
         self.mean = linear(4 * e[0], style, eq)
         self.logvar = linear(4 * e[0], style, eq)
         self.dense = nn.ModuleList(linear(n, style, eq) for n in (self.z_dim, style, style))
         c_in = [style // 16 + e[1]] + [d_i + e_i for d_i, e_i in zip(d, e[2:])]
-        self.blocks = nn.ModuleList(UpsampleBlock(a, b, hidden, style, cfg) for a, b in zip(c_in, d))
-        self.refine = nn.ModuleList(nn.Sequential(*(Refinement(c, eq) for _ in range(cfg.refine))) for c in d)
+        self.blocks = nn.ModuleList(
+            UpsampleBlock(a, b, hidden, style, cfg) for a, b in zip(c_in, d)
+        )
+        self.refine = nn.ModuleList(
+            nn.Sequential(*(Refinement(c, eq) for _ in range(cfg.refine))) for c in d
+        )
         self.fine = None
         if cfg.fine:
-            self.fine = nn.Sequential(conv(c_image, d[-1], 3, 1, 1, equalized=eq), nn.LeakyReLU(SLOPE),
-                                      conv(d[-1], d[-1], 3, 1, 1, equalized=eq))
+            self.fine = nn.Sequential(
+                conv(c_image, d[-1], 3, 1, 1, equalized=eq),
+                nn.LeakyReLU(SLOPE),
+                conv(d[-1], d[-1], 3, 1, 1, equalized=eq),
+            )
         self.to_rgb = conv(d[-1] + (c_image if cfg.residual else 0), 3, 3, 1, 1, equalized=eq)
         if not eq:
             self._initialise()
@@ -110,7 +126,11 @@ class Generator(nn.Module):
         nn.init.normal_(self.to_rgb.weight, std=0.01)
         nn.init.zeros_(self.to_rgb.bias)
         for module in self.modules():
-            if isinstance(module, (nn.Conv2d, nn.Linear)) and module is not self.to_rgb and module.weight.shape[0] > 4:
+            if (
+                isinstance(module, (nn.Conv2d, nn.Linear))
+                and module is not self.to_rgb
+                and module.weight.shape[0] > 4
+            ):
                 if not getattr(module, "bias", None) is None:
                     nn.init.zeros_(module.bias)
         for block in self.blocks:
@@ -144,33 +164,51 @@ class Generator(nn.Module):
             maps.append(y)
         flat = maps[-1].flatten(1)
         mean, logvar = self.mean(flat), self.logvar(flat).clamp(-8, 8)
-        least = TABLE_FROM if torch.is_grad_enabled() or len(masks) > 1 else 4  # of one image, kept tables win everywhere
+        least = (
+            TABLE_FROM if torch.is_grad_enabled() or len(masks) > 1 else 4
+        )  # of one image, kept tables win everywhere
         with torch.no_grad():
-            windows = {s: MaskWindows(masks, s) for s in (4 << i for i in range(len(self.blocks) + 1)) if s >= least}
+            windows = {
+                s: MaskWindows(masks, s)
+                for s in (4 << i for i in range(len(self.blocks) + 1))
+                if s >= least
+            }
         fine = self.fine(seen) if self.fine is not None else 0.0
-        return dict(maps=maps, mean=mean, logvar=logvar, fill=fill, seen=seen, fine=fine, windows=windows)
+        return dict(
+            maps=maps, mean=mean, logvar=logvar, fill=fill, seen=seen, fine=fine, windows=windows
+        )
 
     def _styles(self, f, z):
         """What each block takes for z; without gradients z* of all its layers, from one product with the stacked weights."""
         if torch.is_grad_enabled():
             return [z] * len(self.blocks)
         if "affine" not in f:
-            layers = [layer for block in self.blocks for layer in (block.norm_left, block.norm_last)]
+            layers = [
+                layer for block in self.blocks for layer in (block.norm_left, block.norm_last)
+            ]
             one = torch.tensor([layers[0].one, 0.0], device=z.device)
-            f["affine"] = (torch.cat([layer.affine.weight for layer in layers]),
-                           torch.cat([(layer.affine.bias.view(2, -1) + one[:, None]).flatten() for layer in layers]))
+            f["affine"] = (
+                torch.cat([layer.affine.weight for layer in layers]),
+                torch.cat(
+                    [(layer.affine.bias.view(2, -1) + one[:, None]).flatten() for layer in layers]
+                ),
+            )
         z1, z2, z3, z4 = F.linear(z, *f["affine"]).unflatten(1, (len(self.blocks), 4, -1)).unbind(2)
         return [((z1[:, i], z2[:, i]), (z3[:, i], z4[:, i])) for i in range(len(self.blocks))]
 
     def decode(self, f, masks, z):
         """Redraw from features_of(images, masks) and z (n, z_dim): raw output (n, 3, S, S)."""
         for layer in self.dense:
-            z = F.leaky_relu(layer(z), SLOPE)                       # (n, style)
-        w = z * torch.exp(0.5 * f["logvar"]) + f["mean"]            # σZ + μ
-        y = F.pixel_shuffle(w[:, :, None, None], 4).contiguous(memory_format=torch.channels_last)  # (n, style/16, 4, 4)
-        skips = f["maps"][-2::-1]                                   # 4×4, 8×8, … S/2
-        fine = [0.0] * (len(self.blocks) - 1) + [f["fine"]]         # the encoder's own maps end at S/2
-        for block, refine, skip, style, extra in zip(self.blocks, self.refine, skips, self._styles(f, z), fine):
+            z = F.leaky_relu(layer(z), SLOPE)  # (n, style)
+        w = z * torch.exp(0.5 * f["logvar"]) + f["mean"]  # σZ + μ
+        y = F.pixel_shuffle(w[:, :, None, None], 4).contiguous(
+            memory_format=torch.channels_last
+        )  # (n, style/16, 4, 4)
+        skips = f["maps"][-2::-1]  # 4×4, 8×8, … S/2
+        fine = [0.0] * (len(self.blocks) - 1) + [f["fine"]]  # the encoder's own maps end at S/2
+        for block, refine, skip, style, extra in zip(
+            self.blocks, self.refine, skips, self._styles(f, z), fine
+        ):
             y = refine(block(y, masks, style, f["windows"], skip) + extra)
         if not self.cfg.residual:
             return torch.tanh(F.instance_norm(self.to_rgb(y).float()))
@@ -179,7 +217,9 @@ class Generator(nn.Module):
             return f["fill"] + finish(self.to_rgb(torch.cat([y, f["seen"].to(y.dtype)], 1)).float())
         n, weight = y.shape[1], self.to_rgb.weight
         if "start" not in f:
-            f["start"] = f["fill"] + finish(F.conv2d(f["seen"], weight[:, n:], self.to_rgb.bias, padding=1))
+            f["start"] = f["fill"] + finish(
+                F.conv2d(f["seen"], weight[:, n:], self.to_rgb.bias, padding=1)
+            )
         return f["start"] + finish(F.conv2d(y, weight[:, :n], padding=1).float())
 
     def forward(self, images, masks, z):

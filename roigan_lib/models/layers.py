@@ -6,6 +6,7 @@ some sixty different 3×3 ones. `MaskWindows` finds both once per mask and size;
 convolution and z once per 3×3 window, adds up nine of them per 5×5 window, and looks the pixels up. Same output, a
 fraction of the work; it grows with the border of the region, not with its area.
 """
+
 from __future__ import annotations
 
 import math
@@ -101,7 +102,12 @@ class SpectralConv(nn.Module):
 
     def __init__(self, layer):
         super().__init__()
-        self.stride, self.padding, self.bias, self.weight_orig = layer.stride, layer.padding, layer.bias, layer.weight
+        self.stride, self.padding, self.bias, self.weight_orig = (
+            layer.stride,
+            layer.padding,
+            layer.bias,
+            layer.weight,
+        )
         n, fan_in = layer.weight.flatten(1).shape
         self.register_buffer("weight_u", F.normalize(torch.randn(n), dim=0))
         self.register_buffer("weight_v", F.normalize(torch.randn(fan_in), dim=0))
@@ -124,7 +130,11 @@ class SpectralConv(nn.Module):
 
     def forward(self, x):
         device = x.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.weight_orig.dtype
+        dtype = (
+            torch.get_autocast_dtype(device)
+            if torch.is_autocast_enabled(device)
+            else self.weight_orig.dtype
+        )
         with torch.autocast(device, enabled=False):
             if self.training:
                 self._iterate()
@@ -178,8 +188,8 @@ class MaskWindows:
         n, s = len(masks), size
         big = F.interpolate(masks.float(), size=(s + 4, s + 4), mode="nearest")
         bits = (big[:, 0] > 0.5).long()  # (n, s + 4, s + 4)
-        rows = sum(bits[:, :, j:j + s] << j for j in range(5))  # (n, s + 4, s)
-        code = sum(rows[:, i:i + s] << (5 * i) for i in range(5))  # (n, s, s)
+        rows = sum(bits[:, :, j : j + s] << j for j in range(5))  # (n, s + 4, s)
+        code = sum(rows[:, i : i + s] << (5 * i) for i in range(5))  # (n, s, s)
         code = code + (torch.arange(n, device=code.device) << 25).view(n, 1, 1)
         pairs, self.index = torch.unique(code, return_inverse=True)
         patches, self.pair_patch = torch.unique(pairs & ((1 << 25) - 1), return_inverse=True)
@@ -187,13 +197,18 @@ class MaskWindows:
         self.order, self.first = _sorted(self.index, len(pairs))
         self.kept = {}
         bit = lambda i, j: (patches >> (5 * i + j)) & 1
-        code = [sum(bit(i + k, j + l) << (3 * k + l) for k in range(3) for l in range(3))
-                for i in range(3) for j in range(3)]
+        code = [
+            sum(bit(i + k, j + l) << (3 * k + l) for k in range(3) for l in range(3))
+            for i in range(3)
+            for j in range(3)
+        ]
         parts, part = torch.unique(torch.stack(code, 1), return_inverse=True)  # (v,), (u, 9)
         shifts = torch.arange(9, device=code[0].device)
         self.parts = ((parts[:, None] >> shifts) & 1).float().view(-1, 1, 3, 3)
         self.patch_taps = 9 * part + shifts
-        self.pair_taps = self.patch_taps[self.pair_patch] + (9 * len(parts) * self.pair_image)[:, None]
+        self.pair_taps = (
+            self.patch_taps[self.pair_patch] + (9 * len(parts) * self.pair_image)[:, None]
+        )
 
 
 def _take(rows, index):
@@ -212,7 +227,9 @@ class _Lookup(torch.autograd.Function):
     """y = x * scale[index] + shift[index]; the backward pass adds up each table row's pixels, which lie sorted."""
 
     @staticmethod
-    def forward(ctx, x, table, index, order, first):  # (n, c, h, w) channels-last, (p, 2c), (n, h, w), `_sorted`
+    def forward(
+        ctx, x, table, index, order, first
+    ):  # (n, c, h, w) channels-last, (p, 2c), (n, h, w), `_sorted`
         ctx.save_for_backward(x.permute(0, 2, 3, 1), table, index, order, first)
         return _look_up(x, table, index)
 
@@ -221,8 +238,10 @@ class _Lookup(torch.autograd.Function):
         x, table, index, order, first = ctx.saved_tensors
         c = x.shape[-1]
         grad = grad.permute(0, 2, 3, 1)
-        d_table = torch.cat([F.embedding_bag(order, y.reshape(-1, c), first, mode="sum")
-                             for y in (grad * x, grad)], 1)
+        d_table = torch.cat(
+            [F.embedding_bag(order, y.reshape(-1, c), first, mode="sum") for y in (grad * x, grad)],
+            1,
+        )
         d_x = grad * table[:, :c].index_select(0, index.flatten()).view_as(grad)
         return d_x.permute(0, 3, 1, 2), d_table, None, None, None
 
@@ -231,7 +250,9 @@ def _moments(x):
     if x.device.type != "cpu":
         return torch.var_mean(x.float(), (2, 3), correction=0)[::-1]
     # the statistics that batch norm keeps, of one image at a time: a single pass, summed in float32 for bfloat16 too
-    kept = (None, None) if x.dtype.itemsize > 2 else x.new_zeros((2, x.shape[1]), dtype=torch.float32)
+    kept = (
+        (None, None) if x.dtype.itemsize > 2 else x.new_zeros((2, x.shape[1]), dtype=torch.float32)
+    )
     mean, var = zip(*(torch.batch_norm_update_stats(one, *kept, 0.0) for one in x.split(1)))
     return (mean[0][None], var[0][None]) if len(x) == 1 else (torch.stack(mean), torch.stack(var))
 
@@ -251,7 +272,9 @@ class _Moments(torch.autograd.Function):
         pixels = x.shape[2] * x.shape[3]
         slope = 2 / pixels * d_var
         start = d_mean / pixels - slope * mean
-        return torch.addcmul(start[:, :, None, None].to(x.dtype), x, slope[:, :, None, None].to(x.dtype))
+        return torch.addcmul(
+            start[:, :, None, None].to(x.dtype), x, slope[:, :, None, None].to(x.dtype)
+        )
 
 
 class Denormalization(nn.Module):
@@ -289,7 +312,9 @@ class Denormalization(nn.Module):
             return self._table(x, z, windows, inside, moments or self.moments(x), part)
         h, w = x.shape[2:]
         big = F.interpolate(mask, size=(h + 4, w + 4), mode="nearest")
-        roi = F.leaky_relu(self.inner(big if inside else 1 - big), SLOPE)  # (n, hidden, h + 2, w + 2)
+        roi = F.leaky_relu(
+            self.inner(big if inside else 1 - big), SLOPE
+        )  # (n, hidden, h + 2, w + 2)
         if self.affine is not None:
             z1, z2 = self.style(z)
             roi = roi * z1[:, :, None, None] + z2[:, :, None, None]
@@ -334,12 +359,18 @@ class Denormalization(nn.Module):
         parts = windows.parts.to(self.inner.weight.dtype)
         parts = parts if inside else 1 - parts
         # a convolution of one pixel is a product of matrices, and a quicker one
-        roi = F.leaky_relu(F.linear(parts.flatten(1), self.inner.weight.flatten(1), self.inner.bias), SLOPE)  # (v, hidden)
+        roi = F.leaky_relu(
+            F.linear(parts.flatten(1), self.inner.weight.flatten(1), self.inner.bias), SLOPE
+        )  # (v, hidden)
         outer = self.outer
-        weight = outer.weight.permute(2, 3, 0, 1).flatten(0, 2)  # (9 · 2c, hidden), one row of the table per tap
+        weight = outer.weight.permute(2, 3, 0, 1).flatten(
+            0, 2
+        )  # (9 · 2c, hidden), one row of the table per tap
         if self.affine is not None:
             return roi, weight, outer.bias
-        return _take(self._add_taps(roi, weight, outer.bias, windows.patch_taps), windows.pair_patch)  # (p, 2c)
+        return _take(
+            self._add_taps(roi, weight, outer.bias, windows.patch_taps), windows.pair_patch
+        )  # (p, 2c)
 
     @staticmethod
     def _add_taps(roi, weight, bias, taps):
@@ -380,7 +411,9 @@ class UpsampleBlock(nn.Module):
     def forward(self, y, mask, z, windows=None, skip=None):
         windows = windows or {}
         for_left, for_last = z if isinstance(z, tuple) else (z, z)
-        low = (y if skip is None else torch.cat([y, skip], 1)).contiguous(memory_format=torch.channels_last)
+        low = (y if skip is None else torch.cat([y, skip], 1)).contiguous(
+            memory_format=torch.channels_last
+        )
         x = low if self.late else F.interpolate(low, scale_factor=2, mode="nearest")
         here = windows.get(x.shape[-1])
         shared = self.norm_left.moments(x) if here is not None else None
@@ -391,7 +424,9 @@ class UpsampleBlock(nn.Module):
             right = self.conv_right(self.norm_right(x, mask, None, here, False, shared))
             past = self.shortcut(low) if self.shortcut is not None else None
         y = F.leaky_relu(left, SLOPE) + F.leaky_relu(right, SLOPE)
-        y = self.norm_last(_enlarge(y) if self.late else y, mask, for_last, windows.get(2 * low.shape[-1]))
+        y = self.norm_last(
+            _enlarge(y) if self.late else y, mask, for_last, windows.get(2 * low.shape[-1])
+        )
         y = F.leaky_relu(self.conv_last(y), SLOPE)
         return y if past is None else y + _enlarge(past)
 
@@ -402,9 +437,12 @@ class UpsampleBlock(nn.Module):
             own, of_skip = slice(n), slice(n, None)
             seen = self.norm_right(skip, None, None, windows, False, part=of_skip)
             w_right, w_past = self.conv_right.weight, self.shortcut.weight
-            windows.kept[self] = (w_right[:, own].contiguous(memory_format=torch.channels_last), w_past[:, own].flatten(1),
-                                  F.conv2d(seen, w_right[:, of_skip], self.conv_right.bias, padding=1),
-                                  F.conv2d(skip, w_past[:, of_skip], self.shortcut.bias))
+            windows.kept[self] = (
+                w_right[:, own].contiguous(memory_format=torch.channels_last),
+                w_past[:, own].flatten(1),
+                F.conv2d(seen, w_right[:, of_skip], self.conv_right.bias, padding=1),
+                F.conv2d(skip, w_past[:, of_skip], self.shortcut.bias),
+            )
         w_right, w_past, right, past = windows.kept[self]
         seen = self.norm_right(y, None, None, windows, False, [m[:, :n] for m in moments], slice(n))
         new = F.linear(y.permute(0, 2, 3, 1), w_past).permute(0, 3, 1, 2)

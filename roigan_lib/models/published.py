@@ -4,6 +4,7 @@ Where it departs from the thesis: the right branch never sees the mask, LeakyReL
 the branches run before the enlargement, γ and z₁ are added to 1, and half of the denormalization layers are dead weight.
 Names of modules are those of the checkpoint layout. γ and β come from the table of layers.py: same output, less work.
 """
+
 from __future__ import annotations
 
 import torch
@@ -14,7 +15,7 @@ from ..errors import RoiganError
 from .generator import DECODER, join_codes, scaled
 from .layers import SLOPE, Denormalization, MaskWindows, SpectralConv, full, instance_norm
 
-HIDDEN, STYLE, CODES = 128, 256, 64        # of (3.8), of z and of Q, at width 1
+HIDDEN, STYLE, CODES = 128, 256, 64  # of (3.8), of z and of Q, at width 1
 
 
 class _GatedConv(nn.Module):
@@ -26,7 +27,9 @@ class _GatedConv(nn.Module):
         self.mask_conv2d = nn.Conv2d(c_in, c_out, 4, 2, 1, bias=False)
 
     def forward(self, x):
-        both = F.conv2d(x, torch.cat([self.conv2d.weight, self.mask_conv2d.weight]), stride=2, padding=1)
+        both = F.conv2d(
+            x, torch.cat([self.conv2d.weight, self.mask_conv2d.weight]), stride=2, padding=1
+        )
         feature, gate = both.chunk(2, 1)
         return instance_norm(F.leaky_relu(feature, SLOPE) * torch.sigmoid(gate))
 
@@ -52,7 +55,9 @@ class _Pair:
     """Two convolutions of the same input, read as one with both outputs."""
 
     def __init__(self, *layers):
-        self.weight, self.bias = (torch.cat([getattr(layer, k) for layer in layers]) for k in ("weight", "bias"))
+        self.weight, self.bias = (
+            torch.cat([getattr(layer, k) for layer in layers]) for k in ("weight", "bias")
+        )
 
     def __call__(self, x):
         return F.conv2d(x, self.weight, self.bias)
@@ -80,8 +85,13 @@ class _Block(nn.Module):
         super().__init__()
         self.conv_left, self.conv_right = (nn.Conv2d(c_in, c_out, 3, padding=1) for _ in range(2))
         self.conv_last = nn.Conv2d(c_out, c_out, 3, padding=1)
-        for name, channels, control in (("left", c_in, True), ("left_2", c_out, True), ("right", c_in, False),
-                                        ("right_2", c_out, False), ("last", c_out, True)):
+        for name, channels, control in (
+            ("left", c_in, True),
+            ("left_2", c_out, True),
+            ("right", c_in, False),
+            ("right_2", c_out, False),
+            ("last", c_out, True),
+        ):
             setattr(self, f"spade_{name}", _Spade(channels, hidden, style, control))
 
     def forward(self, x, mask, z, windows):
@@ -101,8 +111,10 @@ class PublishedGenerator(nn.Module):
     def __init__(self, cfg):
         super().__init__()
         if cfg.size != 64:
-            raise RoiganError(f"The published variant works at 64 pixels, not {cfg.size}; use recipe='thesis' or "
-                              f"'improved'.")
+            raise RoiganError(
+                f"The published variant works at 64 pixels, not {cfg.size}; use recipe='thesis' or "
+                f"'improved'."
+            )
         self.cfg = cfg
         e = [scaled(c, cfg.width) for c in (8, 16, 32, 64, 128)]
         d = [scaled(c, cfg.width) for c in DECODER[:4]]
@@ -110,7 +122,9 @@ class PublishedGenerator(nn.Module):
         self.z_dim = cfg.n_noise + cfg.n_continuous + cfg.n_discrete * cfg.n_categories
         self.encoder = _Encoder(e, style)
         for i, (below, skip, c_out) in enumerate(zip([style // 16] + d, e[3::-1], d), 1):
-            setattr(self, f"layer_{i}", _Block(below + skip, c_out, scaled(HIDDEN, cfg.width), style))
+            setattr(
+                self, f"layer_{i}", _Block(below + skip, c_out, scaled(HIDDEN, cfg.width), style)
+            )
         self.conv = nn.Conv2d(d[-1], 3, 3, padding=1)
         for i, n in enumerate((self.z_dim, style, style), 1):
             setattr(self, f"dense_{i}", nn.Linear(n, style))
@@ -127,7 +141,9 @@ class PublishedGenerator(nn.Module):
 
     def features_of(self, images, masks):
         """As `Generator.features_of`."""
-        seen = torch.cat([images * (1 - masks), masks], 1).contiguous(memory_format=torch.channels_last)
+        seen = torch.cat([images * (1 - masks), masks], 1).contiguous(
+            memory_format=torch.channels_last
+        )
         maps, mean, logvar = self.encoder(seen)
         with torch.no_grad():
             windows = {s: MaskWindows(masks, s) for s in (16, 32, 64)}
@@ -136,9 +152,15 @@ class PublishedGenerator(nn.Module):
     def decode(self, f, masks, z):
         """As `Generator.decode`."""
         for i in (1, 2, 3):
-            z = F.leaky_relu(getattr(self, f"normalization_{i}")(getattr(self, f"dense_{i}")(z)), SLOPE)
-        w = f["style"] = z * torch.exp(0.5 * f["logvar"]) + f["mean"]  # the release's KL takes it for the mean
-        y = F.leaky_relu(F.pixel_shuffle(w[:, :, None, None], 4), SLOPE).contiguous(memory_format=torch.channels_last)
+            z = F.leaky_relu(
+                getattr(self, f"normalization_{i}")(getattr(self, f"dense_{i}")(z)), SLOPE
+            )
+        w = f["style"] = (
+            z * torch.exp(0.5 * f["logvar"]) + f["mean"]
+        )  # the release's KL takes it for the mean
+        y = F.leaky_relu(F.pixel_shuffle(w[:, :, None, None], 4), SLOPE).contiguous(
+            memory_format=torch.channels_last
+        )
         for i, skip in enumerate(f["maps"][3::-1], 1):
             y = getattr(self, f"layer_{i}")(torch.cat([y, skip], 1), masks, z, f["windows"])
         return torch.tanh(F.instance_norm(full(self.conv(y))))
@@ -156,8 +178,15 @@ class _Q(nn.Module):
         a, b = scaled(128, cfg.width), scaled(CODES, cfg.width)
         self.shape = (-1, cfg.n_discrete, cfg.n_categories)
         act = nn.LeakyReLU(SLOPE)
-        self.main = nn.Sequential(nn.Conv2d(c_in, a, 4), nn.BatchNorm2d(a), act,
-                                  nn.Conv2d(a, b, 4), nn.BatchNorm2d(b), act, nn.Flatten())
+        self.main = nn.Sequential(
+            nn.Conv2d(c_in, a, 4),
+            nn.BatchNorm2d(a),
+            act,
+            nn.Conv2d(a, b, 4),
+            nn.BatchNorm2d(b),
+            act,
+            nn.Flatten(),
+        )
         self.mean, self.var = (nn.Linear(b, cfg.n_continuous) for _ in range(2))
         self.disc = nn.Linear(b, cfg.n_discrete * cfg.n_categories)
 
@@ -183,13 +212,20 @@ class PublishedDiscriminator(nn.Module):
         act, layers = nn.LeakyReLU(SLOPE), []
         for i, (c_in, c_out) in enumerate(zip([4] + w, w)):
             down = i < 2
-            layers += [SpectralConv(nn.Conv2d(c_in, c_out, 4, 2 if down else 1, int(down), bias=False))]
+            layers += [
+                SpectralConv(nn.Conv2d(c_in, c_out, 4, 2 if down else 1, int(down), bias=False))
+            ]
             layers += [_InstanceNorm(), act] if i else [act]
         self.net = nn.Sequential(*layers)
         middle = scaled(128, cfg.width)
         self.head_local = nn.Sequential(nn.Conv2d(w[-1], 1, 3, bias=False), nn.Flatten())
-        self.head_global = nn.Sequential(nn.Conv2d(w[-1], middle, 4, bias=False), _InstanceNorm(), act,
-                                         nn.Conv2d(middle, 1, 4, bias=False), nn.Flatten())
+        self.head_global = nn.Sequential(
+            nn.Conv2d(w[-1], middle, 4, bias=False),
+            _InstanceNorm(),
+            act,
+            nn.Conv2d(middle, 1, 4, bias=False),
+            nn.Flatten(),
+        )
         self.q_net = _Q(w[-1], cfg)
 
     q = property(lambda self: self.q_net)
@@ -207,4 +243,3 @@ class PublishedDiscriminator(nn.Module):
     def forward(self, images, masks):
         maps = self.maps(images, masks)
         return full(torch.cat([self.head_local(maps[-1]), self.head_global(maps[-1])], 1)), maps
-

@@ -6,6 +6,7 @@ factors give the same picture at every size. All variety comes from the factor r
 
 Frame coordinates: x to the right and y down, both in [-1, 1]; "left" and "right" mean left and right in the picture.
 """
+
 import hashlib
 import math
 import os
@@ -17,10 +18,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from roigan_lib.checks import check_seed
-from roigan_lib.errors import RoiganError
+from ...checks import check_seed
+from ...errors import RoiganError
 
-HAIR_STYLES = ("bald", "cropped", "side parting", "swept back", "long", "wavy", "curly", "fringe", "bun")
+HAIR_STYLES = (
+    "bald",
+    "cropped",
+    "side parting",
+    "swept back",
+    "long",
+    "wavy",
+    "curly",
+    "fringe",
+    "bun",
+)
 HAIR_COLOURS = ("black", "dark brown", "brown", "auburn", "ginger", "blond", "grey", "white")
 GLASSES = ("none", "round", "square")
 CLOTHES = ("crew neck", "V-neck", "shirt collar", "turtleneck")
@@ -29,6 +40,7 @@ CLOTHES = ("crew neck", "V-neck", "shirt collar", "turtleneck")
 @dataclass(frozen=True)
 class Factor:
     """One column of a factor row: a real number in [low, high], or (kind 'categorical') a category index low … high."""
+
     name: str
     low: float
     high: float
@@ -68,7 +80,9 @@ FACTORS = [
     _amount("eye_colour", "Iris from dark brown through hazel and green to blue (1)."),
     _amount("lashes", "Weight of the lash line and of the eye shadow."),
     _both_ways("brow_thickness", "Thickness of the eyebrows."),
-    _both_ways("brow_angle", "Inner ends of the brows from raised, worried (-1) to lowered, stern (1)."),
+    _both_ways(
+        "brow_angle", "Inner ends of the brows from raised, worried (-1) to lowered, stern (1)."
+    ),
     _both_ways("brow_height", "How high the eyebrows sit above the eyes."),
     _both_ways("nose_length", "Where the tip of the nose ends."),
     _both_ways("nose_width", "Width of the nostrils and of the tip."),
@@ -94,12 +108,19 @@ FACTORS = [
     _amount("background_hue", "Hue of the muted background, once round the colour wheel."),
     _amount("background_light", "Background from dark to light."),
     _choice("clothing", CLOTHES, "Neckline of the clothes."),
-    _amount("clothing_colour", "Clothes along a palette from charcoal, navy and green to mustard, red and cream."),
+    _amount(
+        "clothing_colour",
+        "Clothes along a palette from charcoal, navy and green to mustard, red and cream.",
+    ),
 ]
 NAMES = [f.name for f in FACTORS]
-MIRRORED = ("eye_asymmetry", "gaze", "light", "yaw", "tilt")    # negated in a mirrored portrait
+MIRRORED = ("eye_asymmetry", "gaze", "light", "yaw", "tilt")  # negated in a mirrored portrait
 _INDEX = {name: i for i, name in enumerate(NAMES)}
-_SPLITS = {"train": (10_000, 1_000_003), "valid": (1_000, 2_000_003), "test": (1_000, 3_000_017)}  # images, seed
+_SPLITS = {
+    "train": (10_000, 1_000_003),
+    "valid": (1_000, 2_000_003),
+    "test": (1_000, 3_000_017),
+}  # images, seed
 
 
 def index(name):
@@ -117,20 +138,26 @@ def sample_factors(n, seed=0):
     those of m. Two hidden traits, age and a masculine-feminine one, tie hair, beard, jaw, brows and make-up together.
     """
     n_uniform = len(FACTORS) + 4
-    u = torch.rand((n, n_uniform), generator=torch.Generator().manual_seed(check_seed(seed)), dtype=torch.float64)
+    u = torch.rand(
+        (n, n_uniform),
+        generator=torch.Generator().manual_seed(check_seed(seed)),
+        dtype=torch.float64,
+    )
     fem, old, chance, other = u[:, -4], u[:, -3], u[:, -2], u[:, -1]
     col = {name: u[:, i] for i, name in enumerate(NAMES)}
-    out = {f.name: f.low + (f.high - f.low) * col[f.name] for f in FACTORS}       # uniform, until said otherwise below
+    out = {
+        f.name: f.low + (f.high - f.low) * col[f.name] for f in FACTORS
+    }  # uniform, until said otherwise below
     woman, man = (fem > 0.5), (fem <= 0.5)
 
-    def pull(name, towards, weight):                                              # correlate, keep inside the range
+    def pull(name, towards, weight):  # correlate, keep inside the range
         out[name] = (1 - weight) * out[name] + weight * towards
 
     for name in ("brow_angle", "eye_asymmetry", "eye_slant", "tilt", "mouth_curve", "eye_openness"):
-        out[name] = out[name] * out[name].abs().sqrt()                            # most people near the middle
+        out[name] = out[name] * out[name].abs().sqrt()  # most people near the middle
     pull("mouth_curve", 1.0, 0.25)
     pull("eye_openness", 0.6, 0.2)
-    lean = (2 * fem - 1).sign() * (2 * fem - 1).abs().sqrt()                       # -1 masculine … 1 feminine
+    lean = (2 * fem - 1).sign() * (2 * fem - 1).abs().sqrt()  # -1 masculine … 1 feminine
     pull("jaw", -lean, 0.5)
     pull("brow_thickness", -lean, 0.5)
     pull("lip_fullness", lean, 0.3)
@@ -143,14 +170,14 @@ def sample_factors(n, seed=0):
     out["lip_colour"] = torch.where(woman, col["lip_colour"] ** 1.3, 0.15 * col["lip_colour"])
     out["blush"] = torch.where(woman, col["blush"], 0.5 * col["blush"])
     out["mouth_open"] = ((col["mouth_open"] - 0.5) * 2).clamp(0, 1)
-    out["age"] = (1.05 * old ** 1.7 + 0.3 * (col["age"] - 0.5)).clamp(0, 1)
+    out["age"] = (1.05 * old**1.7 + 0.3 * (col["age"] - 0.5)).clamp(0, 1)
     out["freckles"] = torch.where(dark, 0 * fem, ((col["freckles"] - 0.72) / 0.28).clamp(0, 1))
     out["beard"] = torch.where(man & (chance > 0.45), 0.15 + 0.85 * col["beard"], 0 * fem)
     wears = man & ((chance > 0.5) | (other > 0.85))
     out["moustache"] = torch.where(wears, 0.3 + 0.7 * col["moustache"], 0 * fem)
     out["hairline"] = torch.where(man, col["hairline"] * (0.35 + 0.65 * old), 0.4 * col["hairline"])
 
-    def pick(u01, weights):                                                       # weights (n, k) -> category index
+    def pick(u01, weights):  # weights (n, k) -> category index
         edges = torch.cumsum(weights / weights.sum(1, keepdim=True), 1)
         return (u01[:, None] > edges).sum(1).clamp(max=weights.shape[1] - 1).double()
 
@@ -158,16 +185,21 @@ def sample_factors(n, seed=0):
         return torch.tensor(rows, dtype=torch.float64)
 
     #                       bald crop side swept long wavy curly fringe bun
-    styles = torch.where(woman[:, None], table([1., 5, 7, 3, 24, 20, 13, 17, 14]),
-                         table([15., 25, 22, 17, 4, 4, 11, 4, 1]))
+    styles = torch.where(
+        woman[:, None],
+        table([1.0, 5, 7, 3, 24, 20, 13, 17, 14]),
+        table([15.0, 25, 22, 17, 4, 4, 11, 4, 1]),
+    )
     out["hair_style"] = pick(col["hair_style"], styles)
     #                       black dark brown auburn ginger blond grey white
-    fair, deep = table([8., 16, 22, 12, 12, 26, 3, 1]), table([62., 26, 6, 2, 1, 1, 2, 0.5])
+    fair, deep = table([8.0, 16, 22, 12, 12, 26, 3, 1]), table([62.0, 26, 6, 2, 1, 1, 2, 0.5])
     colours = torch.where((out["skin_tone"] > 0.45)[:, None], deep, fair)
-    silver = (out["age"] - 0.45).clamp_min(0)[:, None] * table([0., 0, 0, 0, 0, 0, 120, 100])
+    silver = (out["age"] - 0.45).clamp_min(0)[:, None] * table([0.0, 0, 0, 0, 0, 0, 120, 100])
     out["hair_colour"] = pick(col["hair_colour"], colours + silver)
-    out["glasses"] = pick(col["glasses"], table([86., 7, 7]).expand(n, 3) + old[:, None] * table([-16., 8, 8]))
-    out["clothing"] = pick(col["clothing"], table([32., 25, 25, 18]).expand(n, 4))
+    out["glasses"] = pick(
+        col["glasses"], table([86.0, 7, 7]).expand(n, 3) + old[:, None] * table([-16.0, 8, 8])
+    )
+    out["clothing"] = pick(col["clothing"], table([32.0, 25, 25, 18]).expand(n, 4))
     return torch.stack([out[name] for name in NAMES], 1).float()
 
 
@@ -176,16 +208,20 @@ def traversal(factors_row, name, steps=7):
     i = index(name)
     row = torch.as_tensor(factors_row, dtype=torch.float32).reshape(-1)
     if row.numel() != len(FACTORS):
-        raise RoiganError(f"A factor row has {len(FACTORS)} numbers, not {row.numel()}; take one of sample_factors().")
+        raise RoiganError(
+            f"A factor row has {len(FACTORS)} numbers, not {row.numel()}; take one of sample_factors()."
+        )
     factor, rows = FACTORS[i], row.repeat(steps, 1)
     sweep = torch.linspace(factor.low, factor.high, steps)
-    rows[:, i] = torch.arange(steps) % factor.n_categories if factor.kind == "categorical" else sweep
+    rows[:, i] = (
+        torch.arange(steps) % factor.n_categories if factor.kind == "categorical" else sweep
+    )
     return rows
 
 
 # ---------------------------------------------------------------------------------------------------- drawing
 def _rgb(*hex_codes):
-    return [[int(h[i:i + 2], 16) / 255 for i in (0, 2, 4)] for h in hex_codes]
+    return [[int(h[i : i + 2], 16) / 255 for i in (0, 2, 4)] for h in hex_codes]
 
 
 _SKIN = _rgb("ffdfcb", "f5c9a8", "e2ab82", "c08759", "8f5c3d", "5f3d2c")
@@ -198,17 +234,70 @@ _CLOTH = _rgb("3a3a42", "2f4565", "3f6f78", "5d7550", "c09a45", "b5573f", "8a456
 # half width, top, base, squareness, lumps. Then how curly the strands are, and whether there is a bun.
 _STYLE = {
     #                line   drop  start part   notch left  right rough  cap    side  top    base  square lump   curl bun
-    "bald":         (-2,    0,    0.6,  0,     0,    0,    0,    0,     -0.6,  -0.9, -0.9,  -0.6, 2,     0,     0,   0),
-    "cropped":      (-0.56, 0.52, 0.66, 0,     0,    0,    0,    0.01,  0.035, -0.9, -0.9,  -0.6, 2,     0,     0.3, 0),
-    "side parting": (-0.56, 0.5,  0.74, -0.24, 0.16, 0.1,  0.35, 0,     0.08,  -0.9, -0.9,  -0.6, 2,     0,     0,   0),
-    "swept back":   (-0.62, 0.52, 0.7,  0.05,  0.02, 0.2,  0.2,  0.012, 0.12,  0.01, -0.9,  0.25, 3,     0,     0,   0),
-    "long":         (-0.62, 1.05, 0.74, 0.02,  0.1,  0.7,  0.7,  0,     0.075, 0.1,  -0.9,  1.6,  4,     0,     0,   0),
-    "wavy":         (-0.58, 0.95, 0.74, 0.2,   0.1,  0.75, 0.5,  0.012, 0.095, 0.19, -0.9,  0.98, 3,     0.028, 0.5, 0),
-    "curly":        (-0.52, 0.48, 0.72, 0,     0,    0.1,  0.1,  0.022, 0.14,  0.25, -1.05, 0.4,  2.1,   0.035, 1,   0),
-    "fringe":       (-0.3,  0.9,  0.8,  0,     0,    0.1,  0.1,  0.014, 0.08,  0.09, -0.9,  0.66, 4.5,   0,     0,   0),
-    "bun":          (-0.6,  0.42, 0.7,  0,     0.02, 0.3,  0.3,  0,     0.045, -0.9, -0.9,  -0.6, 2,     0,     0,   1),
+    "bald": (-2, 0, 0.6, 0, 0, 0, 0, 0, -0.6, -0.9, -0.9, -0.6, 2, 0, 0, 0),
+    "cropped": (-0.56, 0.52, 0.66, 0, 0, 0, 0, 0.01, 0.035, -0.9, -0.9, -0.6, 2, 0, 0.3, 0),
+    "side parting": (
+        -0.56,
+        0.5,
+        0.74,
+        -0.24,
+        0.16,
+        0.1,
+        0.35,
+        0,
+        0.08,
+        -0.9,
+        -0.9,
+        -0.6,
+        2,
+        0,
+        0,
+        0,
+    ),
+    "swept back": (
+        -0.62,
+        0.52,
+        0.7,
+        0.05,
+        0.02,
+        0.2,
+        0.2,
+        0.012,
+        0.12,
+        0.01,
+        -0.9,
+        0.25,
+        3,
+        0,
+        0,
+        0,
+    ),
+    "long": (-0.62, 1.05, 0.74, 0.02, 0.1, 0.7, 0.7, 0, 0.075, 0.1, -0.9, 1.6, 4, 0, 0, 0),
+    "wavy": (
+        -0.58,
+        0.95,
+        0.74,
+        0.2,
+        0.1,
+        0.75,
+        0.5,
+        0.012,
+        0.095,
+        0.19,
+        -0.9,
+        0.98,
+        3,
+        0.028,
+        0.5,
+        0,
+    ),
+    "curly": (-0.52, 0.48, 0.72, 0, 0, 0.1, 0.1, 0.022, 0.14, 0.25, -1.05, 0.4, 2.1, 0.035, 1, 0),
+    "fringe": (-0.3, 0.9, 0.8, 0, 0, 0.1, 0.1, 0.014, 0.08, 0.09, -0.9, 0.66, 4.5, 0, 0, 0),
+    "bun": (-0.6, 0.42, 0.7, 0, 0.02, 0.3, 0.3, 0, 0.045, -0.9, -0.9, -0.6, 2, 0, 0, 1),
 }
-_STYLE_COLUMNS = ("line drop start part notch left right rough cap side top base square lump curl bun").split()
+_STYLE_COLUMNS = (
+    "line drop start part notch left right rough cap side top base square lump curl bun"
+).split()
 
 
 def _smooth(t):
@@ -252,12 +341,14 @@ class _Portrait:
     def __init__(self, factors, size):
         n, device = len(factors), factors.device
         self.f = {name: factors[:, i, None, None] for i, name in enumerate(NAMES)}
-        self.size, self.sharp = size, size / 2 / 1.3                              # edges 1.3 pixels wide
+        self.size, self.sharp = size, size / 2 / 1.3  # edges 1.3 pixels wide
         c = (torch.arange(size, device=device) + 0.5) * (2 / size) - 1
         self.x, self.y = c.expand(n, size, size), c[:, None].expand(n, size, size)
         self.rgb = torch.empty(n, 3, size, size, device=device)
         f = self.f
-        cell = torch.tensor([_STYLE[s] for s in HAIR_STYLES], device=device)[f["hair_style"].flatten().round().long()]
+        cell = torch.tensor([_STYLE[s] for s in HAIR_STYLES], device=device)[
+            f["hair_style"].flatten().round().long()
+        ]
         self.style = {name: cell[:, i, None, None] for i, name in enumerate(_STYLE_COLUMNS)}
         self.bald = (f["hair_style"].round() == 0).float()
         # head: rotate about the neck, turn by parallax (what is nearer moves further)
@@ -274,7 +365,7 @@ class _Portrait:
         self.nx = self.hx / (self.wide * (1 - (0.21 - 0.16 * f["jaw"]) * t * t))
         p = torch.where(dy > 0, 2.25 + 0.3 * f["jaw"], 2.15)
         k = (self.nx.abs().clamp_min(1e-3) ** p + self.ny.abs().clamp_min(1e-3) ** p) ** (1 / p)
-        self.head = (k - 1) * (self.wide * 1.15)                                  # signed distance to the head, about
+        self.head = (k - 1) * (self.wide * 1.15)  # signed distance to the head, about
         # light
         lx, ly, lz = 0.85 * f["light"], -0.45, 0.85
         norm = (lx * lx + ly * ly + lz * lz).sqrt()
@@ -312,8 +403,17 @@ class _Portrait:
         hue = 2 * math.pi * f["background_hue"][:, None]
         wheel = _fixed(hue, 0.0, -2 * math.pi / 3, 2 * math.pi / 3)
         base = (0.28 + 0.50 * f["background_light"][:, None]) * (1 + 0.09 * torch.cos(hue + wheel))
-        fall = 1.05 - 0.16 * self.y + 0.16 * f["light"] * self.x - 0.10 * (self.x.square() + self.y.square())
-        wash = 0.03 * torch.sin(3.1 * self.x + 2.3 * self.y + 1.0) * torch.sin(2.2 * self.x - 3.7 * self.y)
+        fall = (
+            1.05
+            - 0.16 * self.y
+            + 0.16 * f["light"] * self.x
+            - 0.10 * (self.x.square() + self.y.square())
+        )
+        wash = (
+            0.03
+            * torch.sin(3.1 * self.x + 2.3 * self.y + 1.0)
+            * torch.sin(2.2 * self.x - 3.7 * self.y)
+        )
         self.rgb[:] = base * (fall + wash)[:, None]
 
     def strands(self):
@@ -322,18 +422,24 @@ class _Portrait:
         flow = x / (0.55 + 0.40 * (y + 0.9).clamp_min(0))
         ripple = 0.35 * torch.sin(7 * y + 3 * self.f["hair_volume"])
         line = 0.6 * torch.sin(24 * flow + ripple * 4) + 0.4 * torch.sin(39 * flow + 5 * y)
-        rings = torch.sin(21 * x + 3 * torch.sin(6 * y)) * torch.sin(20 * y + 2.5 * torch.sin(7 * x))
+        rings = torch.sin(21 * x + 3 * torch.sin(6 * y)) * torch.sin(
+            20 * y + 2.5 * torch.sin(7 * x)
+        )
         grain = torch.lerp(line, rings * 1.3, curl.expand_as(line))
-        shine = _glow(x - 0.30 * self.f["light"], y + 0.70 - 0.35 * x * x, 0.40, 0.10) * (0.75 + 0.25 * line)
+        shine = _glow(x - 0.30 * self.f["light"], y + 0.70 - 0.35 * x * x, 0.40, 0.10) * (
+            0.75 + 0.25 * line
+        )
         gloss = 0.30 - 0.10 * curl[:, None]
-        return (self.hair * (0.62 + 0.42 * self.lit + 0.13 * grain)[:, None]
-                + (0.06 + self.hair * 0.6) * (shine[:, None] * gloss)).clamp_max_(1)
+        return (
+            self.hair * (0.62 + 0.42 * self.lit + 0.13 * grain)[:, None]
+            + (0.06 + self.hair * 0.6) * (shine[:, None] * gloss)
+        ).clamp_max_(1)
 
     def paint_hair(self, w, alpha, dim=1.0):
         self.paint(w, alpha, self.strand[(w[0], slice(None), *w[1:])] * dim)
 
     def back_hair(self):
-        self.strand = self.strands()                                              # (n, 3, size, size), for all the hair
+        self.strand = self.strands()  # (n, 3, size, size), for all the hair
         s, vol = self.style, self.f["hair_volume"]
         w = self.window(-1, 1, -1, 1)
         rx = (self.wide + s["side"] + (0.05 + 0.10 * s["curl"]) * vol).clamp_min(0.02)
@@ -344,8 +450,10 @@ class _Portrait:
         p = torch.where(dy > 0, s["square"], 2.2)
         x = self.hx + 0.06 * self.f["yaw"]
         k = ((x.abs() / rx).clamp_min(1e-3) ** p + (dy.abs() / ry).clamp_min(1e-3) ** p) ** (1 / p)
-        lumps = s["lump"] * (torch.sin(13 * self.hx + 1) * torch.sin(12 * self.hy)
-                             + 0.5 * torch.sin(9 * self.hy + 14 * x))
+        lumps = s["lump"] * (
+            torch.sin(13 * self.hx + 1) * torch.sin(12 * self.hy)
+            + 0.5 * torch.sin(9 * self.hy + 14 * x)
+        )
         d = (k - 1) * rx + lumps
         alpha = self.inside(d) * (s["side"] > -0.5)
         self.paint_hair(w, alpha, 0.72)
@@ -360,8 +468,12 @@ class _Portrait:
         broad = 0.32 + 0.03 * f["face_width"] + 0.035 * f["jaw"]
         d = x.abs() - broad - 0.10 * _smooth((y - 0.75) / 0.3)
         side = 0.80 + 0.16 * f["light"] * x / 0.32 - 0.18 * (x / 0.36).square()
-        drop = 0.34 * (1 - _smooth((y - 0.66 - 0.07 * f["chin_length"]) / 0.30))    # shadow of the chin
-        self.paint(w, self.inside(d), self.skin * (side - drop)[:, None] * _fixed(x, 1.0, 0.95, 0.93))
+        drop = 0.34 * (
+            1 - _smooth((y - 0.66 - 0.07 * f["chin_length"]) / 0.30)
+        )  # shadow of the chin
+        self.paint(
+            w, self.inside(d), self.skin * (side - drop)[:, None] * _fixed(x, 1.0, 0.95, 0.93)
+        )
         w = self.window(-1, 1, 0.6, 1)
         x, y, kind = self.x[w], self.y[w], f["clothing"].round()
         cloth = _along(_CLOTH, f["clothing_colour"])
@@ -370,15 +482,23 @@ class _Portrait:
         vee = (x.abs() - (broad + 0.06) + 0.80 * (y - 0.76)) * 0.75
         collar = (x.abs() - (broad + 0.02) + 1.05 * (y - 0.78)) * 0.7
         polo = torch.maximum(0.79 + 0.05 * (x / 0.3).square() - y, x.abs() - broad - 0.06)
-        d = torch.maximum(shoulder, -torch.where(kind == 0, crew, torch.where(kind == 1, vee, collar)))
+        d = torch.maximum(
+            shoulder, -torch.where(kind == 0, crew, torch.where(kind == 1, vee, collar))
+        )
         d = torch.where(kind == 3, torch.minimum(shoulder, polo), d)
         fold = 0.05 * torch.sin(9 * x + 4 * y) + 0.12 * f["light"] * x
         self.paint(w, self.inside(d), (cloth * (0.88 + fold)[:, None]).clamp_max(1))
         edge = torch.where(kind == 0, crew, torch.where(kind == 1, vee, collar))
         flap = torch.maximum(edge - 0.13, torch.maximum(0.76 - y, 0.02 - edge))
-        band = torch.where(kind == 3, (y - 0.80 - 0.05 * (x / 0.3).square()).abs() - 0.012, (edge - 0.02).abs() - 0.014)
+        band = torch.where(
+            kind == 3,
+            (y - 0.80 - 0.05 * (x / 0.3).square()).abs() - 0.012,
+            (edge - 0.02).abs() - 0.014,
+        )
         self.tone(w, self.inside(band) * self.inside(d), -0.25)
-        self.paint(w, self.inside(flap) * (kind == 2), (cloth * 0.45 + 0.5) * (0.95 + fold)[:, None])
+        self.paint(
+            w, self.inside(flap) * (kind == 2), (cloth * 0.45 + 0.5) * (0.95 + fold)[:, None]
+        )
 
     def ears(self):
         f, w = self.f, self.window(-0.9, 0.9, -0.45, 0.4)
@@ -401,15 +521,20 @@ class _Portrait:
         tint = _fixed(x, 0.82, 1.0, 1.08)
         colour = self.skin * (1 + (shade - 1)[:, None] * tint)
         flush = 0.05 + 0.62 * f["blush"]
-        colour = torch.lerp(colour, self.blood * (0.35 + 0.75 * shade)[:, None] * 1.10, (cheeks * flush)[:, None])
+        colour = torch.lerp(
+            colour, self.blood * (0.35 + 0.75 * shade)[:, None] * 1.10, (cheeks * flush)[:, None]
+        )
         gloss = _glow(x - 0.22 * f["light"], y + 0.42, 0.22, 0.16) + 1.5 * self.bald * _glow(
-            x - 0.25 * f["light"], y + 0.62, 0.16, 0.10)
+            x - 0.25 * f["light"], y + 0.62, 0.16, 0.10
+        )
         colour = colour + (0.07 * gloss * (0.5 + lit))[:, None]
         self.paint(w, self.inside(self.head[w]), colour.clamp_max(1))
         # freckles, then the lines of age
         w = self.window(-0.6, 0.6, -0.25, 0.5)
         x, y = self.fx[w], self.hy[w]
-        wave = torch.sin(45 * x + 1.5 * torch.sin(11 * y)) * torch.sin(42 * y + 2 * torch.sin(13 * x))
+        wave = torch.sin(45 * x + 1.5 * torch.sin(11 * y)) * torch.sin(
+            42 * y + 2 * torch.sin(13 * x)
+        )
         dots = _smooth(2.4 * wave - 0.5)
         zone = _glow(x.abs() - 0.20, y - 0.13, 0.19, 0.13)
         self.tone(w, dots * zone * f["freckles"], -0.30, -0.40, -0.46)
@@ -420,9 +545,13 @@ class _Portrait:
         brow = (y + 0.50 + 0.02 * torch.cos(7 * x)).abs() + 0.2 * (ax - 0.24).clamp_min(0)
         brow2 = (y + 0.405 + 0.02 * torch.cos(7 * x)).abs() + 0.2 * (ax - 0.20).clamp_min(0)
         frown = _segment(ax, y, 0.045, -0.30, 0.035, -0.20)
-        bag = (y - 0.065 + 1.6 * (ax - 0.23).square()).abs() + 0.5 * ((ax - 0.23).abs() - 0.11).clamp_min(0)
+        bag = (y - 0.065 + 1.6 * (ax - 0.23).square()).abs() + 0.5 * (
+            (ax - 0.23).abs() - 0.11
+        ).clamp_min(0)
         jowl = _segment(ax, y, 0.27, 0.46, 0.23, 0.57)
-        lines = torch.stack([fold, brow + 0.005, brow2 + 0.008, frown + 0.012, bag + 0.005, jowl + 0.012]).amin(0)
+        lines = torch.stack(
+            [fold, brow + 0.005, brow2 + 0.008, frown + 0.012, bag + 0.005, jowl + 0.012]
+        ).amin(0)
         self.tone(w, self.inside(lines - 0.012, 0.03) * c, -0.26, -0.34, -0.36)
 
     def nose(self):
@@ -435,12 +564,21 @@ class _Portrait:
         flank = _glow(x.abs() - spread, 0 * y, 0.055, 1.0) * ridge
         self.tone(w, flank * (0.55 - side * x.sign()), -0.27, -0.31, -0.31)
         self.tone(w, _glow(x - 0.015 * f["light"], 0 * y, 0.03 + 0.2 * half, 1.0) * ridge, 0.09)
-        self.tone(w, _glow(x, y - tip - 0.055, half * 1.2, 0.05), -0.24, -0.30, -0.30)              # cast shadow
+        self.tone(
+            w, _glow(x, y - tip - 0.055, half * 1.2, 0.05), -0.24, -0.30, -0.30
+        )  # cast shadow
         ball = self.inside(_ellipse(x, y - tip + 0.015, half * 0.66, 0.060), 0.05)
-        wing = self.inside(_ellipse(x.abs() - half * 0.78, y - tip + 0.005, half * 0.40, 0.046), 0.03)
+        wing = self.inside(
+            _ellipse(x.abs() - half * 0.78, y - tip + 0.005, half * 0.40, 0.046), 0.03
+        )
         both = torch.maximum(ball, wing)
-        self.paint(w, both * 0.65, (self.skin * (0.93 + 0.5 * side * x / 0.12)[:, None]
-                                      * _fixed(x, 1.0, 0.93, 0.91)).clamp_max(1))
+        self.paint(
+            w,
+            both * 0.65,
+            (
+                self.skin * (0.93 + 0.5 * side * x / 0.12)[:, None] * _fixed(x, 1.0, 0.93, 0.91)
+            ).clamp_max(1),
+        )
         self.tone(w, _glow(x - 0.03 * f["light"], y - tip + 0.035, 0.04, 0.035), 0.16)
         rim = (_ellipse(x.abs() - half * 0.74, y - tip, half * 0.46, 0.055)).abs()
         self.tone(w, self.inside(rim - 0.008, 0.02) * (x.abs() > half * 0.8), -0.28, -0.36, -0.36)
@@ -452,9 +590,13 @@ class _Portrait:
         x, y = self.hx[w], self.hy[w]
         fx = self.fx[w].abs()
         grow = 0.10 * b
-        d = torch.maximum(self.head[w] - 0.02 - grow * _smooth((y - 0.25) / 0.4),
-                          0.31 - 0.42 * _smooth((fx - 0.24) / (self.wide - 0.20)) - y)
-        line = 0.6 * torch.sin(26 * x + 2 * torch.sin(9 * y)) + 0.4 * torch.sin(15 * y + 17 * x.abs())
+        d = torch.maximum(
+            self.head[w] - 0.02 - grow * _smooth((y - 0.25) / 0.4),
+            0.31 - 0.42 * _smooth((fx - 0.24) / (self.wide - 0.20)) - y,
+        )
+        line = 0.6 * torch.sin(26 * x + 2 * torch.sin(9 * y)) + 0.4 * torch.sin(
+            15 * y + 17 * x.abs()
+        )
         colour = self.hair * (0.40 + 0.55 * self.lit[w] + 0.11 * line + 0.08)[:, None]
         soft = 0.07 - 0.04 * b
         cover = _smooth(b / 0.55) * (0.93 + 0.05 * line)
@@ -465,38 +607,66 @@ class _Portrait:
         half, my = 0.195 + 0.06 * f["mouth_width"], 0.385 + 0.02 * f["chin_length"]
         x, y = self.fx[w] - 0.02 * f["yaw"], self.hy[w] - my
         q = (x / half).square()
-        bend = (0.058 * f["mouth_curve"] + 0.012) * (0.45 - q.clamp_max(1.6))        # centre sinks, corners rise
+        bend = (0.058 * f["mouth_curve"] + 0.012) * (
+            0.45 - q.clamp_max(1.6)
+        )  # centre sinks, corners rise
         arc = (1 - q).clamp_min(0)
         gap = 0.085 * f["mouth_open"] * arc
         upper, lower = 0.050 + 0.020 * f["lip_fullness"], 0.068 + 0.028 * f["lip_fullness"]
         bow = 1 - 0.28 * _glow(x, 0 * y, 0.035, 1.0)
         top = bend - gap * 0.5 - upper * arc.sqrt() * (0.55 + 0.45 * arc) * bow
         low = bend + gap * 0.7 + lower * arc.sqrt() * (0.35 + 0.65 * arc)
-        self.tone(w, _glow(x, y - low - 0.03, half * 0.6, 0.035), -0.20, -0.25, -0.25)      # beneath the lower lip
+        self.tone(
+            w, _glow(x, y - low - 0.03, half * 0.6, 0.035), -0.20, -0.25, -0.25
+        )  # beneath the lower lip
         self.tone(w, _glow(x.abs() - half - 0.025, y - bend, 0.05, 0.05), -0.14, -0.18, -0.18)
         m = f["moustache"]
         mid = -0.085 - 0.02 * f["mouth_open"] + 0.05 * (x / (half + 0.05)).square() - 0.25 * bend
         thick = (0.040 + 0.028 * m) * (1.12 - (x / (half + 0.07)).square()).clamp_min(0)
         line = torch.sin(30 * x + 12 * y * x.sign())
         fur = self.hair * (0.62 + 0.30 * self.lit[w] + 0.09 * line + 0.06)[:, None]
-        body = self.inside((y - mid).abs() - thick, 0.02) * (thick > 0) * (1 - 0.35 * _glow(x, 0 * y, 0.018, 1.0))
-        red = torch.lerp(self.blood * 1.05, _fixed(x, 0.68, 0.14, 0.18), 0.90 * f["lip_colour"][:, None])
+        body = (
+            self.inside((y - mid).abs() - thick, 0.02)
+            * (thick > 0)
+            * (1 - 0.35 * _glow(x, 0 * y, 0.018, 1.0))
+        )
+        red = torch.lerp(
+            self.blood * 1.05, _fixed(x, 0.68, 0.14, 0.18), 0.90 * f["lip_colour"][:, None]
+        )
         lit = 0.80 + 0.22 * self.lit[w]
         ends = self.inside(x.abs() - half, 0.02)
         d = torch.maximum(top - y, y - low)
-        glint = 0.22 * _glow(x - 0.05 * f["light"], y - bend - gap * 0.7 - lower * 0.5, half * 0.4, 0.022)
+        glint = 0.22 * _glow(
+            x - 0.05 * f["light"], y - bend - gap * 0.7 - lower * 0.5, half * 0.4, 0.022
+        )
         seam = y - bend
         dark_top = torch.where(seam < 0, 0.86, 1.04)
         self.paint(w, body * _smooth(m / 0.55) * 0.95, fur)
-        self.paint(w, self.inside(d) * ends, (red * (lit * dark_top)[:, None] + glint[:, None] * 0.6).clamp_max(1))
+        self.paint(
+            w,
+            self.inside(d) * ends,
+            (red * (lit * dark_top)[:, None] + glint[:, None] * 0.6).clamp_max(1),
+        )
         inner = torch.maximum(bend - gap * 0.5 - y, y - bend - gap * 0.7)
         cave = self.inside(inner) * ends * _smooth(f["mouth_open"] / 0.25)
         self.paint(w, cave, self.blood * 0.28)
         teeth = torch.maximum(inner + 0.008, y - bend - gap * 0.25)
-        self.paint(w, self.inside(teeth) * self.inside(x.abs() - half * 0.80, 0.03) * _smooth(f["mouth_open"] / 0.35),
-                   torch.full_like(self.blood, 0.90))
-        self.tone(w, self.inside(seam.abs() - 0.016, 0.012) * self.inside(x.abs() - half - 0.02, 0.03)
-                  * (1 - _smooth(f["mouth_open"] / 0.3)), -0.50, -0.58, -0.55)
+        self.paint(
+            w,
+            self.inside(teeth)
+            * self.inside(x.abs() - half * 0.80, 0.03)
+            * _smooth(f["mouth_open"] / 0.35),
+            torch.full_like(self.blood, 0.90),
+        )
+        self.tone(
+            w,
+            self.inside(seam.abs() - 0.016, 0.012)
+            * self.inside(x.abs() - half - 0.02, 0.03)
+            * (1 - _smooth(f["mouth_open"] / 0.3)),
+            -0.50,
+            -0.58,
+            -0.55,
+        )
 
     def eyes(self):
         f, w = self.f, self.window(-0.75, 0.75, -0.55, 0.32)
@@ -513,15 +683,30 @@ class _Portrait:
         self.paint(w, 0.50 * shadow, self.blood * 0.62)
         crease = (ey + lid.clamp_min(0) * 1.05 + 0.050).abs()
         self.tone(w, self.inside(crease - 0.010, 0.03) * (q < 1.2), -0.26, -0.32, -0.32)
-        self.tone(w, self.inside((ey - 0.62 * lid - 0.035).abs() - 0.004, 0.04) * (q < 1), -0.12, -0.16, -0.16)
+        self.tone(
+            w,
+            self.inside((ey - 0.62 * lid - 0.035).abs() - 0.004, 0.04) * (q < 1),
+            -0.12,
+            -0.16,
+            -0.16,
+        )
         d = torch.maximum(-ey - lid, ey - 0.62 * lid) * 0.85
         open_ = self.inside(d)
         white = _fixed(x, 0.95, 0.93, 0.91)
-        self.paint(w, open_, white * (0.97 - 0.22 * _smooth((-ey - 0.2 * high) / high.clamp_min(0.02)))[:, None])
+        self.paint(
+            w,
+            open_,
+            white * (0.97 - 0.22 * _smooth((-ey - 0.2 * high) / high.clamp_min(0.02)))[:, None],
+        )
         ix, iy = ex - 0.46 * half * f["gaze"] * side, ey + 0.10 * high
         r, rad = (ix * ix + iy * iy).sqrt(), 0.54 * half
         colour = _along(_IRIS, f["eye_colour"])
-        glowing = colour * (0.80 + 0.75 * _glow(ix + 0.02 * f["light"], iy - 0.4 * rad, rad * 0.8, rad * 0.7))[:, None]
+        glowing = (
+            colour
+            * (0.80 + 0.75 * _glow(ix + 0.02 * f["light"], iy - 0.4 * rad, rad * 0.8, rad * 0.7))[
+                :, None
+            ]
+        )
         glowing = glowing * (1 - 0.45 * _smooth((r / rad - 0.72) / 0.28))[:, None]
         self.paint(w, self.inside(r - rad) * open_, glowing.clamp_max(1))
         self.paint(w, self.inside(r - 0.46 * rad) * open_, torch.full_like(colour, 0.05))
@@ -532,7 +717,11 @@ class _Portrait:
         reach = (ex.abs() - half - (0.008 + 0.030 * f["lashes"]) * (ex > 0)).clamp_min(-1)
         wing = 0.35 * f["lashes"] * (ex - half * 0.92).clamp_min(0)
         lash = (ey + high * (1 - q).clamp_min(0) + wing).abs() * 0.85 - weight
-        self.paint(w, self.inside(torch.maximum(lash, reach)) * 0.92, self.hair * 0.25 + _fixed(x, 0.06, 0.04, 0.035))
+        self.paint(
+            w,
+            self.inside(torch.maximum(lash, reach)) * 0.92,
+            self.hair * 0.25 + _fixed(x, 0.06, 0.04, 0.035),
+        )
         # brows
         by = y + 0.305 + 0.042 * f["brow_height"]
         t = (ex - 0.005) / 0.172
@@ -540,7 +729,9 @@ class _Portrait:
         thick = (0.040 + 0.0165 * f["brow_thickness"]) * (1 - 0.45 * _smooth((t + 0.1) / 1.1))
         d = torch.maximum((by - curve).abs() - thick, (ex - 0.005).abs() - 0.172)
         hairs = 0.88 + 0.12 * torch.sin(34 * ex + 20 * by)
-        self.paint(w, self.inside(d, 0.012) * 0.90, (self.hair * 0.72 + self.skin * 0.08) * hairs[:, None])
+        self.paint(
+            w, self.inside(d, 0.012) * 0.90, (self.hair * 0.72 + self.skin * 0.08) * hairs[:, None]
+        )
 
     def front_hair(self):
         f, s, vol = self.f, self.style, self.f["hair_volume"]
@@ -551,21 +742,36 @@ class _Portrait:
         temple = s["start"] - 0.10 * f["hairline"]
         g = ((fx.abs() / self.wide - temple) / (1.02 - temple)).clamp(0, 1)
         slope = s["drop"] * 6 * g * (1 - g) / ((1.02 - temple) * self.wide)
-        line = (s["line"] - 0.13 * f["hairline"] * _smooth(1.15 - fx.abs() / 0.5) * (s["line"] < -0.4)
-                + s["drop"] * g * g * (3 - 2 * g) - s["notch"] * _glow(t, 0 * t, 0.10, 1.0)
-                + s["right"] * t.clamp_min(0).square() + s["left"] * (-t).clamp_min(0).square()
-                + s["rough"] * (torch.sin(23 * fx + 1) + 0.6 * torch.sin(37 * fx)))
-        thick = s["cap"] * (1 + 0.55 * vol) + 0.35 * s["cap"] * (1 + 0.8 * vol) * _smooth((-0.35 - y) / 0.4)
-        cap = self.head[w] - thick * (1 - 0.7 * _smooth((y + 0.25) / 0.4) * (s["drop"] < 0.6))    # short cuts thin out
+        line = (
+            s["line"]
+            - 0.13 * f["hairline"] * _smooth(1.15 - fx.abs() / 0.5) * (s["line"] < -0.4)
+            + s["drop"] * g * g * (3 - 2 * g)
+            - s["notch"] * _glow(t, 0 * t, 0.10, 1.0)
+            + s["right"] * t.clamp_min(0).square()
+            + s["left"] * (-t).clamp_min(0).square()
+            + s["rough"] * (torch.sin(23 * fx + 1) + 0.6 * torch.sin(37 * fx))
+        )
+        thick = s["cap"] * (1 + 0.55 * vol) + 0.35 * s["cap"] * (1 + 0.8 * vol) * _smooth(
+            (-0.35 - y) / 0.4
+        )
+        cap = self.head[w] - thick * (
+            1 - 0.7 * _smooth((y + 0.25) / 0.4) * (s["drop"] < 0.6)
+        )  # short cuts thin out
         cap = cap + s["lump"] * torch.sin(13 * x + 1) * torch.sin(12 * y)
         edge = (y - line) / (1 + slope * slope).sqrt()
         skin = self.inside(self.head[w]) * (1 - self.bald)
-        self.tone(w, self.inside(edge - 0.05, 0.12) * skin, -0.30, -0.36, -0.36)       # its shadow on the forehead
+        self.tone(
+            w, self.inside(edge - 0.05, 0.12) * skin, -0.30, -0.36, -0.36
+        )  # its shadow on the forehead
         self.paint_hair(w, self.inside(torch.maximum(cap, edge)) * (1 - self.bald))
         # a clipped ring of hair round a bald head
         sides = torch.maximum(self.wide * 0.80 - fx.abs() + 0.25 * (y + 0.15).abs(), y - 0.02)
         ring = torch.maximum(self.head[w], sides)
-        self.paint(w, self.inside(ring, 0.05) * self.bald * 0.55, self.hair * (0.3 + 0.6 * self.lit[w])[:, None])
+        self.paint(
+            w,
+            self.inside(ring, 0.05) * self.bald * 0.55,
+            self.hair * (0.3 + 0.6 * self.lit[w])[:, None],
+        )
 
     def glasses(self):
         f, w = self.f, self.window(-0.8, 0.8, -0.5, 0.42)
@@ -578,14 +784,20 @@ class _Portrait:
         square = corner + torch.maximum(bx, by).clamp_max(0) - 0.06
         lens, thick = torch.where(kind == 1, round_, square), torch.where(kind == 1, 0.016, 0.027)
         bridge = torch.maximum((y + 0.03 - 1.2 * x * x).abs() - thick, x.abs() - 0.075)
-        arm = torch.maximum((y + 0.05).abs() - thick, torch.maximum(0.40 - x.abs(), self.hx[w].abs() - self.wide))
+        arm = torch.maximum(
+            (y + 0.05).abs() - thick, torch.maximum(0.40 - x.abs(), self.hx[w].abs() - self.wide)
+        )
         on = (kind > 0).float()
         self.tone(w, self.inside(lens) * on, 0.05, 0.06, 0.08)
         glare = self.inside((gx + 0.9 * y + 0.05).abs() - 0.03, 0.02) * self.inside(lens)
         self.tone(w, glare * on, 0.16)
         frame = self.inside(torch.minimum(lens.abs() - thick, torch.minimum(bridge, arm)))
-        metal = torch.where((kind == 1)[:, None], _fixed(x, 0.42, 0.34, 0.22), _fixed(x, 0.11, 0.09, 0.10))
-        self.paint(w, frame * on, metal * (1 + 0.5 * _glow(gx + 0.08, y + 0.15, 0.08, 0.08))[:, None])
+        metal = torch.where(
+            (kind == 1)[:, None], _fixed(x, 0.42, 0.34, 0.22), _fixed(x, 0.11, 0.09, 0.10)
+        )
+        self.paint(
+            w, frame * on, metal * (1 + 0.5 * _glow(gx + 0.08, y + 0.15, 0.08, 0.08))[:, None]
+        )
 
     def draw(self):
         self.background()
@@ -612,17 +824,23 @@ def render(factors, size=64, device="cpu", chunk=32):
     rows = torch.as_tensor(factors, dtype=torch.float32)
     rows = rows[None] if rows.ndim == 1 else rows
     if rows.ndim != 2 or rows.shape[1] != len(FACTORS):
-        raise RoiganError(f"render() takes factor rows of {len(FACTORS)} numbers, got shape {tuple(rows.shape)}; "
-                          "draw some with sample_factors(n, seed).")
+        raise RoiganError(
+            f"render() takes factor rows of {len(FACTORS)} numbers, got shape {tuple(rows.shape)}; "
+            "draw some with sample_factors(n, seed)."
+        )
     if not torch.isfinite(rows).all():
-        raise RoiganError("The factor rows hold a number that is not finite; take rows from sample_factors(n, seed).")
+        raise RoiganError(
+            "The factor rows hold a number that is not finite; take rows from sample_factors(n, seed)."
+        )
     if not (isinstance(size, int) and 16 <= size <= 1024):
-        raise RoiganError(f"The portrait size must be a whole number from 16 to 1024, got {size!r}.")
+        raise RoiganError(
+            f"The portrait size must be a whole number from 16 to 1024, got {size!r}."
+        )
     low, high = (torch.tensor([getattr(f, side) for f in FACTORS]) for side in ("low", "high"))
     rows = torch.minimum(torch.maximum(rows.cpu(), low), high).to(device)
     out = torch.empty(len(rows), 3, size, size, device=device)
     for i in range(0, len(rows), chunk):
-        out[i:i + chunk] = _Portrait(rows[i:i + chunk], size).draw()
+        out[i : i + chunk] = _Portrait(rows[i : i + chunk], size).draw()
     return out
 
 
@@ -650,8 +868,10 @@ def _store(path, array):
     except OSError as error:
         if partial and os.path.exists(partial):
             os.remove(partial)
-        raise RoiganError(f"Cannot keep synthfaces in {path.parent} ({error.strerror or error}): free "
-                          f"{array.nbytes / 2**20:.0f} MiB there or set ROIGAN_CACHE to a writable folder.") from error
+        raise RoiganError(
+            f"Cannot keep synthfaces in {path.parent} ({error.strerror or error}): free "
+            f"{array.nbytes / 2**20:.0f} MiB there or set ROIGAN_CACHE to a writable folder."
+        ) from error
 
 
 def _pictures(factors, size):
@@ -665,7 +885,8 @@ def load(split="train", size=64, limit=None):
     file; if the folder is full or not writable, a warning says so and the pictures stay in memory. `limit` takes the
     first images only. RoiganError for an unknown split or a limit below 1.
     """
-    from roigan_lib.data import ImageSet
+    from .. import ImageSet
+
     if split not in _SPLITS:
         raise RoiganError(f"synthfaces has no split {split!r}; choose one of {', '.join(_SPLITS)}.")
     full, seed = _SPLITS[split]
@@ -678,7 +899,7 @@ def load(split="train", size=64, limit=None):
         try:
             images = torch.from_numpy(np.array(np.load(path, mmap_mode="r")[:n]))
             break
-        except (OSError, ValueError, EOFError):                                   # not there, or damaged: draw it again
+        except (OSError, ValueError, EOFError):  # not there, or damaged: draw it again
             continue
     if images is None:
         images = _pictures(factors, size)

@@ -3,6 +3,7 @@
 It also tells papermill that a cell has failed where the kernel died in it: papermill itself would call the cell completed, and
 all those behind it.
 """
+
 from nbclient.exceptions import CellExecutionError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
@@ -28,7 +29,7 @@ class Client(PapermillNotebookClient):
             return super().execute_cell(cell, cell_index, **options)
         except CellExecutionError:
             raise
-        except BaseException as error:              # the kernel died, Ctrl-C, …
+        except BaseException as error:  # the kernel died, Ctrl-C, …
             self.watch.failed = f"{self.watch.place} (“{self.watch.label}”)"
             self.nb_man.cell_exception(cell, cell_index=cell_index, exception=error)
             raise
@@ -44,10 +45,18 @@ class Engine(NBClientEngine):
     """Papermill's engine with our client; papermill.execute_notebook(…, engine_name="roigan", watch=Watch(…))."""
 
     @classmethod
-    def execute_managed_notebook(cls, nb_man, kernel_name, watch, start_timeout, extra_arguments, **_):
+    def execute_managed_notebook(
+        cls, nb_man, kernel_name, watch, start_timeout, extra_arguments, **_
+    ):
         """Run the cells. watch: the `Watch`; start_timeout: seconds; extra_arguments: of the kernel's command line."""
-        Client(nb_man, watch, kernel_name=kernel_name, startup_timeout=start_timeout, log=logger,
-               extra_arguments=extra_arguments).execute()
+        Client(
+            nb_man,
+            watch,
+            kernel_name=kernel_name,
+            startup_timeout=start_timeout,
+            log=logger,
+            extra_arguments=extra_arguments,
+        ).execute()
 
 
 papermill_engines.register("roigan", Engine)

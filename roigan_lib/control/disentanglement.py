@@ -11,6 +11,7 @@ them it holds what the face decides and no code can move, and what the noise doe
 should: an effect is large or small beside the differences between faces. `deviations` takes the face away, but the
 measures then know no scale: a faint trace that follows the code without noise scores as much as a large effect.
 """
+
 import math
 from typing import NamedTuple
 
@@ -18,10 +19,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from roigan_lib.checks import check_seed
-from roigan_lib.errors import RoiganError
-
-from .control import BATCH, code_names
+from ..checks import check_seed
+from ..errors import RoiganError
+from . import BATCH, code_names
 
 BINS = 20
 
@@ -30,22 +30,31 @@ def _table(values, name):
     """Numbers (n, columns) as float64, or RoiganError."""
     values = torch.as_tensor(values).double()
     if values.ndim != 2 or not values.numel():
-        raise RoiganError(f"The {name} have to be a table (n, columns) of numbers, not of shape {tuple(values.shape)}.")
+        raise RoiganError(
+            f"The {name} have to be a table (n, columns) of numbers, not of shape {tuple(values.shape)}."
+        )
     if not torch.isfinite(values).all():
-        raise RoiganError(f"The {name} hold NaN or infinity: look at the pictures or the reader they come from.")
+        raise RoiganError(
+            f"The {name} hold NaN or infinity: look at the pictures or the reader they come from."
+        )
     return values
 
 
 def _tables(codes, factors, least=3):
     codes, factors = _table(codes, "codes"), _table(factors, "factors")
     if len(codes) != len(factors):
-        raise RoiganError(f"There are {len(codes)} rows of codes and {len(factors)} of factors: one of each a picture.")
+        raise RoiganError(
+            f"There are {len(codes)} rows of codes and {len(factors)} of factors: one of each a picture."
+        )
     if len(codes) < least:
-        raise RoiganError(f"{len(codes)} pictures are too few here: take {least} or more, or fewer bins.")
+        raise RoiganError(
+            f"{len(codes)} pictures are too few here: take {least} or more, or fewer bins."
+        )
     return codes, factors
 
 
 # ---- what codes and factors tell about each other
+
 
 def _binned(column, bins):
     """A column (n,) as indices from 0: its categories, or bins of equal frequency (equal values stay together)."""
@@ -66,7 +75,9 @@ def _entropy(index):
 
 def entropies(values, bins=BINS):
     """Entropy of each column of a table (n, columns) cut into `bins`: (columns,) in nats, log(bins) at most."""
-    return torch.stack([_entropy(_binned(column, bins))[0] for column in _table(values, "values").T])
+    return torch.stack(
+        [_entropy(_binned(column, bins))[0] for column in _table(values, "values").T]
+    )
 
 
 def mutual_information(codes, factors, bins=BINS, corrected=True):
@@ -92,7 +103,9 @@ def _gap(scores):
     """The largest of each column of scores (K, F) minus the second largest: (F,)."""
     scores = torch.as_tensor(scores)
     if scores.ndim != 2 or len(scores) < 2:
-        raise RoiganError(f"A gap needs scores (K, F) of two codes or more, not of shape {tuple(scores.shape)}.")
+        raise RoiganError(
+            f"A gap needs scores (K, F) of two codes or more, not of shape {tuple(scores.shape)}."
+        )
     first, second = scores.clamp_min(0).topk(2, 0).values
     return first - second
 
@@ -108,7 +121,9 @@ def mig(information, entropy):
     """
     gap, entropy = _gap(information), torch.as_tensor(entropy)
     if entropy.shape != gap.shape:
-        raise RoiganError(f"MIG takes one entropy a factor, {len(gap)}, not {tuple(entropy.shape)}.")
+        raise RoiganError(
+            f"MIG takes one entropy a factor, {len(gap)}, not {tuple(entropy.shape)}."
+        )
     return torch.where(entropy > 0, gap / entropy.clamp_min(1e-12), 0.0)
 
 
@@ -123,7 +138,7 @@ def explained_variance(codes, factors, bins=BINS):
     for column in codes.T:
         x = _design(column[:, None], bins)
         left, scale, _ = torch.linalg.svd(x - x.mean(0), full_matrices=False)
-        left = left[:, scale > 1e-9 * scale.max().clamp_min(1e-9)]                       # one-hot columns are dependent
+        left = left[:, scale > 1e-9 * scale.max().clamp_min(1e-9)]  # one-hot columns are dependent
         r2 = (left.T @ y).square().sum(0) / y.square().sum(0).clamp_min(1e-12)
         rows.append(1 - (1 - r2) * (len(y) - 1) / (len(y) - 1 - left.shape[1]))
     return torch.stack(rows).clamp(0, 1)
@@ -153,6 +168,7 @@ class DCI(NamedTuple):
     `disentanglement` and `completeness` weigh codes and factors by their importance, so a dead code
     counts for nothing; in the `_unweighted` means all count alike, and a dead one as 0.
     """
+
     codes: torch.Tensor
     factors: torch.Tensor
     disentanglement: float
@@ -180,8 +196,15 @@ def dci(importance):
     Raises RoiganError for another shape, less than 2 × 2, negative numbers, or nothing but 0.
     """
     importance = torch.as_tensor(importance).double()
-    if importance.ndim != 2 or min(importance.shape) < 2 or not (importance >= 0).all() or importance.sum() == 0:
-        raise RoiganError("DCI takes a matrix of importances (K, F), 2 × 2 or larger, not negative and not all 0.")
+    if (
+        importance.ndim != 2
+        or min(importance.shape) < 2
+        or not (importance >= 0).all()
+        or importance.sum() == 0
+    ):
+        raise RoiganError(
+            "DCI takes a matrix of importances (K, F), 2 × 2 or larger, not negative and not all 0."
+        )
 
     def peaked(rows):
         total = rows.sum(1)
@@ -199,7 +222,9 @@ def informativeness(codes, factors, held_out=0.25, bins=BINS):
     codes, factors = _tables(codes, factors)
     x, m = _design(codes, bins), round(len(codes) * (1 - held_out))
     if m <= x.shape[1] or len(x) - m < 2:
-        raise RoiganError(f"Informativeness needs more pictures: over {x.shape[1]} to fit and two or more to test.")
+        raise RoiganError(
+            f"Informativeness needs more pictures: over {x.shape[1]} to fit and two or more to test."
+        )
     centre_x, centre_y = x[:m].mean(0), factors[:m].mean(0)
     weights = torch.linalg.pinv(x[:m] - centre_x, rtol=1e-9) @ (factors[:m] - centre_y)
     rest = factors[m:]
@@ -212,15 +237,21 @@ def deviations(readings, index):
     readings = _table(readings, "readings")
     faces = torch.as_tensor(index).unique(return_inverse=True)[1]
     if faces.shape != (len(readings),):
-        raise RoiganError(f"Deviations take one face's index a reading, {len(readings)}, not {tuple(faces.shape)}.")
-    total = torch.zeros(int(faces.max()) + 1, readings.shape[1], dtype=readings.dtype).index_add_(0, faces, readings)
+        raise RoiganError(
+            f"Deviations take one face's index a reading, {len(readings)}, not {tuple(faces.shape)}."
+        )
+    total = torch.zeros(int(faces.max()) + 1, readings.shape[1], dtype=readings.dtype).index_add_(
+        0, faces, readings
+    )
     return readings - (total / faces.bincount()[:, None])[faces]
 
 
 # ---- reading codes back from pictures
 
+
 class Drawn(NamedTuple):
     """Completions under random codes: pictures (n, 3, S, S), masks (n, 1, S, S), codes (n, n_codes), index (n,)."""
+
     pictures: torch.Tensor
     masks: torch.Tensor
     codes: torch.Tensor
@@ -233,15 +264,28 @@ def completions(gan, images, masks, n, seed=0):
     Every image serves n ÷ len(images) times, rounded up for the first ones. In groups of 16, as `control.sweep`.
     """
     if n < 1 or not len(images) or len(masks) not in (1, len(images)):
-        raise RoiganError(f"Completions take one mask, or one an image, and n ≥ 1, not {len(masks)} for {len(images)}.")
+        raise RoiganError(
+            f"Completions take one mask, or one an image, and n ≥ 1, not {len(masks)} for {len(images)}."
+        )
     masks = masks.expand(len(images), -1, -1, -1)
     index = torch.arange(n) % len(images)
     group = index // BATCH
-    index, codes, pictures, done = index[group.argsort(stable=True)], gan.sample_codes(n, seed), [], 0
+    index, codes, pictures, done = (
+        index[group.argsort(stable=True)],
+        gan.sample_codes(n, seed),
+        [],
+        0,
+    )
     for k in group.unique().tolist():
         for rows in index[index // BATCH == k].split(min(BATCH, len(images) - k * BATCH)):
-            pictures.append(gan.inpaint(images[rows], masks[rows], codes=codes[done:done + len(rows)],
-                                        seed=seed + 7_000_001 + done))
+            pictures.append(
+                gan.inpaint(
+                    images[rows],
+                    masks[rows],
+                    codes=codes[done : done + len(rows)],
+                    seed=seed + 7_000_001 + done,
+                )
+            )
             done += len(rows)
     return Drawn(torch.cat(pictures), masks[index], codes, index)
 
@@ -253,9 +297,17 @@ def _reader(height, width, n_out, base=24):
         for a, stride in ((c_in, 2), (c, 1)):
             layers += [nn.Conv2d(a, c, 3, stride, 1, bias=False), nn.BatchNorm2d(c), nn.ReLU()]
         c_in = c
-    layers += [nn.Conv2d(c_in, base, 1, bias=False), nn.BatchNorm2d(base), nn.ReLU(), nn.Flatten(),
-               nn.Linear(base * height * width // 64, 128, bias=False), nn.BatchNorm1d(128), nn.ReLU(),
-               nn.Dropout(0.1), nn.Linear(128, n_out)]
+    layers += [
+        nn.Conv2d(c_in, base, 1, bias=False),
+        nn.BatchNorm2d(base),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(base * height * width // 64, 128, bias=False),
+        nn.BatchNorm1d(128),
+        nn.ReLU(),
+        nn.Dropout(0.1),
+        nn.Linear(128, n_out),
+    ]
     return nn.Sequential(*layers).to(memory_format=torch.channels_last)
 
 
@@ -283,13 +335,25 @@ def read_back(gan, drawn, steps=1000, batch=64, held_out=0.25, seed=0, log=None)
     pictures, masks, codes, index = drawn
     faces = index.unique()
     generator = torch.Generator().manual_seed(check_seed(seed))
-    tested = faces[torch.randperm(len(faces), generator=generator)[:max(1, round(held_out * len(faces)))]]
+    tested = faces[
+        torch.randperm(len(faces), generator=generator)[: max(1, round(held_out * len(faces)))]
+    ]
     test = torch.isin(index, tested)
-    if len(faces) < 2 or len(pictures) < 2 * batch or not masks.any() or test.all() or test.sum() < 2:
-        raise RoiganError(f"Reading back takes {2 * batch} completions or more of two faces or more, with a hole, not "
-                          f"{len(pictures)} of {len(faces)}.")
+    if (
+        len(faces) < 2
+        or len(pictures) < 2 * batch
+        or not masks.any()
+        or test.all()
+        or test.sum() < 2
+    ):
+        raise RoiganError(
+            f"Reading back takes {2 * batch} completions or more of two faces or more, with a hole, not "
+            f"{len(pictures)} of {len(faces)}."
+        )
     rows, columns = _window(masks)
-    x = torch.cat([pictures, masks], 1)[..., rows, columns].contiguous(memory_format=torch.channels_last)
+    x = torch.cat([pictures, masks], 1)[..., rows, columns].contiguous(
+        memory_format=torch.channels_last
+    )
     c, k = gan.n_continuous, gan.n_categories
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -300,7 +364,7 @@ def read_back(gan, drawn, steps=1000, batch=64, held_out=0.25, seed=0, log=None)
             optimiser.param_groups[0]["lr"] = 4e-3 * min(1, step / 50) * max(0.01, 1 - step / steps)
             part = train[torch.randint(len(train), (batch,))]
             out, true = net(x[part] + 0.03 * torch.randn_like(x[part])), codes[part]
-            loss = 3 * F.mse_loss(out[:, :c], true[:, :c]) if c else 0                   # U(-1, 1) has variance 1/3
+            loss = 3 * F.mse_loss(out[:, :c], true[:, :c]) if c else 0  # U(-1, 1) has variance 1/3
             for logits, category in zip(out[:, c:].split(k, 1), true[:, c:].long().T):
                 loss = loss + 0.3 * F.cross_entropy(logits, category)
             optimiser.zero_grad()
@@ -313,8 +377,12 @@ def read_back(gan, drawn, steps=1000, batch=64, held_out=0.25, seed=0, log=None)
     with torch.inference_mode():
         out = torch.cat([net(part) for part in x[test].split(256)])
     true = codes[test]
-    r2 = 1 - (out[:, :c] - true[:, :c]).square().sum(0) / (true[:, :c] - true[:, :c].mean(0)).square().sum(0)
-    right = [(logits.argmax(1) == category).float().mean()
-             for logits, category in zip(out[:, c:].split(k, 1), true[:, c:].long().T)]
+    r2 = 1 - (out[:, :c] - true[:, :c]).square().sum(0) / (
+        true[:, :c] - true[:, :c].mean(0)
+    ).square().sum(0)
+    right = [
+        (logits.argmax(1) == category).float().mean()
+        for logits, category in zip(out[:, c:].split(k, 1), true[:, c:].long().T)
+    ]
     scores = dict(zip(code_names(gan), [*r2.tolist(), *(share.item() for share in right)]))
     return scores, int((~test).sum()), int(test.sum())

@@ -2,6 +2,7 @@
 
 No script and no request to any host: pictures are embedded, formulas become MathML, widgets show their static output.
 """
+
 import base64
 import copy
 import html
@@ -36,8 +37,11 @@ PAGE = """<!DOCTYPE html>
 <title>{title}</title><style>{css}</style></head>
 <body>{navigation}<main>{body}</main>{navigation}</body></html>
 """
-CODE_OR_MATH = re.compile(r"(```.*?```|~~~.*?~~~|`[^`\n]+`)|\$\$(.+?)\$\$"
-                          r"|(?<![\\$])\$(?![\s$])([^$\n]*?[^\s\\$])\$(?!\d)", re.DOTALL)
+CODE_OR_MATH = re.compile(
+    r"(```.*?```|~~~.*?~~~|`[^`\n]+`)|\$\$(.+?)\$\$"
+    r"|(?<![\\$])\$(?![\s$])([^$\n]*?[^\s\\$])\$(?!\d)",
+    re.DOTALL,
+)
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -48,22 +52,38 @@ def write_pages(out, series, subtitle):
     subtitle: shown under the title, e.g. "laptop · synthfaces".
     """
     import nbformat
+
     out, entries = Path(out), []
     present = [source for source in series if (out / source.name).exists()]
     for k, source in enumerate(present):
         notebook = nbformat.read(out / source.name, as_version=4)
         title, abstract = heading(notebook)
         body = to_html(notebook, source.parent)
-        links = [_link(present[k - 1], "← ") if k else "<span></span>", '<a href="index.html">contents</a>',
-                 _link(present[k + 1], "", " →") if k + 1 < len(present) else "<span></span>"]
-        page = PAGE.format(title=html.escape(title), css=CSS + _highlight_css(), body=body,
-                           navigation=f"<nav>{''.join(links)}</nav>")
+        links = [
+            _link(present[k - 1], "← ") if k else "<span></span>",
+            '<a href="index.html">contents</a>',
+            _link(present[k + 1], "", " →") if k + 1 < len(present) else "<span></span>",
+        ]
+        page = PAGE.format(
+            title=html.escape(title),
+            css=CSS + _highlight_css(),
+            body=body,
+            navigation=f"<nav>{''.join(links)}</nav>",
+        )
         (out / f"{source.stem}.html").write_text(page, encoding="utf-8")
         entries.append(_entry(source.stem, title, abstract, notebook, out / f"{source.stem}.json"))
-    missing = [f"<p class='soft'>{html.escape(s.stem)}: not run yet</p>" for s in series if s not in present]
-    body = f"<h1>RoI-GAN</h1><p class='soft'>{html.escape(subtitle)}</p>" + "".join(entries + missing)
+    missing = [
+        f"<p class='soft'>{html.escape(s.stem)}: not run yet</p>"
+        for s in series
+        if s not in present
+    ]
+    body = f"<h1>RoI-GAN</h1><p class='soft'>{html.escape(subtitle)}</p>" + "".join(
+        entries + missing
+    )
     index = out / "index.html"
-    index.write_text(PAGE.format(title="RoI-GAN", css=CSS, navigation="", body=body), encoding="utf-8")
+    index.write_text(
+        PAGE.format(title="RoI-GAN", css=CSS, navigation="", body=body), encoding="utf-8"
+    )
     return index
 
 
@@ -86,8 +106,12 @@ def read_stamp(path, say=lambda line: None):
 
 def heading(notebook):
     """(title, abstract): the first heading and the first paragraph of prose, without markup."""
-    lines = [line for cell in notebook["cells"] if cell["cell_type"] == "markdown"
-             for line in cell["source"].splitlines() + [""]]
+    lines = [
+        line
+        for cell in notebook["cells"]
+        if cell["cell_type"] == "markdown"
+        for line in cell["source"].splitlines() + [""]
+    ]
     title = next((line.lstrip("# ").strip() for line in lines if line.startswith("#")), "untitled")
     text = []
     for line in lines:
@@ -102,6 +126,7 @@ def heading(notebook):
 
 def _highlight_css():
     from pygments.formatters import HtmlFormatter
+
     return HtmlFormatter().get_style_defs(".highlight")
 
 
@@ -111,17 +136,24 @@ def _link(source, before="", after=""):
 
 def _entry(stem, title, abstract, notebook, stamp_path):
     stamp = read_stamp(stamp_path)
-    status = f"{stamp['seconds']:.1f} s" if "key" in stamp else '<span class="failed">failed or unfinished</span>'
+    status = (
+        f"{stamp['seconds']:.1f} s"
+        if "key" in stamp
+        else '<span class="failed">failed or unfinished</span>'
+    )
     picture = thumbnail(notebook)
     image = f'<img alt="" src="data:image/png;base64,{picture}">' if picture else ""
-    return (f'<section class="entry"><a href="{stem}.html">{image}</a>'
-            f'<div><h2><a href="{stem}.html">{html.escape(title)}</a></h2>'
-            f'<p>{html.escape(abstract)}</p><p class="soft">{stem} · {status}</p></div></section>')
+    return (
+        f'<section class="entry"><a href="{stem}.html">{image}</a>'
+        f'<div><h2><a href="{stem}.html">{html.escape(title)}</a></h2>'
+        f'<p>{html.escape(abstract)}</p><p class="soft">{stem} · {status}</p></div></section>'
+    )
 
 
 def thumbnail(notebook, width=352):
     """Base64 PNG of the notebook's first picture output, at most `width` pixels wide; None if there is none."""
     from PIL import Image
+
     for cell in notebook["cells"]:
         for output in cell.get("outputs", ()):
             if "image/png" in output.get("data", {}):
@@ -137,11 +169,14 @@ def thumbnail(notebook, width=352):
 def to_html(notebook, folder):
     """The body of a notebook (nbformat's node) as HTML without scripts. folder: where relative links start."""
     from nbconvert import HTMLExporter
+
     notebook, formulas = copy.deepcopy(notebook), []
     notebook["metadata"].pop("widgets", None)
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
-            cell["source"] = CODE_OR_MATH.sub(lambda match: _set_formula(match, formulas), cell["source"])
+            cell["source"] = CODE_OR_MATH.sub(
+                lambda match: _set_formula(match, formulas), cell["source"]
+            )
         for output in cell.get("outputs", ()):
             if WIDGET in output.get("data", {}):
                 _make_static(output)
@@ -154,12 +189,13 @@ def to_html(notebook, folder):
 def _set_formula(match, formulas):
     """A placeholder for a formula, so that markdown leaves it alone; code passes as it is."""
     from latex2mathml.converter import convert
+
     code, display, inline = match.groups()
     if code:
         return code
     try:
         mathml = convert((display or inline).strip(), display="block" if display else "inline")
-    except Exception:                   # not TeX that the converter knows: show what was written
+    except Exception:  # not TeX that the converter knows: show what was written
         mathml = f"<code>{html.escape(display or inline)}</code>"
     formulas.append(mathml)
     return f"roiganmath{len(formulas) - 1}x"
@@ -169,6 +205,8 @@ def _make_static(output):
     """A widget without a kernel: the picture or the text it was given for this case, else a line that says so."""
     data = output["data"]
     data.pop(WIDGET)
-    bare = re.match(r"\w+\(|$", data.get("text/plain", ""))         # the widget's own repr, or nothing
+    bare = re.match(r"\w+\(|$", data.get("text/plain", ""))  # the widget's own repr, or nothing
     if bare and not any(kind.startswith("image/") or kind == "text/html" for kind in data):
-        data["text/html"] = "<p class='soft'>An interactive widget stands here: open the notebook to use it.</p>"
+        data["text/html"] = (
+            "<p class='soft'>An interactive widget stands here: open the notebook to use it.</p>"
+        )

@@ -9,6 +9,7 @@ Pictures go where ROIGAN_FIGURES says. Left unset, it means figures/ for the lap
 the ones committed; any other run keeps its pictures in its own build folder. Checkpoints go below ROIGAN_RUNS
 (default runs/).
 """
+
 import ast
 import contextlib
 import difflib
@@ -21,13 +22,12 @@ import sys
 import time
 from pathlib import Path
 
-from .checks import check_folder, check_seed, on_signals, only_run
-from .config import _suggest
-from .errors import RoiganError
+from ..checks import check_folder, check_seed, on_signals, only_run
+from ..errors import RoiganError, suggest
 from .pages import read_stamp, write_pages
 from .watch import Watch, clock
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 LIBRARY_FILES = (".py", ".json", ".js", ".css", ".safetensors")
 
 
@@ -37,6 +37,7 @@ class NotebookFailed(RuntimeError):
 
 # --- what there is to run ---------------------------------------------------------------------------------------------
 
+
 def list_notebooks(where=None, only=None):
     """Sorted paths of NN_name.ipynb. where: a folder or a list of files; only: beginnings of names, such as "03"."""
     where = ROOT / "notebooks" if where is None else where
@@ -45,13 +46,17 @@ def list_notebooks(where=None, only=None):
     else:
         found = [Path(path) for path in where]
     if not found:
-        raise RoiganError(f"There are no notebooks in {where}: run this from a clone of the repository.")
+        raise RoiganError(
+            f"There are no notebooks in {where}: run this from a clone of the repository."
+        )
     for path in found:
         if not path.is_file():
             raise RoiganError(f"There is no notebook {path}.")
     for start in only or ():
         if not any(path.name.startswith(start) for path in found):
-            raise RoiganError(f"No notebook begins with {start!r}; there are {', '.join(p.stem for p in found)}.")
+            raise RoiganError(
+                f"No notebook begins with {start!r}; there are {', '.join(p.stem for p in found)}."
+            )
     return [path for path in found if not only or path.name.startswith(tuple(only))]
 
 
@@ -72,11 +77,19 @@ def parameter_names(path):
             try:
                 tree = ast.parse("".join(cell["source"]))
             except SyntaxError as error:
-                raise RoiganError(f"The parameters cell of {Path(path).name} is not Python: {error.msg}.") from error
-            targets = [t for node in tree.body if isinstance(node, (ast.Assign, ast.AnnAssign))
-                       for t in getattr(node, "targets", None) or [node.target]]
+                raise RoiganError(
+                    f"The parameters cell of {Path(path).name} is not Python: {error.msg}."
+                ) from error
+            targets = [
+                t
+                for node in tree.body
+                if isinstance(node, (ast.Assign, ast.AnnAssign))
+                for t in getattr(node, "targets", None) or [node.target]
+            ]
             return [t.id for t in targets if isinstance(t, ast.Name)]
-    raise RoiganError(f"{Path(path).name} has no cell tagged `parameters`: tag the one that sets profile and dataset.")
+    raise RoiganError(
+        f"{Path(path).name} has no cell tagged `parameters`: tag the one that sets profile and dataset."
+    )
 
 
 def choose_parameters(path, wanted):
@@ -84,26 +97,35 @@ def choose_parameters(path, wanted):
     papermill would only warn and run with the default."""
     names = parameter_names(path)
     for name in wanted:
-        close = difflib.get_close_matches(name, [n for n in names if n not in wanted], n=1, cutoff=0.75)
+        close = difflib.get_close_matches(
+            name, [n for n in names if n not in wanted], n=1, cutoff=0.75
+        )
         if name not in names and close:
-            raise RoiganError(f"{Path(path).name} has no parameter {name!r}: did you mean {close[0]!r}?")
+            raise RoiganError(
+                f"{Path(path).name} has no parameter {name!r}: did you mean {close[0]!r}?"
+            )
     return {name: value for name, value in wanted.items() if name in names}
 
 
 def check_request(profile, dataset, parameters, notebooks):
     """RoiganError for an unknown profile, data set, a parameter that none of the notebooks has, a seed that cannot be, or
     pictures that are not there."""
-    from .config import load_config
-    from .data import DATASETS, sources
+    from ..config import load_config
+    from ..data import DATASETS, sources
+
     load_config(profile)
     if dataset not in DATASETS:
-        raise RoiganError(f"There is no data set {dataset!r}; {_suggest(dataset, DATASETS)}"
-                          f"choose one of {', '.join(DATASETS)}.")
+        raise RoiganError(
+            f"There is no data set {dataset!r}; {suggest(dataset, DATASETS)}"
+            f"choose one of {', '.join(DATASETS)}."
+        )
     known = {name for path in notebooks for name in parameter_names(path)}
     for name in parameters:
         if name not in known:
-            raise RoiganError(f"No notebook has a parameter {name!r}; {_suggest(name, known)}"
-                              f"there are {', '.join(sorted(known))}.")
+            raise RoiganError(
+                f"No notebook has a parameter {name!r}; {suggest(name, known)}"
+                f"there are {', '.join(sorted(known))}."
+            )
     if "seed" in parameters:
         check_seed(parameters["seed"], 2**32)
     if dataset != "synthfaces":
@@ -113,6 +135,7 @@ def check_request(profile, dataset, parameters, notebooks):
 
 
 # --- running one, and knowing that it ran -----------------------------------------------------------------------------
+
 
 def build_folder(out, profile, dataset):
     """Where executed notebooks and pages go: `out`, else build/<profile>-<dataset> in the repository."""
@@ -124,11 +147,13 @@ def environment(profile, dataset, out):
     committed = dataset == "synthfaces" and profile in ("laptop", "thesis")
     figures = ROOT / "figures" if committed else Path(out).resolve() / "figures"
     path = [str(ROOT)] + [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
-    return {"ROIGAN_FIGURES": os.environ.get("ROIGAN_FIGURES") or str(figures),
-            "ROIGAN_RUNS": os.environ.get("ROIGAN_RUNS") or str(ROOT / "runs"),
-            "PYTHONPATH": os.pathsep.join(path),
-            "JUPYTER_PREFER_ENV_PATH": "1",             # the kernel of this environment, not one in the user's home
-            "PYDEVD_DISABLE_FILE_VALIDATION": "1"}      # silences the debugger's remark about frozen modules
+    return {
+        "ROIGAN_FIGURES": os.environ.get("ROIGAN_FIGURES") or str(figures),
+        "ROIGAN_RUNS": os.environ.get("ROIGAN_RUNS") or str(ROOT / "runs"),
+        "PYTHONPATH": os.pathsep.join(path),
+        "JUPYTER_PREFER_ENV_PATH": "1",  # the kernel of this environment, not one in the user's home
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }  # silences the debugger's remark about frozen modules
 
 
 @contextlib.contextmanager
@@ -148,24 +173,40 @@ def execute(source, target, parameters, variables, watch):
     watch: the `watch.Watch` that shows it.
     """
     import papermill
-    from . import engine                                            # registers itself
     from nbclient.exceptions import DeadKernelError
+
+    from . import engine  # noqa: F401 (registers itself)
+
     name = Path(source).stem
-    for quiet in ("papermill", "asyncio"):                          # what they would say, the sentences below say
+    for quiet in ("papermill", "asyncio"):  # what they would say, the sentences below say
         logging.getLogger(quiet).setLevel(logging.CRITICAL)
     with _environ(variables):
         try:
-            papermill.execute_notebook(str(source), str(target), parameters, kernel_name="python3", language="python",
-                                       cwd=str(ROOT), progress_bar=False, start_timeout=180, engine_name="roigan",
-                                       extra_arguments=["--log-level=CRITICAL"], watch=watch)
+            papermill.execute_notebook(
+                str(source),
+                str(target),
+                parameters,
+                kernel_name="python3",
+                language="python",
+                cwd=str(ROOT),
+                progress_bar=False,
+                start_timeout=180,
+                engine_name="roigan",
+                extra_arguments=["--log-level=CRITICAL"],
+                watch=watch,
+            )
         except papermill.PapermillExecutionError as error:
             last = _last_line(error.ename, error.evalue)
             raise NotebookFailed(f"{name} stopped in cell [{error.exec_count}]: {last}") from error
         except DeadKernelError as error:
-            raise NotebookFailed(f"{name} stopped in {watch.failed or 'its last cell'}: the kernel died, as it does where "
-                                 f"memory runs out.") from error
-        except Exception as error:      # the disk is full, no kernel starts …: still one sentence
-            raise NotebookFailed(f"{name} could not be run: {_last_line(type(error).__name__, str(error))}") from error
+            raise NotebookFailed(
+                f"{name} stopped in {watch.failed or 'its last cell'}: the kernel died, as it does where "
+                f"memory runs out."
+            ) from error
+        except Exception as error:  # the disk is full, no kernel starts …: still one sentence
+            raise NotebookFailed(
+                f"{name} could not be run: {_last_line(type(error).__name__, str(error))}"
+            ) from error
     if not is_complete(target):
         raise NotebookFailed(f"{name} was not run to its end, though no cell of it failed.")
 
@@ -178,8 +219,10 @@ def _last_line(kind, message):
 def library_hash():
     """A digest of roigan_lib's code and shipped weights: what the notebooks' results depend on besides themselves."""
     digest = hashlib.sha256()
-    folder = Path(__file__).resolve().parent
-    for path in sorted(p for p in folder.rglob("*") if p.suffix in LIBRARY_FILES and "__pycache__" not in p.parts):
+    folder = Path(__file__).resolve().parent.parent
+    for path in sorted(
+        p for p in folder.rglob("*") if p.suffix in LIBRARY_FILES and "__pycache__" not in p.parts
+    ):
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
@@ -193,7 +236,9 @@ def files_hash(folder):
 
 def _key(*inputs):
     """A digest of what a notebook's results depend on; a path stands for the file's content."""
-    content = [hashlib.sha256(i.read_bytes()).hexdigest() if isinstance(i, Path) else i for i in inputs]
+    content = [
+        hashlib.sha256(i.read_bytes()).hexdigest() if isinstance(i, Path) else i for i in inputs
+    ]
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -210,14 +255,24 @@ def is_complete(executed):
     """
     try:
         cells = read_notebook(executed)["cells"]
-        return all(c["metadata"].get("papermill", {}).get("status") == "completed" and c["execution_count"]
-                   for c in cells if c["cell_type"] == "code" and "".join(c["source"]).strip())
+        return all(
+            c["metadata"].get("papermill", {}).get("status") == "completed" and c["execution_count"]
+            for c in cells
+            if c["cell_type"] == "code" and "".join(c["source"]).strip()
+        )
     except (OSError, RoiganError, KeyError, TypeError, AttributeError):
         return False
 
 
-def reproduce(profile="laptop", dataset="synthfaces", out=None, notebooks=None, force=False, only=None,
-              parameters=None):
+def reproduce(
+    profile="laptop",
+    dataset="synthfaces",
+    out=None,
+    notebooks=None,
+    force=False,
+    only=None,
+    parameters=None,
+):
     """Run the series, skip what is done, write the HTML pages. Returns the path of index.html.
 
     Args:
@@ -255,7 +310,9 @@ def _run_series(plan, chosen, out, variables, checkpoints, force, watch):
     library, made = library_hash(), []
     known = [read_stamp(out / f"{path.stem}.json").get("took", {}).get("all") for path in chosen]
     if None not in known:
-        watch.say(f"last time {'these notebooks' if len(known) > 1 else 'this notebook'} took {clock(sum(known))}")
+        watch.say(
+            f"last time {'these notebooks' if len(known) > 1 else 'this notebook'} took {clock(sum(known))}"
+        )
     for source, values in plan:
         stamp_path, target = out / f"{source.stem}.json", out / source.name
         stamp = read_stamp(stamp_path, watch.say)
@@ -266,7 +323,7 @@ def _run_series(plan, chosen, out, variables, checkpoints, force, watch):
             if stamp.get("key") == key and is_complete(target) and not lost and not force:
                 watch.say(f"{title:<40} done before")
             else:
-                stamp.pop("key", None)              # until the end; how long it took last time stays known
+                stamp.pop("key", None)  # until the end; how long it took last time stays known
                 _write_stamp(stamp_path, stamp)
                 before, start = files_hash(checkpoints), time.monotonic()
                 watch.begin(title, "the kernel starts", stamp.get("took"))
@@ -277,8 +334,12 @@ def _run_series(plan, chosen, out, variables, checkpoints, force, watch):
                     return failure
                 after, seconds = files_hash(checkpoints), time.monotonic() - start
                 watch.say(f"{title:<40} ok       {seconds:.1f} s")
-                stamp = {"key": key, "seconds": seconds, "made": after if after != before else stamp.get("made"),
-                         "took": watch.took | {"all": round(seconds, 2)}}
+                stamp = {
+                    "key": key,
+                    "seconds": seconds,
+                    "made": after if after != before else stamp.get("made"),
+                    "took": watch.took | {"all": round(seconds, 2)},
+                }
                 _write_stamp(stamp_path, stamp)
         made += [stamp["made"]] if stamp.get("made") else []
     return None
@@ -287,7 +348,9 @@ def _run_series(plan, chosen, out, variables, checkpoints, force, watch):
 def _check_complete(out, sources):
     for source in sources:
         if not is_complete(Path(out) / source.name):
-            raise RoiganError(f"{source.stem} has not been run to its end in {out}: run `make reproduce` first.")
+            raise RoiganError(
+                f"{source.stem} has not been run to its end in {out}: run `make reproduce` first."
+            )
 
 
 def store(out, series=None):
@@ -300,8 +363,14 @@ def store(out, series=None):
     _check_complete(out, sources)
     for source in sources:
         content = read_notebook(Path(out) / source.name)
-        content["metadata"] = {k: v for k, v in content["metadata"].items() if k in ("kernelspec", "language_info")}
-        content["cells"] = [c for c in content["cells"] if "injected-parameters" not in c["metadata"].get("tags", ())]
+        content["metadata"] = {
+            k: v for k, v in content["metadata"].items() if k in ("kernelspec", "language_info")
+        }
+        content["cells"] = [
+            c
+            for c in content["cells"]
+            if "injected-parameters" not in c["metadata"].get("tags", ())
+        ]
         count = 0
         for cell in content["cells"]:
             cell["metadata"] = {k: v for k, v in cell["metadata"].items() if k == "tags" and v}
@@ -322,18 +391,39 @@ def store(out, series=None):
 
 # --- the command line -------------------------------------------------------------------------------------------------
 
+
 def add_arguments(parser):
     """Options of `python -m roigan_lib reproduce`."""
-    parser.add_argument("--profile", default="laptop", help="smoke | laptop | thesis (default: laptop)")
-    parser.add_argument("--dataset", default="synthfaces", help="synthfaces | celeba | cats | cars | folder (default: synthfaces)")
+    parser.add_argument(
+        "--profile", default="laptop", help="smoke | laptop | thesis (default: laptop)"
+    )
+    parser.add_argument(
+        "--dataset",
+        default="synthfaces",
+        help="synthfaces | celeba | cats | cars | folder (default: synthfaces)",
+    )
     parser.add_argument("--out", help="folder for the result (default: build/<profile>-<dataset>)")
     parser.add_argument("--notebooks", help="folder of notebooks (default: the repository's)")
-    parser.add_argument("--only", nargs="+", metavar="NN", help="run only notebooks whose names begin so, e.g. 03 08")
-    parser.add_argument("--store", action="store_true",
-                        help="afterwards put the executed notebooks in place of the repository's (for maintainers)")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="NN",
+        help="run only notebooks whose names begin so, e.g. 03 08",
+    )
+    parser.add_argument(
+        "--store",
+        action="store_true",
+        help="afterwards put the executed notebooks in place of the repository's (for maintainers)",
+    )
     parser.add_argument("--force", action="store_true", help="run again what is done")
-    parser.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE",
-                        help="set a parameter in the notebooks that have it, e.g. -p seed=1")
+    parser.add_argument(
+        "-p",
+        "--parameter",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="set a parameter in the notebooks that have it, e.g. -p seed=1",
+    )
 
 
 def _parse_parameter(text):
@@ -349,15 +439,25 @@ def _parse_parameter(text):
 def run(args):
     """Exit status: 0, or 1 with one sentence on stderr when a notebook breaks. A RoiganError is left to the caller."""
     parameters = dict(_parse_parameter(text) for text in args.parameter)
-    if args.store:                      # what would stop it at the end stops it here
+    if args.store:  # what would stop it at the end stops it here
         series = list_notebooks(args.notebooks)
         check_folder(series[0].parent)
         chosen = list_notebooks(series, args.only)
-        _check_complete(build_folder(args.out, args.profile, args.dataset), [path for path in series if path not in chosen])
+        _check_complete(
+            build_folder(args.out, args.profile, args.dataset),
+            [path for path in series if path not in chosen],
+        )
     try:
         with on_signals(signal.default_int_handler, signal.SIGTERM):
-            index = reproduce(args.profile, args.dataset, out=args.out, notebooks=args.notebooks, force=args.force,
-                              only=args.only, parameters=parameters)
+            index = reproduce(
+                args.profile,
+                args.dataset,
+                out=args.out,
+                notebooks=args.notebooks,
+                force=args.force,
+                only=args.only,
+                parameters=parameters,
+            )
     except NotebookFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -365,6 +465,8 @@ def run(args):
         print("stopped: the same command goes on from here", file=sys.stderr)
         return 130
     if args.store:
-        print(f"{len(store(Path(index).parent, args.notebooks))} notebooks stored with their outputs")
+        print(
+            f"{len(store(Path(index).parent, args.notebooks))} notebooks stored with their outputs"
+        )
     print(f"open {index}")
     return 0

@@ -3,6 +3,7 @@
 On a terminal one line is written again and again in its place; anywhere else, such as a pipe or the log of a CI job, a line
 of its own comes every few seconds. `engine` tells a `Watch` what happens.
 """
+
 import hashlib
 import re
 import shutil
@@ -10,9 +11,9 @@ import sys
 import threading
 import time
 
-EVERY = 6.0                             # seconds between two lines where lines cannot be rewritten
-REDRAW = 0.5                            # and between two drawings of the one that can
-ROOM = 42                               # columns in which a training says its step, rate and time left
+EVERY = 6.0  # seconds between two lines where lines cannot be rewritten
+REDRAW = 0.5  # and between two drawings of the one that can
+ROOM = 42  # columns in which a training says its step, rate and time left
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -49,7 +50,10 @@ class Watch:
         self.stream = stream or sys.stdout
         self.rewrites = self.stream.isatty()
         self._shown, self._written, self._lock = 0, time.monotonic(), threading.Lock()
-        self._ended, self._thread = threading.Event(), threading.Thread(target=self._beat, daemon=True)
+        self._ended, self._thread = (
+            threading.Event(),
+            threading.Thread(target=self._beat, daemon=True),
+        )
         self.begin(title, "getting ready")
 
     def __enter__(self):
@@ -113,16 +117,24 @@ class Watch:
     def line(self, width=200):
         """The line as it is now, in at most `width` columns; where they are few, what matters least is left out."""
         now, last = time.monotonic(), self.before.get("all")
-        whole = f"{self.title}, {clock(now - self.begun)}" + (f" (last time {clock(last)})" if last else "")
-        spent = f" {clock(now - self.cell_begun)}" + (f" (last time {clock(self.last)})" if self.last is not None else "")
+        whole = f"{self.title}, {clock(now - self.begun)}" + (
+            f" (last time {clock(last)})" if last else ""
+        )
+        spent = f" {clock(now - self.cell_begun)}" + (
+            f" (last time {clock(self.last)})" if self.last is not None else ""
+        )
         said = f" · {self.said}" if self.said else ""
         place = f" · {self.place}" if self.place else ""
         label = f" “{self.label}”" if self.place else f" · {self.label}"
         room = width - min(len(said), ROOM)
-        ways = [whole + place + label + spent, self.title + place + label + spent, self.title + place + spent,
-                self.title + place]
+        ways = [
+            whole + place + label + spent,
+            self.title + place + label + spent,
+            self.title + place + spent,
+            self.title + place,
+        ]
         text = next((way for way in ways if len(way) <= room), ways[-1]) + said
-        return text if len(text) <= width else text[:width - 1] + "…"
+        return text if len(text) <= width else text[: width - 1] + "…"
 
     def _beat(self):
         while not self._ended.wait(REDRAW):
@@ -133,7 +145,7 @@ class Watch:
                     self._shown = len(text)
                 elif time.monotonic() - self._written >= EVERY:
                     self._write(self.line() + "\n")
-            except OSError:             # nobody listens any more: the run goes on
+            except OSError:  # nobody listens any more: the run goes on
                 return
 
     def _write(self, text):

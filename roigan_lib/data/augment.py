@@ -1,0 +1,34 @@
+"""Training images as another camera would have made them."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+
+def augment(images, shift, soften, generator):
+    """Training images as another camera or face detector would have made them: moved, and less sharp.
+
+    images (n, 3, S, S). shift: each is moved by up to so many whole pixels along both axes, mirrored at the frame.
+    soften: each is blurred with [a, 1 - 2a, a] along both axes, a ~ U(soften / 2, 3 soften / 2). 0 leaves them alone.
+    """
+    n, size = len(images), images.shape[-1]
+    if shift:
+        corners = torch.randint(0, 2 * shift + 1, (n, 2), generator=generator).tolist()
+        images = torch.stack(
+            [
+                x[:, top : top + size, left : left + size]
+                for x, (top, left) in zip(F.pad(images, (shift,) * 4, "reflect"), corners)
+            ]
+        )
+    if soften:
+        a = soften * (0.5 + torch.rand(n, 1, 1, 1, generator=generator))
+        with_edges = torch.arange(-1, size + 1).clamp(
+            0, size - 1
+        )  # the first and the last pixel twice
+        for axis in (2, 3):
+            wide = images.index_select(axis, with_edges)
+            images = (1 - 2 * a) * images + a * (
+                wide.narrow(axis, 0, size) + wide.narrow(axis, 2, size)
+            )
+    return images

@@ -1,0 +1,384 @@
+"""A trained generator that completes pictures: `load_model`, `RoIGAN.inpaint`."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import warnings
+from pathlib import Path
+
+import torch
+
+from .checks import check_device, check_pair, check_seed
+from .config import ModelConfig, label_names, load_config
+from .errors import RoiganError
+from .files import place
+from .models import Generator, networks
+
+WEIGHTS = Path(__file__).resolve().parent / "weights"
+
+
+class RoIGAN:
+    """A trained generator with its codes: `inpaint`, `generate`, `sample_codes`.
+
+    Attributes: size (pixels), n_continuous, n_discrete, n_categories, n_noise, name, checkpoint_hash (12 hex digits),
+    card (what is known of the training), generator (the torch module).
+    """
+
+    def __init__(self, generator: Generator, name="untitled", checkpoint_hash=None, card=None):
+        cfg = generator.cfg
+        self.generator = generator.eval().requires_grad_(False)
+        self.config, self.name, self.card = cfg, name, card or {}
+        self.size, self.n_noise = cfg.size, cfg.n_noise
+        self.n_continuous, self.n_discrete, self.n_categories = (
+            cfg.n_continuous,
+            cfg.n_discrete,
+            cfg.n_categories,
+        )
+        self.checkpoint_hash = checkpoint_hash or _state_hash(generator.state_dict())
+        self._last = (
+            None  # of a small batch: images and masks as checked, and what the encoder made of them
+        )
+
+    @property
+    def slider_names(self):
+        """{code: name} of the sliders that were told their factor in training (`Config.labels`); empty for all others."""
+        told = label_names(self.card.get("training", {}).get("labels"))
+        return {f"c{k}": name.replace("_", " ") for k, name in enumerate(told, 1)}
+
+    @property
+    def device(self):
+        """Where the weights lie."""
+        return next(self.generator.parameters()).device
+
+    def to(self, device):
+        """Move to a device; returns self."""
+        self.generator.to(check_device(device))
+        self._last = None
+        return self
+
+    def sample_codes(self, n: int, seed: int = 0) -> torch.Tensor:
+        """n code rows from the prior, (n, n_continuous + n_discrete): U(−1, 1), then category indices."""
+        return sample_codes(self.config, n, torch.Generator().manual_seed(check_seed(seed)))
+
+    def sample_noise(self, n: int, seed: int = 0) -> torch.Tensor:
+        """The incompressible noise z0 ~ N(0, 1) that `seed` stands for in a batch of n images, (n, n_noise)."""
+        return torch.randn(
+            n, self.n_noise, generator=torch.Generator().manual_seed(check_seed(seed) + 1_000_003)
+        )
+
+    def generate(self, images, masks, codes=None, seed: int = 0, noise=None) -> torch.Tensor:
+        """The raw output of the generator for the whole frame, (n, 3, S, S), clamped to [-1, 1].
+
+        images (n, 3, S, S) in [-1, 1]; masks (n, 1, S, S) or one mask for all, 1 = the region to fill; codes
+        (n, n_codes) or one row for all, None draws them from the prior with `seed`, which also fixes the noise z0;
+        noise (n, n_noise) or one row for all, in its place. Raises RoiganError for anything else.
+        """
+        return self._redraw(
+            *self._pair(images, masks), codes, seed, noise
+        ).clone()  # no longer an inference tensor
+
+    def _pair(self, images, masks):
+        """`check_pair`, but not once more for what it gave the last time: a slider moves on one picture."""
+        return self._last[:2] if self._is_last(images, masks) else check_pair(images, masks)
+
+    def _is_last(self, *pair):
+        return self._last is not None and all(
+            isinstance(new, torch.Tensor)
+            and new.dtype == old.dtype
+            and new.device == old.device
+            and torch.equal(new, old)
+            for new, old in zip(pair, self._last)
+        )
+
+    def _redraw(self, images, masks, codes, seed, noise):
+        if images.shape[-1] != self.size or images.shape[-2] != self.size:
+            raise RoiganError(
+                f"This model works at {self.size}×{self.size} pixels and the images have "
+                f"{images.shape[-1]}×{images.shape[-2]}; resize them first."
+            )
+        n, device = len(images), self.device
+        codes = self.sample_codes(n, seed) if codes is None else self._check_codes(codes, n)
+        noise = self.sample_noise(n, seed) if noise is None else self._check_noise(noise, n)
+        out = []
+        with torch.inference_mode():
+            for i in range(0, n, 32):
+                part = slice(i, i + 32)
+                x, m = images[part].to(device), masks[part].to(device)
+                f = (
+                    self._features(images, masks, x, m)
+                    if n <= 16
+                    else self.generator.features_of(x, m)
+                )
+                z = self.generator.join_codes(codes[part].to(device), noise[part].to(device))
+                out.append(self.generator.decode(f, m, z).clamp(-1, 1).cpu())
+            return torch.cat(out) if len(out) > 1 else out[0]
+
+    def inpaint(self, images, masks, codes=None, seed: int = 0, noise=None) -> torch.Tensor:
+        """Completed images (3.9), (n, 3, S, S): new content inside the region, outside it the input bit for bit.
+
+        Arguments and errors as in `generate`.
+        """
+        images, masks = self._pair(images, masks)
+        return torch.where(
+            masks.cpu() > 0.5, self._redraw(images, masks, codes, seed, noise), images.cpu()
+        )
+
+    def _features(self, images, masks, x, m):
+        """Encoder maps and mask windows do not depend on the sliders: a slider move reuses the last ones."""
+        if not self._is_last(images, masks):
+            self._last = (images.clone(), masks.clone(), self.generator.features_of(x, m))
+        return self._last[2]
+
+    def _check_codes(self, codes, n):
+        try:
+            codes = torch.as_tensor(codes, dtype=torch.float32)
+        except (TypeError, ValueError):
+            raise RoiganError(
+                "codes have to be numbers, as a tensor, an array or a list of rows of equal length."
+            ) from None
+        if codes.ndim == 1:
+            codes = codes[None]
+        if codes.ndim != 2 or codes.shape[1] != self.config.n_codes or len(codes) not in (1, n):
+            raise RoiganError(
+                f"codes have shape {tuple(codes.shape)}; this model takes ({n}, {self.config.n_codes}): "
+                f"{self.n_continuous} values in [-1, 1], then {self.n_discrete} category indices."
+            )
+        if not codes.isfinite().all():
+            raise RoiganError("codes hold NaN or infinite values; give numbers from -1 to 1.")
+        whole = torch.arange(self.n_categories, device=codes.device)
+        if not (codes[:, self.n_continuous :, None] == whole).any(-1).all():
+            raise RoiganError(
+                f"a category index is outside 0 … {self.n_categories - 1} or not whole; the last "
+                f"{self.n_discrete} columns of codes name categories."
+            )
+        return codes.expand(n, -1)
+
+    def _check_noise(self, noise, n):
+        noise = torch.as_tensor(noise, dtype=torch.float32)
+        noise = noise[None] if noise.ndim == 1 else noise
+        if (
+            noise.ndim != 2
+            or noise.shape[1] != self.n_noise
+            or len(noise) not in (1, n)
+            or not noise.isfinite().all()
+        ):
+            raise RoiganError(
+                f"noise has shape {tuple(noise.shape)}; this model takes ({n}, {self.n_noise}) finite "
+                f"numbers, as `sample_noise` draws them."
+            )
+        return noise.expand(n, -1)
+
+
+class SelfEnsemble:
+    """A model that completes each picture twice, as it is and mirrored, and answers with the mean of both.
+
+    The geometric self-ensemble of super-resolution (Timofte et al. 2016; EDSR+, Lim et al. 2017). Faces know no left and
+    right, so half of the difference between the two answers is error: the mean lies closer to the original, at twice
+    the time. It is a little smoother, and a code that means left or right cancels itself. Takes a `RoIGAN` and goes
+    wherever one goes; all but `inpaint` is that model's.
+    """
+
+    def __init__(self, gan: RoIGAN):
+        self.gan, self.checkpoint_hash = gan, f"{gan.checkpoint_hash}+mirror"
+        self._twin = RoIGAN(
+            gan.generator, gan.name, gan.checkpoint_hash, gan.card
+        )  # keeps features of its own
+
+    def __getattr__(self, name):
+        return getattr(self.__dict__["gan"], name)
+
+    def to(self, device):
+        """Move to a device; returns self."""
+        for gan in (self.gan, self._twin):
+            gan.to(device)
+        return self
+
+    def inpaint(self, images, masks, codes=None, seed: int = 0, noise=None) -> torch.Tensor:
+        """Completed images (n, 3, S, S), as `RoIGAN.inpaint`: arguments, errors, and the input outside bit for bit."""
+        images, masks = check_pair(images, masks)
+        one = self.gan.inpaint(images, masks, codes, seed, noise)
+        two = self._twin.inpaint(images.flip(-1), masks.flip(-1), codes, seed, noise).flip(-1)
+        return torch.where(masks.cpu() > 0.5, (one + two) / 2, one)
+
+
+def sample_codes(cfg, n, generator):
+    """n code rows from the prior of cfg, drawn with a CPU torch.Generator: (n, n_codes)."""
+    c0 = torch.rand(n, cfg.n_continuous, generator=generator) * 2 - 1
+    c1 = torch.randint(0, cfg.n_categories, (n, cfg.n_discrete), generator=generator)
+    return torch.cat([c0, c1.float()], 1)
+
+
+def _state_hash(state):
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        digest.update(
+            key.encode() + state[key].detach().cpu().half().contiguous().numpy().tobytes()
+        )  # as shipped
+    return digest.hexdigest()[:12]
+
+
+def shipped() -> list[str]:
+    """Names of the RoI-GAN checkpoints that come with the kit."""
+    return sorted(
+        p.stem
+        for p in WEIGHTS.glob("*.safetensors")
+        if p.stem != "factor_net" and "glcic" not in p.stem
+    )
+
+
+def save_model(state, cfg, path, card=None) -> Path:
+    """Write generator weights as float16 safetensors, with the architecture and a card in the header.
+
+    Raises RoiganError where the file cannot be written; an earlier one stays.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    header = {
+        "format": "roigan-1",
+        "config": json.dumps(dataclasses.asdict(cfg)),
+        "card": json.dumps(card or {}),
+    }
+    tensors = {k: v.detach().cpu().half().contiguous() for k, v in state.items()}
+    temporary = path.with_suffix(".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, temporary, metadata=header)
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        if path.parent.is_dir():
+            temporary.unlink(missing_ok=True)
+        why = "no space is left on the disk" if "No space" in str(error) else str(error)
+        raise RoiganError(
+            f"The model {path} could not be written: {why}; free some space or choose another "
+            f"folder."
+        ) from None
+    return path
+
+
+def load_model(name_or_path="synthfaces", device: str = "cpu") -> RoIGAN:
+    """A model that inpaints, from a shipped name, a .safetensors file or a training checkpoint (.pt).
+
+    Weights load without executing code. Raises RoiganError for an unknown name, a missing, broken or foreign file
+    and for weights of another architecture.
+    """
+    path = Path(str(name_or_path))
+    if not path.suffix and not path.exists():
+        path = WEIGHTS / f"{path.name}.safetensors"
+        if not path.is_file():
+            raise RoiganError(
+                f"There is no shipped model {str(name_or_path)!r}; shipped are "
+                f"{', '.join(shipped()) or 'none yet'}, or give the path of a checkpoint."
+            )
+    if path.is_dir() and (path / "model.safetensors").is_file():
+        path = path / "model.safetensors"
+    if not path.is_file():
+        raise RoiganError(
+            f"There is no checkpoint {path}; train one with `python -m roigan_lib train`."
+        )
+    state, config, card = (
+        _read_safetensors(path) if path.suffix == ".safetensors" else _read_checkpoint(path)
+    )
+    try:
+        known = {f.name for f in dataclasses.fields(ModelConfig)}
+        config = ModelConfig(**{k: v for k, v in config.items() if k in known})
+        generator = networks(config)[0](config)
+        generator.load_state_dict({k: v.float() for k, v in state.items()})
+    except Exception:
+        raise RoiganError(
+            f"{path.name} holds weights of another architecture than its header says; it may come from "
+            f"another version of the kit: train it again or use a shipped model."
+        ) from None
+    generator.to(memory_format=torch.channels_last)
+    name = path.parent.name if path.stem in ("model", "checkpoint") else path.stem
+    return RoIGAN(generator, name=name, card=card).to(device)
+
+
+def best_model(dataset: str = "synthfaces", profile: str = "laptop") -> RoIGAN:
+    """The run's own model or the shipped one of this data set, whichever saw more images.
+
+    A run that an earlier version of the kit left behind is passed over with a warning. Raises RoiganError, saying what to
+    run, where there is neither.
+    """
+    own = place("ROIGAN_RUNS", "runs") / f"{profile}-{dataset}" / "model.safetensors"
+    found, refused = [], None
+    for path in (own, WEIGHTS / f"{dataset}.safetensors"):
+        if path.is_file():
+            try:
+                found.append(load_model(path))
+            except RoiganError as error:
+                refused = error
+    if found and refused:
+        warnings.warn(f"{own.parent} is passed over: {refused}", stacklevel=2)
+    if refused and not found:
+        raise refused
+    if not found:
+        raise RoiganError(
+            f"There is no model for {dataset!r} yet; run 06_training, or `python -m roigan_lib train "
+            f"--profile {profile} --dataset {dataset}`."
+        )
+    return max(found, key=lambda gan: gan.card.get("images_seen", 0))
+
+
+def _read_safetensors(path):
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            if header.get("format") != "roigan-1":
+                raise RoiganError(
+                    f"{path.name} is a safetensors file, but not a generator of this kit."
+                )
+            return (
+                {k: file.get_tensor(k) for k in file.keys()},
+                json.loads(header["config"]),
+                json.loads(header["card"]),
+            )
+    except RoiganError:
+        raise
+    except Exception:
+        raise RoiganError(
+            f"{path.name} is damaged or no safetensors file; copy or train it again."
+        ) from None
+
+
+def _read_released(path, data):
+    """The author's layout, {'model', 'optimizer', 'epoch', 'iter'}, keys with or without `module.`."""
+    state = {k.removeprefix("module."): v for k, v in data["model"].items()}
+    if "head_local.0.weight" in state:
+        raise RoiganError(
+            f"{path.name} is a discriminator of the author's release; load the generator's file."
+        )
+    if "layer_1.spade_left.shared.weight" not in state:
+        raise RoiganError(
+            f"{path.name} is not a generator of the author's release; it may come from another project."
+        )
+    cfg = load_config("thesis", recipe="published").model()
+    return (
+        state,
+        dataclasses.asdict(cfg),
+        {"epoch": data.get("epoch"), "source": "author's release"},
+    )
+
+
+def _read_checkpoint(path):
+    try:
+        data = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception:
+        raise RoiganError(
+            f"{path.name} cannot be read as a checkpoint: it is damaged, cut short, or holds more than "
+            f"plain weights."
+        ) from None
+    if isinstance(data, dict) and isinstance(data.get("model"), dict):
+        return _read_released(path, data)
+    if (
+        not isinstance(data, dict)
+        or data.get("format") != "roigan-train-1"
+        or not {"ema", "step"} <= data.keys()
+    ):
+        raise RoiganError(f"{path.name} is not a training checkpoint of this kit.")
+    return data["ema"], data["config"], {"steps": data["step"]}

@@ -1,0 +1,101 @@
+"""The frozen networks that the perceptual loss (3.12) looks through."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from .errors import RoiganError
+
+
+class PerceptualNet(nn.Module):
+    """Frozen feature maps V_l for (3.12): forward(images in [-1, 1]) -> list of maps.
+
+    name: `factors`, the kit's own network that reads synthfaces' factors (ships with the kit); `vgg16`, as in the
+    thesis (torchvision's ImageNet weights, all 13 ReLUs; downloaded once); `vgg19`, as in the author's release (ReLU
+    1_1 … 5_1, images as they are, without ImageNet's mean and deviation); `vgg11_bn`, lighter (ReLU 1_1, 2_1, 3_2).
+    weights: a local .pth or .npz with torchvision's key names, instead of a download.
+    Raises RoiganError where the weights cannot be had or do not fit.
+    """
+
+    TAPS = {
+        "vgg16": (1, 3, 6, 8, 11, 13, 15, 18, 20, 22, 25, 27, 29),
+        "vgg19": (1, 6, 11, 20, 29),
+        "vgg11_bn": (2, 6, 13),
+    }
+
+    def __init__(self, name, weights=None):
+        super().__init__()
+        self.name = name
+        if name == "factors":
+            from .data.synthfaces.reader import load_factor_net
+
+            self.net = load_factor_net()
+        else:
+            self.net = self._vgg(name, weights).eval()
+            for i, layer in enumerate(self.net):  # frozen batch norm is part of the convolution
+                if isinstance(layer, nn.BatchNorm2d):
+                    self.net[i - 1], self.net[i] = (
+                        fuse_conv_bn_eval(self.net[i - 1], layer),
+                        nn.Identity(),
+                    )
+            self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
+            self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
+        self.eval().requires_grad_(False)
+        self.to(memory_format=torch.channels_last)
+
+    def _vgg(self, name, weights):
+        import torchvision
+
+        make = getattr(torchvision.models, name)
+        last = self.TAPS[name][-1]
+        if weights is None:
+            try:
+                return make(weights="DEFAULT").features[: last + 1]
+            except Exception as error:  # any of a dozen network errors
+                raise RoiganError(
+                    f"The weights of {name} could not be downloaded ({type(error).__name__}); give a "
+                    f"local file with perceptual_weights=…, or use perceptual_net='factors'."
+                ) from None
+        path = Path(weights)
+        if not path.is_file():
+            raise RoiganError(
+                f"There is no weight file {path}; perceptual_weights takes a .pth or .npz of {name}."
+            )
+        net = make(weights=None).features[: last + 1]
+        if path.suffix == ".npz":
+            import numpy as np
+
+            state = {k: torch.from_numpy(v.astype("float32")) for k, v in np.load(path).items()}
+        else:
+            state = torch.load(path, weights_only=True, map_location="cpu")
+        state = {k.removeprefix("features."): v for k, v in state.items()}
+        missing = [
+            k for k in net.state_dict() if k not in state and not k.endswith("num_batches_tracked")
+        ]
+        if missing:
+            raise RoiganError(
+                f"{path.name} does not hold {name}: it lacks {missing[0]!r} and {len(missing) - 1} more."
+            )
+        net.load_state_dict({k: v for k, v in state.items() if k in net.state_dict()}, strict=False)
+        return net
+
+    def forward(self, images):
+        images = images.contiguous(memory_format=torch.channels_last)
+        if self.name == "factors":
+            return self.net.maps(images)
+        y = (
+            images
+            if self.name == "vgg19"
+            else (images.clamp(-1, 1) * 0.5 + 0.5 - self.mean) / self.std
+        )
+        maps = []
+        for i, layer in enumerate(self.net):
+            y = layer(y) if not isinstance(layer, nn.ReLU) else F.relu(y, inplace=True)
+            if i in self.TAPS[self.name]:
+                maps.append(y)
+        return maps
