@@ -1,4 +1,4 @@
-"""What a user hands in is refused in one sentence before any work: seeds, devices, images, places to write to, busy folders."""
+"""What a user hands in is refused in one sentence before any work: seeds, devices, busy folders."""
 
 import os
 import signal
@@ -140,7 +140,10 @@ def test_row_files(tmp_path):
 
 
 def test_one_run_a_folder_and_a_killed_one_does_not_block(tmp_path):
-    hold = f"import time; from roigan_lib.checks import only_run\nwith only_run({str(tmp_path)!r}): print('in', flush=True); time.sleep(600)"
+    hold = (
+        "import time; from roigan_lib.checks import only_run\n"
+        f"with only_run({str(tmp_path)!r}): print('in', flush=True); time.sleep(600)"
+    )
     other = subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, text=True)
     assert other.stdout.readline() == "in\n"
     with (

@@ -1,4 +1,4 @@
-"""Section 4.3's figures: what each picture of them shows, on a model whose codes have a known effect."""
+"""Section 4.3's figures: what each picture shows, on a model whose codes have a known effect."""
 
 import io
 
@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from roigan_lib import RoiganError, plots
+from roigan_lib.masks import FACE, HAIR, region
 from roigan_lib.studies import traversals as edits
 
 
@@ -40,7 +41,7 @@ def cells(figure, ncols, top=15, left=0, gap=2):
 
 
 def test_loudest_comes_first_and_edits_add_up(pixels):
-    gan, mask = Brightness(), edits.region(64, *edits.FACE)
+    gan, mask = Brightness(), region(64, *FACE)
     assert edits.loudest(gan, pixels, mask) == ["c2", "c3", "c1"]
     rows = edits.cumulative(gan, ["c2", "c3"])
     assert rows.tolist() == [[0, 0, 0, 0], [0, 1, 0, 0], [0, 1, 1, 0]]
@@ -48,7 +49,7 @@ def test_loudest_comes_first_and_edits_add_up(pixels):
 
 
 def test_region_is_the_ellipse_it_says():
-    mask = edits.region(64, 0.5, 0.25, 0.25, 0.125)
+    mask = region(64, 0.5, 0.25, 0.25, 0.125)
     rows, columns = mask[0, 0].nonzero().unbind(1)
     assert mask.shape == (1, 1, 64, 64) and abs(mask.mean() - torch.pi * 0.25 * 0.125) < 0.002
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (8, 23, 16, 47)
@@ -69,7 +70,7 @@ def test_figure_4_5_shows_each_edit_on_each_picture(pixels):
 def test_strips_sweep_one_code_in_the_region_asked_for(pixels):
     gan = Brightness()
     left = 10 + round(6.4 * 2)
-    masks = [edits.region(64, *where) for where in (edits.FACE, edits.HAIR)]
+    masks = [region(64, *where) for where in (FACE, HAIR)]
     face, hair = (
         cells(edits.figure_a_3(gan, pixels[:1], ["c2", "c1"], mask), 11, left=left)
         for mask in masks

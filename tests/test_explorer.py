@@ -1,4 +1,4 @@
-"""The explorer without a browser: messages as the browser sends them, the pictures that go back, and bad input."""
+"""The explorer without a browser: messages as one sends them, pictures that go back, bad input."""
 
 import base64
 import io
@@ -19,7 +19,7 @@ SIZE = 16
 
 
 class Stub:
-    """Fills the region with a colour made of codes and seed; counts its calls; refuses a full mask like the model."""
+    """Fills the region with a colour of codes and seed; counts its calls; refuses a full mask."""
 
     name, size, n_continuous, n_discrete, n_categories = "stub", SIZE, 10, 2, 4
 
@@ -51,13 +51,13 @@ def widget(images):
 
 
 def send(widget, **values):
-    """What arrives when the browser saves: binary values as a memoryview, all values in one message, a new tick."""
+    """What arrives when the browser saves: all values in one message, binary ones as a memoryview."""
     values = {k: memoryview(v) if isinstance(v, bytes) else v for k, v in values.items()}
     widget.set_state({**values, "tick": widget.tick + 1})
 
 
 def ask(widget, monkeypatch, **question):
-    """What a button of the browser asks for, and the answer: (what goes wrong or None, bytes or None)."""
+    """What a button of the browser asks for, and the answer: (error or None, bytes or None)."""
     answers = []
     monkeypatch.setattr(widget, "send", lambda content, buffers: answers.append((content, buffers)))
     widget._message(widget, {**question, "id": "7"}, [])
@@ -464,7 +464,7 @@ def test_bad_model_mask_and_codes(images, widget):
 
 
 def test_one_core_is_left_to_the_browser(images, monkeypatch):
-    """Also where the model fails; outside the explorer the number of threads is the reader's again."""
+    """Also where the model fails; outside the explorer the threads are the reader's again."""
     seen = []
 
     class Counting(Stub):

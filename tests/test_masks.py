@@ -69,10 +69,10 @@ def test_rectangles_follow_3_1():
         (side.diff(dim=1).abs().sum(1) + side[:, 0] + side[:, -1] == 2).all()
         for side in (columns, rows)
     )
-    # |a - b| of two distinct edges out of 0…N has mean (N + 2) / 3, and width and height are independent
+    # |a - b| of two distinct edges out of 0…N has mean (N + 2) / 3; the sides are independent
     assert within(columns.sum(1), (size + 2) / 3) and within(rows.sum(1), (size + 2) / 3)
     assert within(areas(masks[:, None]), ((size + 2) / (3 * size)) ** 2)
-    # pixel i lies between the corners with probability 2 (i + 1)(N - i) / (N (N + 1)), alike at both borders
+    # pixel i lies between the corners with probability 2 (i + 1)(N - i) / (N (N + 1))
     i = torch.arange(size)
     expected = 2 * (i + 1) * (size - i) / (size * (size + 1))
     assert (columns.mean(0) - expected).abs().max() < 5 * 0.5 / math.sqrt(n)
@@ -115,7 +115,7 @@ def test_ellipse_area_and_centre_follow_3_2_to_3_5():
 
 
 def test_mean_areas_are_those_of_the_laws():
-    """Ellipse: E[σ]² E[√(1-ρ²)] 2π ln 2 bounds it from above, for the frame cuts; order of the four families."""
+    """Ellipse: E[σ]² E[√(1-ρ²)] 2π ln 2 bounds it from above, for the frame cuts."""
     mean = {family: areas(sample_masks(family, 1_500, 64)).mean().item() for family in FAMILIES}
     root = (0.8 * math.sqrt(1 - 0.64) + math.asin(0.8)) / 1.6
     uncut = 2 * math.pi * math.log(2) * (4 / 15) ** 2 * root
@@ -211,7 +211,7 @@ def test_masks_are_the_same_on_the_device(family):
 
 @pytest.mark.parametrize("family", ["mixed", "mixed-released"])
 def test_float32_noise_as_of_another_device_does_not_change_a_mask(family, monkeypatch):
-    """Stands in for a second device where there is none: its rounding may differ, its masks may not."""
+    """Stands in for a second device: its rounding may differ, its masks may not."""
     expected = sample_masks(family, 300, 32, seed=2)
     exact = M._mixture
     monkeypatch.setattr(
@@ -238,7 +238,9 @@ def test_benchmark_has_a_row_a_family_and_a_ratio():
 
 
 def test_the_yardstick_of_the_benchmark_draws_the_same_mixtures():
-    assert np.array_equal(M._one_at_a_time("mixed", 10, 32), sample_masks("mixed", 10, 32).numpy())
+    assert np.array_equal(
+        bench._one_at_a_time("mixed", 10, 32), sample_masks("mixed", 10, 32).numpy()
+    )
 
 
 # ---- bad requests

@@ -21,7 +21,7 @@ EYE_PLACES = (
 
 
 class Same:
-    """A model that gives its input back, with the hole filled by what `fill` makes of the picture."""
+    """A model that gives its input back, the hole filled by what `fill` makes of the picture."""
 
     def __init__(self, size=64, fill=None):
         self.size, self.fill, self.seen = size, fill or (lambda images: images), None

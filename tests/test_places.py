@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageDraw, JpegImagePlugin
 
-from roigan_lib import masks as M
 from roigan_lib import photo as ph
 from roigan_lib.__main__ import main
 from roigan_lib.errors import RoiganError
@@ -301,7 +300,7 @@ def test_a_mask_at_another_size_holds_every_touched_pixel_and_no_other(drawn, he
             for i, have, want in zip((row, column), mask.shape, (height, width))
         )
         assert placed[row, column] == any(mask[i, j] for i in y for j in x)
-    turned = M._place_turned(mask, ph.scaling(mask.shape, (height, width)), height, width)
+    turned = ph._place_turned(mask, ph.scaling(mask.shape, (height, width)), height, width)
     assert np.array_equal(turned, placed)
 
 
@@ -476,7 +475,7 @@ def test_a_transparent_crop_looks_on_white_as_the_model_drew_it(tmp_path):
             "dropped: the GRAY colour profile, as the result is RGB.",
         ),
         (
-            lambda: encoded((noise(64, 64)[..., 0] * np.uint16(257))),
+            lambda: encoded(noise(64, 64)[..., 0] * np.uint16(257)),
             ".png",
             "dropped: the finer half of its 16 bits a pixel.",
         ),

@@ -1,4 +1,4 @@
-"""Sheets show exactly the pixels they are given; curves and bars show the numbers; files are small and whole."""
+"""Sheets show exactly the pixels given; curves and bars show the numbers; files are small."""
 
 import base64
 import io
