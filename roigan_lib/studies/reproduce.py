@@ -1,17 +1,16 @@
 """Run the notebook series from disk to a page one can click through: `make reproduce`.
 
-Each notebook is executed by papermill into build/<profile>-<dataset>/, with the repository root as working directory.
-A stamp beside it records a hash of what went in (the notebook, the library, the parameters, the checkpoints that
-earlier notebooks made), so that a second run skips what is done and a killed one goes on where it stopped; and how long
-every cell took, which the terminal shows the next time (see `watch`).
+Papermill executes each notebook into build/<profile>-<dataset>/, with the repository root as
+working directory. A stamp beside it holds a hash of what went in (the notebook, the library, the
+parameters, the checkpoints of earlier notebooks), so that a second run skips what is done and a
+killed one goes on where it stopped; and the seconds of every cell, for the next time's `watch`.
 
-Pictures go where ROIGAN_FIGURES says. Left unset, it means figures/ for the laptop and thesis profiles on synthfaces,
-the ones committed; any other run keeps its pictures in its own build folder. Checkpoints go below ROIGAN_RUNS
+Pictures go where ROIGAN_FIGURES says; left unset, into the build folder, but for the laptop and
+thesis profiles on synthfaces into the committed figures/. Checkpoints go below ROIGAN_RUNS
 (default runs/).
 """
 
 import ast
-import contextlib
 import difflib
 import hashlib
 import json
@@ -24,34 +23,27 @@ from pathlib import Path
 
 from ..checks import check_folder, check_seed, on_signals, only_run
 from ..errors import RoiganError, suggest
-from .pages import read_stamp, write_pages
-from .watch import Watch, clock
+from ..files import write_atomically
+from .pages import WIDGET, read_stamp, write_pages
+from .watch import Watch, clock, runs
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY_FILES = (".py", ".json", ".js", ".css", ".safetensors")
 
 
 class NotebookFailed(RuntimeError):
-    """A notebook stopped with an error: one sentence with its name, the cell and the error's last line."""
-
-
-# --- what there is to run ---------------------------------------------------------------------------------------------
+    """A notebook stopped: one sentence with its name, the cell and the error's last line."""
 
 
 def list_notebooks(where=None, only=None):
-    """Sorted paths of NN_name.ipynb. where: a folder or a list of files; only: beginnings of names, such as "03"."""
+    """Paths of NN_name.ipynb. where: a folder, or a list of files; only: beginnings of names."""
     where = ROOT / "notebooks" if where is None else where
-    if isinstance(where, (str, Path)):
-        found = sorted(Path(where).glob("[0-9][0-9]_*.ipynb"))
-    else:
-        found = [Path(path) for path in where]
+    folder = isinstance(where, (str, Path))
+    found = sorted(Path(where).glob("[0-9][0-9]_*.ipynb")) if folder else [Path(p) for p in where]
     if not found:
         raise RoiganError(
             f"There are no notebooks in {where}: run this from a clone of the repository."
         )
-    for path in found:
-        if not path.is_file():
-            raise RoiganError(f"There is no notebook {path}.")
     for start in only or ():
         if not any(path.name.startswith(start) for path in found):
             raise RoiganError(
@@ -61,45 +53,39 @@ def list_notebooks(where=None, only=None):
 
 
 def read_notebook(path):
-    """The notebook's JSON; RoiganError if the file is not a notebook."""
+    """The notebook's JSON. Raises RoiganError if the file is not a notebook."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         content["cells"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise RoiganError(f"{path} is not a readable notebook: restore it with git.") from error
     return content
 
 
 def parameter_names(path):
-    """Names assigned in the cell tagged `parameters`, in order; RoiganError if there is no such cell."""
+    """Names assigned in the cell tagged `parameters`. Raises RoiganError if there is none.
+
+    Papermill's own inspection overlooks a line whose comment has an equals sign.
+    """
     for cell in read_notebook(path)["cells"]:
         if "parameters" in cell["metadata"].get("tags", ()):
-            try:
-                tree = ast.parse("".join(cell["source"]))
-            except SyntaxError as error:
-                raise RoiganError(
-                    f"The parameters cell of {Path(path).name} is not Python: {error.msg}."
-                ) from error
-            targets = [
-                t
-                for node in tree.body
-                if isinstance(node, (ast.Assign, ast.AnnAssign))
-                for t in getattr(node, "targets", None) or [node.target]
-            ]
-            return [t.id for t in targets if isinstance(t, ast.Name)]
+            nodes = ast.walk(ast.parse("".join(cell["source"])))
+            return [n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
     raise RoiganError(
-        f"{Path(path).name} has no cell tagged `parameters`: tag the one that sets profile and dataset."
+        f"{Path(path).name} has no cell tagged `parameters`: tag the one that sets profile and "
+        f"dataset."
     )
 
 
 def choose_parameters(path, wanted):
-    """The part of `wanted` that this notebook takes. A near miss in the notebook (`proflie`) is an error, since
-    papermill would only warn and run with the default."""
+    """The part of `wanted` that this notebook takes.
+
+    Raises RoiganError for a near miss in the notebook (`proflie`): papermill would only warn.
+    """
     names = parameter_names(path)
+    others = [name for name in names if name not in wanted]
     for name in wanted:
-        close = difflib.get_close_matches(
-            name, [n for n in names if n not in wanted], n=1, cutoff=0.75
-        )
+        close = difflib.get_close_matches(name, others, n=1, cutoff=0.75)
         if name not in names and close:
             raise RoiganError(
                 f"{Path(path).name} has no parameter {name!r}: did you mean {close[0]!r}?"
@@ -108,8 +94,7 @@ def choose_parameters(path, wanted):
 
 
 def check_request(profile, dataset, parameters, notebooks):
-    """RoiganError for an unknown profile, data set, a parameter that none of the notebooks has, a seed that cannot be, or
-    pictures that are not there."""
+    """RoiganError for an unknown profile, data set or parameter, a bad seed, missing pictures."""
     from ..config import load_config
     from ..data import DATASETS, sources
 
@@ -120,12 +105,11 @@ def check_request(profile, dataset, parameters, notebooks):
             f"choose one of {', '.join(DATASETS)}."
         )
     known = {name for path in notebooks for name in parameter_names(path)}
-    for name in parameters:
-        if name not in known:
-            raise RoiganError(
-                f"No notebook has a parameter {name!r}; {suggest(name, known)}"
-                f"there are {', '.join(sorted(known))}."
-            )
+    for name in set(parameters) - known:
+        raise RoiganError(
+            f"No notebook has a parameter {name!r}; {suggest(name, known)}"
+            f"there are {', '.join(sorted(known))}."
+        )
     if "seed" in parameters:
         check_seed(parameters["seed"], 2**32)
     if dataset != "synthfaces":
@@ -134,43 +118,28 @@ def check_request(profile, dataset, parameters, notebooks):
             raise RoiganError(" ".join(lines))
 
 
-# --- running one, and knowing that it ran -----------------------------------------------------------------------------
-
-
 def build_folder(out, profile, dataset):
-    """Where executed notebooks and pages go: `out`, else build/<profile>-<dataset> in the repository."""
+    """Where executed notebooks and pages go: `out`, else build/<profile>-<dataset>."""
     return Path(out) if out is not None else ROOT / "build" / f"{profile}-{dataset}"
 
 
 def environment(profile, dataset, out):
-    """Variables the kernels see: this checkout's library first, and where figures and checkpoints go."""
+    """Variables for the kernels: this checkout's library first, the places of what they write."""
     committed = dataset == "synthfaces" and profile in ("laptop", "thesis")
     figures = ROOT / "figures" if committed else Path(out).resolve() / "figures"
-    path = [str(ROOT)] + [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
     return {
         "ROIGAN_FIGURES": os.environ.get("ROIGAN_FIGURES") or str(figures),
         "ROIGAN_RUNS": os.environ.get("ROIGAN_RUNS") or str(ROOT / "runs"),
-        "PYTHONPATH": os.pathsep.join(path),
-        "JUPYTER_PREFER_ENV_PATH": "1",  # the kernel of this environment, not one in the user's home
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-    }  # silences the debugger's remark about frozen modules
-
-
-@contextlib.contextmanager
-def _environ(values):
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # a remark of the debugger about frozen modules
+    }
 
 
 def execute(source, target, parameters, variables, watch):
-    """Run one notebook with papermill: source -> target, cwd = repository root. NotebookFailed says what broke.
+    """Run one notebook with papermill, source -> target, in the repository root.
 
-    watch: the `watch.Watch` that shows it.
+    variables: of the kernel's environment; watch: the `watch.Watch` that shows it. Raises
+    NotebookFailed, which says what broke.
     """
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -178,90 +147,69 @@ def execute(source, target, parameters, variables, watch):
     from . import engine  # noqa: F401 (registers itself)
 
     name = Path(source).stem
+    os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # this environment's kernel, no other
     for quiet in ("papermill", "asyncio"):  # what they would say, the sentences below say
         logging.getLogger(quiet).setLevel(logging.CRITICAL)
-    with _environ(variables):
-        try:
-            papermill.execute_notebook(
-                str(source),
-                str(target),
-                parameters,
-                kernel_name="python3",
-                language="python",
-                cwd=str(ROOT),
-                progress_bar=False,
-                start_timeout=180,
-                engine_name="roigan",
-                extra_arguments=["--log-level=CRITICAL"],
-                watch=watch,
-            )
-        except papermill.PapermillExecutionError as error:
-            last = _last_line(error.ename, error.evalue)
-            raise NotebookFailed(f"{name} stopped in cell [{error.exec_count}]: {last}") from error
-        except DeadKernelError as error:
-            raise NotebookFailed(
-                f"{name} stopped in {watch.failed or 'its last cell'}: the kernel died, as it does where "
-                f"memory runs out."
-            ) from error
-        except Exception as error:  # the disk is full, no kernel starts …: still one sentence
-            raise NotebookFailed(
-                f"{name} could not be run: {_last_line(type(error).__name__, str(error))}"
-            ) from error
+    try:
+        papermill.execute_notebook(
+            str(source),
+            str(target),
+            parameters,
+            engine_name="roigan",
+            kernel_name="python3",
+            language="python",
+            progress_bar=False,
+            watch=watch,
+            variables=variables,
+            folder=str(ROOT),
+        )
+    except papermill.PapermillExecutionError as error:
+        where, last = f"cell [{error.exec_count}]", _last_line(error.ename, error.evalue)
+        raise NotebookFailed(f"{name} stopped in {where}: {last}") from error
+    except DeadKernelError as error:
+        where = f"{watch.place} (“{watch.label}”)" if watch.place else "its last cell"
+        raise NotebookFailed(
+            f"{name} stopped in {where}: the kernel died, as it does where memory runs out."
+        ) from error
+    except Exception as error:  # the disk is full, no kernel starts …: still one sentence
+        last = _last_line(type(error).__name__, str(error))
+        raise NotebookFailed(f"{name} could not be run: {last}") from error
     if not is_complete(target):
         raise NotebookFailed(f"{name} was not run to its end, though no cell of it failed.")
 
 
 def _last_line(kind, message):
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    return f"{kind}: {lines[-1]}" if lines else kind
-
-
-def library_hash():
-    """A digest of roigan_lib's code and shipped weights: what the notebooks' results depend on besides themselves."""
-    digest = hashlib.sha256()
-    folder = Path(__file__).resolve().parent.parent
-    for path in sorted(
-        p for p in folder.rglob("*") if p.suffix in LIBRARY_FILES and "__pycache__" not in p.parts
-    ):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
-
-
-def files_hash(folder):
-    """A digest of names, sizes and times of the files below a folder; "" if there are none."""
-    files = sorted(p for p in Path(folder).rglob("*") if p.is_file() and p.name != ".lock")
-    rows = [f"{p.relative_to(folder)} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in files]
-    return hashlib.sha256("\n".join(rows).encode()).hexdigest() if rows else ""
-
-
-def _key(*inputs):
-    """A digest of what a notebook's results depend on; a path stands for the file's content."""
-    content = [
-        hashlib.sha256(i.read_bytes()).hexdigest() if isinstance(i, Path) else i for i in inputs
-    ]
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _write_stamp(path, stamp):
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(stamp, indent=1))
-    os.replace(part, path)
+    lines = message.strip().splitlines()
+    return f"{kind}: {lines[-1].strip()}" if lines else kind
 
 
 def is_complete(executed):
-    """True if every code cell was really executed: papermill says so, and the kernel gave it a number.
+    """True if every code cell was executed: papermill says so, and the kernel gave it a number.
 
-    A killed run leaves one cell `running` and the rest `pending`; a kernel that died leaves one `failed`.
+    A killed run leaves a cell `running` and the rest `pending`; a dead kernel leaves one `failed`.
     """
     try:
-        cells = read_notebook(executed)["cells"]
         return all(
-            c["metadata"].get("papermill", {}).get("status") == "completed" and c["execution_count"]
-            for c in cells
-            if c["cell_type"] == "code" and "".join(c["source"]).strip()
+            cell["metadata"]["papermill"]["status"] == "completed" and cell["execution_count"]
+            for cell in filter(runs, read_notebook(executed)["cells"])
         )
-    except (OSError, RoiganError, KeyError, TypeError, AttributeError):
+    except (RoiganError, KeyError, TypeError):
         return False
+
+
+def _tree_hash(folder, of, endings=("",)):
+    """A digest of the files below a folder: names, and `of` each; "" where there are none."""
+    rows = [
+        f"{path.relative_to(folder)} {of(path)}"
+        for path in sorted(Path(folder).rglob("*"))
+        if path.is_file() and path.name.endswith(endings) and path.name != ".lock"
+    ]
+    return _digest(rows) if rows else ""
+
+
+def _digest(value):
+    text = value if isinstance(value, bytes) else json.dumps(value, default=str).encode()
+    return hashlib.sha256(text).hexdigest()
 
 
 def reproduce(
@@ -269,21 +217,21 @@ def reproduce(
     dataset="synthfaces",
     out=None,
     notebooks=None,
-    force=False,
     only=None,
+    force=False,
     parameters=None,
 ):
     """Run the series, skip what is done, write the HTML pages. Returns the path of index.html.
 
     Args:
         profile, dataset: names of roigan_lib.config.PROFILES and roigan_lib.data.DATASETS.
-        out: folder for executed notebooks and pages; default build/<profile>-<dataset> in the repository.
+        out: folder for executed notebooks and pages; default build/<profile>-<dataset>.
         notebooks: a folder or a list of files instead of the repository's series.
-        force: run all again.   only: beginnings of notebook names, such as ["03", "08"].
+        only: beginnings of notebook names, such as ["03", "08"].   force: run all again.
         parameters: {name: value}, given to each notebook that has the name in its parameters cell.
-    Raises RoiganError before anything runs for an unknown name, a folder that cannot be written or where another run is
-    at work; NotebookFailed when a notebook breaks or its kernel dies: the broken notebook stays in `out`, and the pages
-    of what ran are written all the same.
+    Raises RoiganError before anything runs for an unknown name, a folder that cannot be written or
+    where another run is at work; NotebookFailed when a notebook breaks or its kernel dies: it stays
+    in `out`, and the pages of what ran are written all the same.
     """
     with Watch("reproduce") as watch:
         series = list_notebooks(notebooks)
@@ -306,43 +254,46 @@ def reproduce(
 
 
 def _run_series(plan, chosen, out, variables, checkpoints, force, watch):
-    """Run what is chosen and not done, a line each; returns the NotebookFailed that stopped it, or None."""
-    library, made = library_hash(), []
-    known = [read_stamp(out / f"{path.stem}.json").get("took", {}).get("all") for path in chosen]
+    """Run what is chosen and not done, a line each; the NotebookFailed that stopped it, or None."""
+    stamps = {path: read_stamp(out / f"{path.stem}.json", watch.say) for path, _ in plan}
+    known = [stamps[path].get("took", {}).get("all") for path in chosen]
     if None not in known:
-        watch.say(
-            f"last time {'these notebooks' if len(known) > 1 else 'this notebook'} took {clock(sum(known))}"
-        )
+        these = "these notebooks" if len(known) > 1 else "this notebook"
+        watch.say(f"last time {these} took {clock(sum(known))}")
+    contents, times = lambda path: _digest(path.read_bytes()), lambda path: path.stat().st_mtime_ns
+    library = _tree_hash(Path(__file__).resolve().parents[1], contents, LIBRARY_FILES)
+    made = []
     for source, values in plan:
-        stamp_path, target = out / f"{source.stem}.json", out / source.name
-        stamp = read_stamp(stamp_path, watch.say)
+        stamp, target = stamps[source], out / source.name
         if source in chosen:
             title = f"[{chosen.index(source) + 1}/{len(chosen)}] {source.stem}"
-            key = _key(source, library, values, made)
-            lost = stamp.get("made") and not files_hash(checkpoints)
-            if stamp.get("key") == key and is_complete(target) and not lost and not force:
+            key = _digest([source.read_text("utf-8"), library, values, made])
+            before = _tree_hash(checkpoints, times)
+            lost = stamp.get("made") and not before
+            if stamp.get("key") == key and is_complete(target) and not (lost or force):
                 watch.say(f"{title:<40} done before")
             else:
                 stamp.pop("key", None)  # until the end; how long it took last time stays known
-                _write_stamp(stamp_path, stamp)
-                before, start = files_hash(checkpoints), time.monotonic()
+                _write_stamp(target, stamp)
                 watch.begin(title, "the kernel starts", stamp.get("took"))
                 try:
                     execute(source, target, values, variables, watch)
                 except NotebookFailed as failure:
-                    watch.say(f"{title:<40} FAILED   {time.monotonic() - start:.1f} s")
+                    watch.say(f"{title:<40} FAILED   {time.monotonic() - watch.begun:.1f} s")
                     return failure
-                after, seconds = files_hash(checkpoints), time.monotonic() - start
+                seconds, after = time.monotonic() - watch.begun, _tree_hash(checkpoints, times)
                 watch.say(f"{title:<40} ok       {seconds:.1f} s")
-                stamp = {
-                    "key": key,
-                    "seconds": seconds,
-                    "made": after if after != before else stamp.get("made"),
-                    "took": watch.took | {"all": round(seconds, 2)},
-                }
-                _write_stamp(stamp_path, stamp)
+                if after != before:
+                    stamp["made"] = after
+                stamp |= {"key": key, "seconds": seconds}
+                stamp["took"] = watch.took | {"all": round(seconds, 2)}
+                _write_stamp(target, stamp)
         made += [stamp["made"]] if stamp.get("made") else []
     return None
+
+
+def _write_stamp(target, stamp):
+    write_atomically(target.with_suffix(".json"), json.dumps(stamp, indent=1).encode())
 
 
 def _check_complete(out, sources):
@@ -353,77 +304,69 @@ def _check_complete(out, sources):
             )
 
 
-def store(out, series=None):
-    """Put the executed notebooks of `out` in place of the repository's, with their outputs and nothing of this machine.
+def store_notebooks(out, series=None):
+    """Put the executed notebooks of `out`, with their outputs, in place of the repository's.
 
-    Papermill's marks, injected cells, timings, widget states without a kernel and paths of the checkout go.
-    RoiganError for a notebook that was not run to its end. Returns the paths written.
+    Papermill's marks, injected cells, timings, widgets without a kernel and paths of the checkout
+    go. Raises RoiganError for a notebook that was not run to its end. Returns the paths written.
     """
-    written, sources = [], list_notebooks(series)
+    sources = list_notebooks(series)
     _check_complete(out, sources)
     for source in sources:
         content = read_notebook(Path(out) / source.name)
-        content["metadata"] = {
-            k: v for k, v in content["metadata"].items() if k in ("kernelspec", "language_info")
-        }
-        content["cells"] = [
-            c
-            for c in content["cells"]
-            if "injected-parameters" not in c["metadata"].get("tags", ())
-        ]
-        count = 0
-        for cell in content["cells"]:
-            cell["metadata"] = {k: v for k, v in cell["metadata"].items() if k == "tags" and v}
-            if cell["cell_type"] == "code":
-                count += 1
-                cell["execution_count"] = count
-                for output in cell["outputs"]:
-                    if "execution_count" in output:
-                        output["execution_count"] = count
-                    output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
-        text = json.dumps(content, indent=1, ensure_ascii=False).replace(f"{ROOT}/", "")
-        part = source.with_suffix(".part")
-        part.write_text(text + "\n", encoding="utf-8")
-        os.replace(part, source)
-        written.append(source)
-    return written
+        kept = ("kernelspec", "language_info")
+        content["metadata"] = {k: v for k, v in content["metadata"].items() if k in kept}
+        tags = lambda cell: cell["metadata"].get("tags", [])
+        cells = [cell for cell in content["cells"] if "injected-parameters" not in tags(cell)]
+        for cell in cells:
+            cell["metadata"] = {"tags": tags(cell)} if tags(cell) else {}
+        code = [cell for cell in cells if cell["cell_type"] == "code"]
+        for count, cell in enumerate(code, 1):
+            cell["execution_count"] = count
+            for output in cell["outputs"]:
+                if "execution_count" in output:
+                    output["execution_count"] = count
+                output.get("data", {}).pop(WIDGET, None)
+        text = json.dumps(content | {"cells": cells}, indent=1, ensure_ascii=False)
+        write_atomically(source, (text.replace(f"{ROOT}/", "") + "\n").encode())
+    return sources
 
 
-# --- the command line -------------------------------------------------------------------------------------------------
+def command(
+    profile="laptop",
+    dataset="synthfaces",
+    out=None,
+    notebooks=None,
+    only=None,
+    force=False,
+    store=False,
+    parameter=(),
+):
+    """`roigan reproduce`: arguments as for `reproduce`; prints, and returns the exit status.
 
-
-def add_arguments(parser):
-    """Options of `python -m roigan_lib reproduce`."""
-    parser.add_argument(
-        "--profile", default="laptop", help="smoke | laptop | thesis (default: laptop)"
-    )
-    parser.add_argument(
-        "--dataset",
-        default="synthfaces",
-        help="synthfaces | celeba | cats | cars | folder (default: synthfaces)",
-    )
-    parser.add_argument("--out", help="folder for the result (default: build/<profile>-<dataset>)")
-    parser.add_argument("--notebooks", help="folder of notebooks (default: the repository's)")
-    parser.add_argument(
-        "--only",
-        nargs="+",
-        metavar="NN",
-        help="run only notebooks whose names begin so, e.g. 03 08",
-    )
-    parser.add_argument(
-        "--store",
-        action="store_true",
-        help="afterwards put the executed notebooks in place of the repository's (for maintainers)",
-    )
-    parser.add_argument("--force", action="store_true", help="run again what is done")
-    parser.add_argument(
-        "-p",
-        "--parameter",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="set a parameter in the notebooks that have it, e.g. -p seed=1",
-    )
+    store: afterwards `store_notebooks`; parameter: texts such as "seed=1". The status is 0, or 1
+    with one sentence on stderr when a notebook breaks; a RoiganError is left to the caller.
+    """
+    parameters = dict(_parse_parameter(text) for text in parameter)
+    if store:  # what would stop it at the end stops it here
+        series = list_notebooks(notebooks)
+        check_folder(series[0].parent)
+        others = set(series) - set(list_notebooks(series, only))
+        _check_complete(build_folder(out, profile, dataset), sorted(others))
+    try:
+        with on_signals(signal.default_int_handler, signal.SIGTERM):
+            index = reproduce(profile, dataset, out, notebooks, only, force, parameters)
+    except NotebookFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on from here", file=sys.stderr)
+        return 130
+    if store:
+        stored = store_notebooks(Path(index).parent, notebooks)
+        print(f"{len(stored)} notebooks stored with their outputs")
+    print(f"open {index}")
+    return 0
 
 
 def _parse_parameter(text):
@@ -436,37 +379,19 @@ def _parse_parameter(text):
         return name, value
 
 
+def add_arguments(parser):
+    """Options of `command` for argparse."""
+    add = parser.add_argument
+    add("--profile", default="laptop", help="smoke | laptop | thesis (default: laptop)")
+    add("--dataset", default="synthfaces", help="synthfaces | celeba | cats | cars | folder")
+    add("--out", help="folder for the result (default: build/<profile>-<dataset>)")
+    add("--notebooks", help="folder of notebooks (default: the repository's)")
+    add("--only", nargs="+", metavar="NN", help="run only those, e.g. 03 08")
+    add("--store", action="store_true", help="put the result in place of the repository's")
+    add("--force", action="store_true", help="run again what is done")
+    add("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE")
+
+
 def run(args):
-    """Exit status: 0, or 1 with one sentence on stderr when a notebook breaks. A RoiganError is left to the caller."""
-    parameters = dict(_parse_parameter(text) for text in args.parameter)
-    if args.store:  # what would stop it at the end stops it here
-        series = list_notebooks(args.notebooks)
-        check_folder(series[0].parent)
-        chosen = list_notebooks(series, args.only)
-        _check_complete(
-            build_folder(args.out, args.profile, args.dataset),
-            [path for path in series if path not in chosen],
-        )
-    try:
-        with on_signals(signal.default_int_handler, signal.SIGTERM):
-            index = reproduce(
-                args.profile,
-                args.dataset,
-                out=args.out,
-                notebooks=args.notebooks,
-                force=args.force,
-                only=args.only,
-                parameters=parameters,
-            )
-    except NotebookFailed as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped: the same command goes on from here", file=sys.stderr)
-        return 130
-    if args.store:
-        print(
-            f"{len(store(Path(index).parent, args.notebooks))} notebooks stored with their outputs"
-        )
-    print(f"open {index}")
-    return 0
+    """`command` of what argparse found."""
+    return command(**{k: v for k, v in vars(args).items() if k not in ("run", "command")})

@@ -1,7 +1,7 @@
-"""What the terminal shows while a notebook runs: which cell, how long it took last time, and what the cell says of itself.
+"""The line in the terminal while a notebook runs: its cell, the time, and what the cell prints.
 
-On a terminal one line is written again and again in its place; anywhere else, such as a pipe or the log of a CI job, a line
-of its own comes every few seconds. `engine` tells a `Watch` what happens.
+A terminal sees one line, rewritten in its place. A pipe or the log of a CI job gets a new line
+every few seconds. `engine` tells a `Watch` what happens.
 """
 
 import hashlib
@@ -27,33 +27,36 @@ def digest(cell):
     return hashlib.sha256("".join(cell["source"]).encode()).hexdigest()[:12]
 
 
+def runs(cell):
+    """Whether a kernel is asked to run the cell: code that is not empty."""
+    return cell["cell_type"] == "code" and bool("".join(cell["source"]).strip())
+
+
 def labels(cells):
-    """For each cell the heading it stands under, or the first line of its code where there is none yet."""
+    """For each cell the heading above it, or the first line of its code where there is none."""
     heading, found = "", []
     for cell in cells:
-        lines = [line.strip() for line in "".join(cell["source"]).splitlines() if line.strip()]
+        source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            headings = re.findall(r"^#+\s+(.*)", "".join(cell["source"]), re.MULTILINE)
+            headings = re.findall(r"^#+\s+(.*)", source, re.MULTILINE)
             heading = re.sub(r"[*`$]", "", headings[-1]) if headings else heading
-        found.append(heading or (lines[0] if lines else ""))
+        found.append(heading or source.strip().partition("\n")[0])
     return found
 
 
 class Watch:
-    """The line of a series of notebooks, from `with Watch() as watch` to its end. stream: where to, default sys.stdout.
+    """The line of a series of notebooks, from `with Watch(…) as watch` to its end.
 
-    `took` gathers the seconds of the running notebook's cells, by their `digest`; `failed` names the cell in which its
-    kernel died.
+    stream: where to, default sys.stdout. `took` gathers the seconds of the notebook's cells, by
+    their `digest`; `running` is the index of the cell at work, None between two cells.
     """
 
     def __init__(self, title, stream=None):
         self.stream = stream or sys.stdout
         self.rewrites = self.stream.isatty()
         self._shown, self._written, self._lock = 0, time.monotonic(), threading.Lock()
-        self._ended, self._thread = (
-            threading.Event(),
-            threading.Thread(target=self._beat, daemon=True),
-        )
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
         self.begin(title, "getting ready")
 
     def __enter__(self):
@@ -69,9 +72,9 @@ class Watch:
     def begin(self, title, label, before=None):
         """What runs from now on, such as "[3/10] 05_losses", and its first phase.
 
-        before: seconds of the last time by the `digest` of a cell, the whole notebook's under "all".
+        before: last time's seconds by the `digest` of a cell, the whole notebook's under "all".
         """
-        self.title, self.before, self.took, self.failed = title, before or {}, {}, ""
+        self.title, self.before, self.took = title, before or {}, {}
         self.phase(label)
         self.begun = self.cell_begun
 
@@ -83,7 +86,7 @@ class Watch:
     def phase(self, label):
         """What happens between cells, such as "writing the pages"."""
         self.place, self.label, self.last, self.said, self._tails = "", label, None, "", {}
-        self.cell_begun = time.monotonic()
+        self.running, self.cell_begun = None, time.monotonic()
 
     def start(self, cells):
         """The notebook's cells, before the first one runs."""
@@ -93,46 +96,37 @@ class Watch:
 
     def cell_start(self, i):
         self.phase(self.labels[i])
-        self.place, self.last = self.places[i], self.before.get(digest(self.cells[i]))
+        self.running, self.place = i, self.places[i]
+        self.last = self.before.get(digest(self.cells[i]))
 
     def cell_end(self, i):
         self.took[digest(self.cells[i])] = round(time.monotonic() - self.cell_begun, 2)
         self.phase("saving the notebook")
 
     def hear(self, message):
-        """Take the last line of what a cell prints, or of a text that it shows in the place of another."""
-        content, kind = message["content"], message["msg_type"]
-        if kind == "stream":
+        """Take the last line of what a cell prints, or of a text shown in another's place."""
+        content, text = message["content"], ""
+        if message["msg_type"] == "stream":
             text = self._tails.get(content["name"], "") + ESCAPES.sub("", content["text"])
             self._tails[content["name"]] = text[-2000:]
-        elif kind == "update_display_data":
+        elif message["msg_type"] == "update_display_data":
             text = content["data"].get("text/markdown", "").strip("`* ")
-            text = text if "\n" not in text else ""
-        else:
-            return
+            text = "" if "\n" in text else text
         lines = [line for line in re.split(r"[\r\n]", text) if line.strip()]
         if lines:
             self.said = " ".join(lines[-1].split())
 
     def line(self, width=200):
-        """The line as it is now, in at most `width` columns; where they are few, what matters least is left out."""
-        now, last = time.monotonic(), self.before.get("all")
-        whole = f"{self.title}, {clock(now - self.begun)}" + (
-            f" (last time {clock(last)})" if last else ""
-        )
-        spent = f" {clock(now - self.cell_begun)}" + (
-            f" (last time {clock(self.last)})" if self.last is not None else ""
-        )
-        said = f" · {self.said}" if self.said else ""
+        """The line in at most `width` columns; where they are few, the least important goes."""
+        now, title = time.monotonic(), self.title
+        whole = f"{title}, {_spent(now - self.begun, self.before.get('all'))}"
+        spent = f" {_spent(now - self.cell_begun, self.last)}"
         place = f" · {self.place}" if self.place else ""
         label = f" “{self.label}”" if self.place else f" · {self.label}"
+        said = f" · {self.said}" if self.said else ""
+        ways = [head + place + label + spent for head in (whole, title)]
+        ways += [title + place + spent, title + place]
         room = width - min(len(said), ROOM)
-        ways = [
-            whole + place + label + spent,
-            self.title + place + label + spent,
-            self.title + place + spent,
-            self.title + place,
-        ]
         text = next((way for way in ways if len(way) <= room), ways[-1]) + said
         return text if len(text) <= width else text[: width - 1] + "…"
 
@@ -155,6 +149,5 @@ class Watch:
             self._written = time.monotonic()
 
 
-def runs(cell):
-    """Whether a kernel is asked to run the cell: code that is not empty."""
-    return cell["cell_type"] == "code" and bool("".join(cell["source"]).strip())
+def _spent(seconds, last):
+    return clock(seconds) + ("" if last is None else f" (last time {clock(last)})")
