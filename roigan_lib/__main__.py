@@ -7,7 +7,7 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from .checks import check_output, check_rows, check_seed
+from .checks import check_output, check_seed
 from .errors import RoiganError
 
 
@@ -148,6 +148,7 @@ def _compare(args):
     from .inpainter import load_model
     from .masks import sample_masks
     from .metrics import compare
+    from .metrics.table import check_rows
 
     check_seed(args.seed)
     if args.rows is not None:
@@ -224,6 +225,7 @@ def _photographs(args):
 
 
 def _bench(args):
+    from .metrics.table import check_rows
     from .studies.bench import run
 
     if args.rows is not None:

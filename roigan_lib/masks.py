@@ -186,7 +186,7 @@ def _log_heights(parameters):
 
 
 def _mixture(parameters, height, width, device):
-    """f_n of (3.6) up to a factor, float32 (n, H, W); in a row a Gaussian is exp(g - (a x - b)²)."""
+    """f_n of (3.6) up to a factor, float32 (n, H, W): in a row, exp(g - (a x - b)²) each."""
     mean, sigma, rho, _ = parameters
     v = (torch.arange(height) - mean[..., 1:]) / sigma[..., 1:]  # (n, k, H)
     a = 1 / (sigma[..., :1] * (2 * (1 - rho**2)).sqrt()[..., None])  # (n, k, 1)

@@ -16,7 +16,6 @@ from roigan_lib.checks import (
     check_folder,
     check_images,
     check_output,
-    check_rows,
     check_seed,
     only_run,
 )
@@ -24,6 +23,7 @@ from roigan_lib.data import ImageSet
 from roigan_lib.data.synthfaces import sample_factors
 from roigan_lib.errors import RoiganError
 from roigan_lib.metrics.kernel import kernel_distance
+from roigan_lib.metrics.table import check_rows
 
 BAD_SEEDS = (None, 1.5, 3.0, "3", True, -1, 2**64, np.float64(3), np.arange(2), [1], torch.rand(2))
 

@@ -5,6 +5,7 @@ import json
 import math
 from pathlib import Path
 
+from ..checks import check_output
 from ..errors import RoiganError
 from ..files import write_atomically
 
@@ -37,6 +38,13 @@ def load_rows(path):
                 )
             rows.append(row)
     return rows
+
+
+def check_rows(path):
+    """The path of a .jsonl file that rows are going to be merged into. RoiganError where old lines cannot be read."""
+    if check_output(path).exists():
+        load_rows(path)
+    return Path(path)
 
 
 def write_rows(path, rows):

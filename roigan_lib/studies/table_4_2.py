@@ -11,7 +11,7 @@ import torch
 
 from .. import plots
 from ..baselines import load_glcic, navier_stokes, telea
-from ..checks import check_folder, check_rows, check_seed
+from ..checks import check_folder, check_seed
 from ..data import open_dataset
 from ..errors import RoiganError
 from ..files import place, write_atomically
@@ -29,6 +29,7 @@ from ..metrics import (
     versions,
 )
 from ..metrics.features import inception_hash
+from ..metrics.table import check_rows
 from . import traversals as edits
 
 FAMILIES = (
