@@ -105,14 +105,14 @@ def test_stored_rows_stand_in_a_table_with_their_machine(monkeypatch, tmp_path):
         and row["torch"] in line
     )
     assert bench.stored() and all("value" in row for row in bench.stored())
-    monkeypatch.setattr(bench, "__file__", str(tmp_path / "roigan_lib" / "bench.py"))
+    monkeypatch.setattr(bench, "ROOT", tmp_path)
     assert bench.stored() == []  # an installed package has none
 
 
 def test_outside_a_clone_the_rows_of_the_networks_are_left_out_with_a_sentence(
     monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(bench, "__file__", str(tmp_path / "roigan_lib" / "bench.py"))
+    monkeypatch.setattr(bench, "ROOT", tmp_path)
     monkeypatch.setattr(bench, "masks", lambda **_: [])
     for name in ("slider", "reading", "inception"):
         monkeypatch.setattr(bench, name, lambda **_: [])
