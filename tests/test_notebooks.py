@@ -1,15 +1,14 @@
-"""Each notebook is executed at smoke size, and looks as a reader expects to find it."""
+"""Each notebook looks as a reader expects to find it; nbval runs its cells (notebooks/conftest)."""
 
 import ast
-import io
 import json
 import re
-from pathlib import Path
 
+import nbformat
 import pytest
 
 from roigan_lib.studies import reproduce as rp
-from roigan_lib.studies.watch import Watch
+from roigan_lib.studies.pages import heading, to_html
 
 NOTEBOOKS = sorted((rp.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 MACHINE_PATH = re.compile(r"/(?:tmp|work|root|home)/|[A-Z]:\\\\Users")
@@ -20,35 +19,6 @@ def test_the_series_is_there():
     """Without this, an empty folder would pass: the tests below are made from the files found."""
     found = {path.name[:2] for path in NOTEBOOKS}
     assert found >= set(FIRST_FORM), f"missing: {sorted(set(FIRST_FORM) - found)}"
-
-
-@pytest.fixture(scope="session")
-def smoke(tmp_path_factory):
-    """One place for the whole session, so that the checkpoint of 06_training is made once."""
-    place = tmp_path_factory.mktemp("smoke")
-    variables = rp.environment("smoke", "synthfaces", place)
-    return place, variables | {
-        "ROIGAN_FIGURES": str(place / "figures"),
-        "ROIGAN_RUNS": str(place / "runs"),
-    }
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_runs_at_smoke_size(path, smoke):
-    place, variables = smoke
-    wanted = {"profile": "smoke", "dataset": "synthfaces"}
-    assert rp.choose_parameters(path, wanted) == wanted, (
-        "its parameters cell sets profile and dataset"
-    )
-    with Watch(path.stem, io.StringIO()) as watch:
-        rp.execute(path, place / path.name, wanted, variables, watch)
-    assert rp.is_complete(place / path.name)
-    from roigan_lib.studies.pages import write_pages
-
-    page = write_pages(place, [path], "smoke").with_name(f"{path.stem}.html").read_text()
-    assert "<script" not in page and not re.search(r'src="(?!data:)', page), (
-        "pages need nothing beside themselves"
-    )
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda p: p.stem)
@@ -70,8 +40,6 @@ def outputs(notebook):
 
 
 def test_opens_with_a_title_and_an_abstract(notebook):
-    from roigan_lib.studies.pages import heading
-
     first = notebook["cells"][0]
     assert first["cell_type"] == "markdown" and first["source"].lstrip().startswith("# ")
     assert len(heading(notebook)[1].split()) >= 15
@@ -139,7 +107,7 @@ def test_explains_itself(notebook):
 
 
 def broken_paragraphs(markdown):
-    """Lines in the middle of a paragraph that Markdown takes for a list item, a heading or a rule."""
+    """Lines within a paragraph that Markdown takes for a list item, a heading or a rule."""
     found, before, code = [], "", False
     for line in markdown.splitlines():
         code ^= line.startswith("```")
@@ -167,7 +135,7 @@ UNCLEAR = re.compile(
 
 
 def unclear_references(text):
-    """What could be a notebook or a chapter; and sections in the form of equations, of which chapter 4 has (4.1) only."""
+    """What could be a notebook or a chapter, and sections written as equations are."""
     return UNCLEAR.findall(text)
 
 
@@ -179,6 +147,23 @@ def test_references_say_whose(notebook):
 
 def test_readme_says_whose_chapters():
     assert not unclear_references((rp.ROOT / "README.md").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_takes_the_parameters_of_reproduce(path):
+    wanted = {"profile": "smoke", "dataset": "synthfaces"}
+    assert rp.choose_parameters(path, wanted) == wanted
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_its_page_needs_nothing_beside_itself(path):
+    page = to_html(nbformat.read(path, as_version=4), path.parent)
+    assert "<script" not in page and not re.search(r'src="(?!data:)', page)
+
+
+def test_nbval_runs_the_cells(pytestconfig):
+    """The tests of this file read what is stored; without nbval nothing would run the series."""
+    assert pytestconfig.option.nbval_lax and "notebooks" in pytestconfig.getini("testpaths")
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
