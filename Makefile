@@ -3,7 +3,7 @@ PYTHON  ?= python3
 VENV    ?= .venv
 PROFILE ?= laptop
 DATASET ?= synthfaces
-TESTS   ?= tests
+TESTS   ?=
 ARGS    ?=
 LOCK    ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -15,7 +15,7 @@ STAMP := $(VENV)/.roigan-installed
 
 help:
 	@echo "make reproduce [PROFILE=smoke|laptop|thesis] [DATASET=synthfaces|folder]   run the notebook series"
-	@echo "make test      [TESTS=tests/test_masks.py]                                 run the tests"
+	@echo "make test      [TESTS=tests/test_masks.py]         run the tests, and the notebooks at smoke size"
 	@echo "make lab                                                                   open JupyterLab on the notebooks"
 	@echo "make clean                                            remove build/ and caches; keeps runs/ and $(VENV)"
 	@echo "Also: PYTHON=python3.12 (which Python), VENV=/path (reuse an environment), LOCK=1 (the tried versions),"
@@ -34,7 +34,7 @@ $(STAMP): pyproject.toml
 	  "$(PYTHON)" -m venv "$(VENV)" || { rm -rf "$(VENV)"; echo "The environment $(VENV) could not be created: see the message above."; exit 1; }; \
 	fi
 	@echo "Installing; the first time this fetches PyTorch and takes some minutes …"
-	@"$(PY)" -m pip install --quiet $(if $(LOCK),--constraint requirements.lock) --editable ".[test]" || \
+	@"$(PY)" -m pip install --quiet $(if $(LOCK),--constraint requirements.lock) --editable ".[notebooks,test]" || \
 	  { echo "The installation failed: the lines above say which package; run make again when that is mended."; exit 1; }
 	@touch "$@"
 

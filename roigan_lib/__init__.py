@@ -1,11 +1,11 @@
-"""RoI-GAN: redraw the region a user selects, steer it with sliders. A tutorial and reproduction kit.
+"""RoI-GAN: redraw the region a user selects, steer it with sliders.
 
 Public names load on first use, so that `import roigan_lib` stays quick.
 """
 
 from importlib import import_module
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "RoiganError": "errors",
@@ -36,7 +36,12 @@ __all__ = sorted(_HOME)
 
 def __getattr__(name):
     if name in _HOME:
-        return getattr(import_module(f"roigan_lib.{_HOME[name]}"), name)
+        try:
+            return getattr(import_module(f"roigan_lib.{_HOME[name]}"), name)
+        except ModuleNotFoundError as error:
+            from .errors import RoiganError, missing_package
+
+            raise RoiganError(missing_package(error)) from error
     raise AttributeError(f"roigan_lib has no name {name!r}; it offers {', '.join(__all__)}")
 
 

@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from .checks import check_output, check_seed
-from .errors import RoiganError
+from .errors import RoiganError, missing_package
 
 
 def _config_arguments(parser):
@@ -124,10 +124,10 @@ def _in_crop(gan, path, args, codes):
     import torch
     from PIL import Image
 
+    from .data import to_uint8
     from .data.folder import check_crop, crop_box, resize
     from .masks import sample_masks
     from .photo import crop_frame, mask_to_model, open_mask, open_photo
-    from .plots import to_uint8
 
     crop, photo = check_crop(_crop(args.crop)), open_photo(path)
     height, width = photo.shape[:2]
@@ -139,7 +139,8 @@ def _in_crop(gan, path, args, codes):
         mask = sample_masks("elliptic", 1, gan.size, seed=args.seed)
     if mask.ndim == 2:
         mask = mask_to_model(mask, crop_frame(width, height, gan.size, crop))
-    return to_uint8(gan.inpaint(image, mask, codes, args.seed))[0], crop
+    done = to_uint8(gan.inpaint(image, mask, codes, args.seed)[0])
+    return done.permute(1, 2, 0).cpu().numpy(), crop
 
 
 def _compare(args):
@@ -349,6 +350,9 @@ def main(argv=None) -> int:
         return 130
     except RoiganError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        print(f"error: {missing_package(error)}", file=sys.stderr)
         return 2
 
 

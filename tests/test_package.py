@@ -1,6 +1,7 @@
-"""The frame: bounds on every dependency, one list of them, package data, a quick import, files the README names."""
+"""The frame: dependencies and their bounds, package data, a quick import, the README's links."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from PIL import Image
 
 import roigan_lib
 
@@ -19,9 +21,12 @@ else:
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-DEPENDENCIES = [
-    Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]
-]
+EXTRAS = {
+    name: [Requirement(line) for line in lines]
+    for name, lines in PROJECT["optional-dependencies"].items()
+}
+CORE = [Requirement(line) for line in PROJECT["dependencies"]]
+DEPENDENCIES = [r for r in sum(EXTRAS.values(), CORE) if r.name != PROJECT["name"]]
 TEXT = (".py", ".md", ".toml", ".yml", ".lock", ".json", ".jsonl", ".js", ".css")
 
 
@@ -41,7 +46,7 @@ def test_environment_yml_is_the_same_list():
         "git",
         "make",
         "pip:",
-        "-e .[test]",
+        "-e .[notebooks,test]",
     ]
 
 
@@ -59,38 +64,92 @@ def test_the_lock_has_each_dependency_within_its_bounds():
         canonicalize_name(name): version for name, version in (line.split("==") for line in lines)
     }
     for requirement in DEPENDENCIES:
-        assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)]), (
-            requirement.name
-        )
+        if requirement.marker is None and requirement not in EXTRAS["dev"]:
+            version = locked[canonicalize_name(requirement.name)]
+            assert requirement.specifier.contains(version), requirement.name
+
+
+COMES_WITH = {
+    "cv2": "opencv-python-headless",
+    "PIL": "pillow",
+    "skimage": "scikit-image",
+    "IPython": "ipywidgets",
+    "traitlets": "ipywidgets",
+    "nbclient": "papermill",
+    "nbformat": "nbconvert",
+    "pygments": "nbconvert",
+}
+
+
+def foreign(tree):
+    """Top names of what a module's code imports from elsewhere, with the depth of the statement."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            absolute = isinstance(node, ast.ImportFrom) and node.level == 0
+            names = [node.module] if absolute else []
+        top = {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"roigan_lib"}
+        yield from (canonicalize_name(COMES_WITH.get(name, name)) for name in top)
 
 
 def test_imports_in_the_library_are_declared():
-    comes_with = {
-        "cv2": "opencv-python-headless",
-        "PIL": "pillow",
-        "IPython": "ipywidgets",
-        "traitlets": "ipywidgets",
-        "pygments": "nbconvert",
-        "skimage": "scikit-image",
-    }
-    declared = {
-        canonicalize_name(requirement.name)
-        for requirement in DEPENDENCIES[: len(PROJECT["dependencies"])]
-    }
+    declared = {canonicalize_name(r.name) for r in DEPENDENCIES}
     for path in (ROOT / "roigan_lib").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            else:
-                names = (
-                    [node.module] if isinstance(node, ast.ImportFrom) and node.level == 0 else []
-                )
-            for name in (
-                {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"roigan_lib"}
-            ):
-                assert canonicalize_name(comes_with.get(name, name)) in declared, (
-                    f"{path.name} imports {name}"
-                )
+        undeclared = set(foreign(ast.parse(path.read_text(encoding="utf-8")))) - declared
+        assert not undeclared, f"{path.name} imports {undeclared}"
+
+
+def test_every_dependency_is_imported_or_a_program():
+    """What nothing imports goes, but for programs and what others import."""
+    programs = {"jupyterlab", "nbval", "ruff", "pre-commit", "jinja2", "tomli", "tyro", "pandas"}
+    sources = [*(ROOT / "roigan_lib").rglob("*.py"), *(ROOT / "tests").glob("*.py")]
+    used = {name for path in sources for name in foreign(ast.parse(path.read_text("utf-8")))}
+    assert {canonicalize_name(r.name) for r in DEPENDENCIES} - programs <= used
+
+
+BLOCK = """
+import sys
+from importlib.abc import MetaPathFinder
+
+class Absent(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in {absent}:
+            raise ModuleNotFoundError(name, name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+
+
+def run_without(extras, code, cwd):
+    """Run code in a Python to which the packages of all extras seem not to be installed."""
+    names = {canonicalize_name(r.name) for r in extras}
+    absent = names | {name for name, home in COMES_WITH.items() if home in names}
+    return subprocess.run(
+        [sys.executable, "-c", BLOCK.format(absent=absent - {"tomli"}) + code],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_core_completes_a_picture_and_an_absent_extra_is_one_sentence(tmp_path):
+    core = {r.name for r in CORE}
+    extras = [r for r in DEPENDENCIES if r.name not in core]
+    Image.new("RGB", (80, 80), "gray").save(tmp_path / "a.png")
+    inpaint = "inpaint a.png --crop square --model celeba --out b.png".split()
+    code = f"from roigan_lib.__main__ import main; sys.exit(main({inpaint}))"
+    done = run_without(extras, code, tmp_path)
+    assert done.returncode == 0 and (tmp_path / "b.png").exists(), done.stderr
+    done = run_without(extras, "import roigan_lib; roigan_lib.explore", tmp_path)
+    assert "RoiganError: anywidget is not installed: pip install 'roigan-lib[" in done.stderr
+    code = "from roigan_lib.__main__ import main; sys.exit(main(['reproduce']))"
+    done = run_without(extras, code, tmp_path)
+    assert done.returncode == 2
+    assert re.fullmatch(
+        r"error: \w+ is not installed: pip install '.*\[notebooks\]'\.\n", done.stderr
+    )
 
 
 def test_package_data_is_present_and_covered():
