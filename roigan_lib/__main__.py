@@ -70,7 +70,7 @@ def _inpaint(args):
     import torch
 
     from .inpainter import load_model
-    from .photo import WRITERS, save_photo
+    from .picture_files import WRITERS, save_photo
 
     check_seed(args.seed)
     check_output(args.out, WRITERS)
@@ -100,7 +100,8 @@ def _numbers(option, text, example):
 def _in_photo(gan, path, args, codes):
     """The photograph at its own size, its region redrawn, placed by --eyes; and None, no crop."""
     from .masks import sample_masks
-    from .photo import face_frame, find_eyes, inpaint_photo, open_mask, open_photo
+    from .photo import face_frame, find_eyes, inpaint_photo
+    from .picture_files import open_mask, open_photo
 
     photo = open_photo(path)
     if args.eyes == "auto":
@@ -127,7 +128,8 @@ def _in_crop(gan, path, args, codes):
     from .data import to_uint8
     from .data.folder import check_crop, crop_box, resize
     from .masks import sample_masks
-    from .photo import crop_frame, mask_to_model, open_mask, open_photo
+    from .photo import crop_frame, mask_to_model
+    from .picture_files import open_mask, open_photo
 
     crop, photo = check_crop(_crop(args.crop)), open_photo(path)
     height, width = photo.shape[:2]

@@ -161,9 +161,9 @@ def test_what_the_browser_must_not_send_gets_a_sentence(widget, monkeypatch, val
 
 
 def test_nothing_is_pasted_but_a_drawing(widget):
-    from roigan_lib.photo import square_frame
+    from roigan_lib.photo import crop_frame
 
-    photo, frame = np.full((40, 40, 3), 90, np.uint8), square_frame(40, 40, SIZE)
+    photo, frame = np.full((40, 40, 3), 90, np.uint8), crop_frame(40, 40, SIZE)
     assert (widget.in_photo(photo, frame) != photo).any()
     widget.set_mask(torch.ones(SIZE, SIZE))
     with pytest.raises(RoiganError, match="no drawing to paste: The mask covers the whole picture"):

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from roigan_lib import photo as ph
+from roigan_lib import picture_files as pf
 from roigan_lib.errors import RoiganError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -122,7 +123,7 @@ def test_what_the_model_returns_unchanged_comes_back_in_place(width, height, eye
 def test_the_model_is_asked_with_the_codes_and_the_seed():
     model, codes = Same(), torch.ones(1, 3)
     ph.inpaint_photo(
-        model, scene(), blob(300, 240, 150, 120, 20), ph.square_frame(300, 240, 64), codes, seed=7
+        model, scene(), blob(300, 240, 150, 120, 20), ph.crop_frame(300, 240, 64), codes, seed=7
     )
     assert model.asked == (codes, 7)
 
@@ -137,7 +138,7 @@ def test_the_border_is_repeated_beyond_the_photograph():
 
 def test_large_photographs_are_averaged_and_not_sampled():
     grain = np.random.default_rng(0).integers(0, 256, (640, 640, 3), np.uint8)
-    frame = ph.square_frame(640, 640, 64)
+    frame = ph.crop_frame(640, 640, 64)
     ours = (ph.to_model(grain, frame)[0].permute(1, 2, 0).numpy() + 1) * 127.5
     np.testing.assert_allclose(ours, grain.reshape(64, 10, 64, 10, 3).mean((1, 3)), atol=0.01)
 
@@ -205,7 +206,7 @@ def test_a_region_of_the_model_in_the_photograph_and_back():
 
 
 def test_regions_at_the_edge_of_the_frame():
-    frame = ph.square_frame(300, 240, 64, box=(0, 0, 100))
+    frame = ph.crop_frame(300, 240, 64, (0, 0, 100, 100))
     with pytest.warns(UserWarning, match="outside the frame"):
         ph.mask_to_model(blob(300, 240, 95, 50, 20), frame)
     assert "outside the frame" in refusal(ph.mask_to_model, blob(300, 240, 250, 200, 20), frame)
@@ -218,12 +219,12 @@ def test_regions_at_the_edge_of_the_frame():
 def test_photographs_of_every_mode(tmp_path):
     grey = scene(60, 40)[..., 0]
     Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "16.png")
-    assert np.array_equal(ph.open_photo(tmp_path / "16.png"), grey[..., None].repeat(3, 2))
+    assert np.array_equal(pf.open_photo(tmp_path / "16.png"), grey[..., None].repeat(3, 2))
     clear = Image.fromarray(np.dstack([scene(60, 40), np.zeros((40, 60), np.uint8)]))
-    assert (ph.open_photo(clear) == 255).all()
+    assert (pf.open_photo(clear) == 255).all()
     palette = Image.fromarray(grey).quantize(8)
     palette.save(tmp_path / "p.png", transparency=int(np.asarray(palette)[0, 0]))
-    opened, index = ph.open_photo(str(tmp_path / "p.png")), np.asarray(palette)
+    opened, index = pf.open_photo(str(tmp_path / "p.png")), np.asarray(palette)
     assert (opened[index == index[0, 0]] == 255).all() and not (opened == 255).all()
 
 
@@ -246,7 +247,7 @@ def test_photographs_of_every_kind(kind, tmp_path):
         "grey": picture[..., 0],
         "alpha": np.dstack([picture, np.full((40, 60), 255, np.uint8)]),
     }[kind]
-    opened = ph.open_photo(source)
+    opened = pf.open_photo(source)
     assert opened.shape == (40, 60, 3) and opened.dtype == np.uint8
     want = picture if kind != "grey" else picture[..., :1].repeat(3, 2)
     np.testing.assert_array_equal(opened, want)
@@ -256,20 +257,20 @@ def test_photograph_refusals(tmp_path):
     (tmp_path / "text.jpg").write_text("no picture")
     whole = io.BytesIO()
     Image.fromarray(scene()).save(whole, "JPEG")
-    assert "no photograph" in refusal(ph.open_photo, tmp_path / "gone.jpg")
-    assert "is a folder" in refusal(ph.open_photo, tmp_path)
+    assert "no photograph" in refusal(pf.open_photo, tmp_path / "gone.jpg")
+    assert "is a folder" in refusal(pf.open_photo, tmp_path)
     assert "(no known format): save it as JPEG or PNG." in refusal(
-        ph.open_photo, tmp_path / "text.jpg"
+        pf.open_photo, tmp_path / "text.jpg"
     )
-    assert "the picture cannot be read" in refusal(ph.open_photo, b"")
-    assert "cannot be read" in refusal(ph.open_photo, whole.getvalue()[:2000])
-    assert "16 to" in refusal(ph.open_photo, np.zeros((8, 40, 3), np.uint8))
-    assert "16 to 32,000 a side" in refusal(ph.open_photo, np.zeros((20, 33_000), np.uint8))
-    assert "uint8" in refusal(ph.open_photo, np.zeros((40, 40, 3)))
+    assert "the picture cannot be read" in refusal(pf.open_photo, b"")
+    assert "cannot be read" in refusal(pf.open_photo, whole.getvalue()[:2000])
+    assert "16 to" in refusal(pf.open_photo, np.zeros((8, 40, 3), np.uint8))
+    assert "16 to 32,000 a side" in refusal(pf.open_photo, np.zeros((20, 33_000), np.uint8))
+    assert "uint8" in refusal(pf.open_photo, np.zeros((40, 40, 3)))
     assert "(40, 40, 2) of uint8 but must" in refusal(
-        ph.open_photo, np.zeros((40, 40, 2), np.uint8)
+        pf.open_photo, np.zeros((40, 40, 2), np.uint8)
     )
-    assert "float" in refusal(ph.open_photo, 1.0)
+    assert "float" in refusal(pf.open_photo, 1.0)
 
 
 def test_frame_and_mask_refusals(tmp_path):
@@ -277,14 +278,10 @@ def test_frame_and_mask_refusals(tmp_path):
     assert "not two points" in refusal(ph.face_frame, ((10, 10),))
     assert "not two points" in refusal(ph.face_frame, ((10, 10), (float("nan"), 10)))
     assert "crop='ful'" in refusal(ph.face_frame, ((10, 10), (30, 10)), crop="ful")
-    assert "does not lie in the photograph" in refusal(
-        ph.square_frame, 100, 80, 64, box=(50, 0, 60)
-    )
+    assert "crop=90 does not fit" in refusal(ph.crop_frame, 100, 80, 64, 90)
     assert "not two points" in refusal(ph.face_frame, "left and right")
-    assert "give three numbers" in refusal(ph.square_frame, 100, 80, 64, box=(50, 0))
-    assert "does not lie" in refusal(ph.square_frame, 100, 80, 64, box=(0, 0, math.nan))
     assert "is no model's size" in refusal(ph.face_frame, ((10, 10), (30, 10)), 6.4)
-    frame = ph.square_frame(300, 240, 64)
+    frame = ph.crop_frame(300, 240, 64)
     assert "must be (H, W)" in refusal(ph.mask_to_model, np.ones((240, 300, 3)), frame)
     assert "must be (H, W)" in refusal(ph.mask_to_model, "mask.png", frame)
     assert "open it with open_mask" in refusal(
@@ -294,17 +291,17 @@ def test_frame_and_mask_refusals(tmp_path):
         ph.inpaint_photo, Same(32), scene(), blob(300, 240, 150, 120, 20), frame
     )
     Image.new("L", (40, 30)).save(tmp_path / "black.png")
-    assert "is empty: paint" in refusal(ph.open_mask, tmp_path / "black.png", 300, 240)
-    assert "there is no mask file" in refusal(ph.open_mask, tmp_path / "gone.png", 300, 240)
-    assert refusal(ph.open_mask, b"no picture", 300, 240).startswith("upload cannot be read")
+    assert "is empty: paint" in refusal(pf.open_mask, tmp_path / "black.png", 300, 240)
+    assert "there is no mask file" in refusal(pf.open_mask, tmp_path / "gone.png", 300, 240)
+    assert refusal(pf.open_mask, b"no picture", 300, 240).startswith("upload cannot be read")
     dot = np.zeros((300, 400), np.uint8)
     dot[0, 0] = 255
     Image.fromarray(dot).save(tmp_path / "dot.png")
-    small = ph.open_mask(tmp_path / "dot.png", 40, 30)
+    small = pf.open_mask(tmp_path / "dot.png", 40, 30)
     assert np.argwhere(small).tolist() == [[0, 0]]  # it shrinks, and stays
-    other = refusal(ph.open_mask, tmp_path / "dot.png", 30, 40)
+    other = refusal(pf.open_mask, tmp_path / "dot.png", 30, 40)
     assert "400x300 pixels and the photograph, upright, 30x40" in other
-    assert "or the model's 64x64 pixels" in refusal(ph.open_mask, tmp_path / "dot.png", 30, 40, 64)
+    assert "or the model's 64x64 pixels" in refusal(pf.open_mask, tmp_path / "dot.png", 30, 40, 64)
     nine, region = np.zeros((9, 3, 64, 64)), np.ones((1, 1, 32, 32))
     assert "the drawing has the shape (9, 3, 64, 64)" in refusal(
         ph.paste, scene(), nine, None, frame
@@ -318,13 +315,13 @@ def test_mask_pictures_come_to_the_size_of_the_photograph(tmp_path):
     small = np.zeros((30, 40), np.uint8)
     small[10:20, 8:24] = 255
     Image.fromarray(small).save(tmp_path / "m.png")
-    mask = ph.open_mask(tmp_path / "m.png", 400, 300)
+    mask = pf.open_mask(tmp_path / "m.png", 400, 300)
     np.testing.assert_array_equal(mask, small.repeat(10, 0).repeat(10, 1) > 0)
     strokes = Image.fromarray(
         np.dstack([0 * small] * 3 + [small])
     )  # black ink on a transparent layer, as bytes
     strokes.save(out := io.BytesIO(), "PNG")
-    np.testing.assert_array_equal(ph.open_mask(out.getvalue(), 400, 300), mask)
+    np.testing.assert_array_equal(pf.open_mask(out.getvalue(), 400, 300), mask)
 
 
 @pytest.mark.parametrize(
@@ -337,7 +334,7 @@ def test_mask_pictures_come_to_the_size_of_the_photograph(tmp_path):
     ],
 )
 def test_masks_of_every_kind_are_the_same(form):
-    mask, frame = blob(300, 240, 150, 120, 30), ph.square_frame(300, 240, 64)
+    mask, frame = blob(300, 240, 150, 120, 30), ph.crop_frame(300, 240, 64)
     assert torch.equal(ph.mask_to_model(form(mask), frame), ph.mask_to_model(mask, frame))
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageDraw, JpegImagePlugin
 
 from roigan_lib import photo as ph
+from roigan_lib import picture_files as pf
 from roigan_lib.__main__ import main
 from roigan_lib.errors import RoiganError
 
@@ -208,7 +209,7 @@ def test_a_mask_goes_through_the_crop_and_both_turns(
     if not 0 < hole.mean() <= 0.9:
         with pytest.raises(RoiganError, match="outside the frame" if not hole.any() else "covers"):
             ph.mask_to_model(
-                ph.open_mask(region, width, height), ph.crop_frame(width, height, size, crop)
+                pf.open_mask(region, width, height), ph.crop_frame(width, height, size, crop)
             )
         return
     out, gan = command(folder, size, encoded(photo, turn), region, "--crop", str(crop))
@@ -293,14 +294,14 @@ def test_a_region_of_the_model_goes_to_the_model_as_it_is_and_to_its_place(
 @given(painted(8, 40), st.integers(8, 40), st.integers(8, 40))
 def test_a_mask_at_another_size_holds_every_touched_pixel_and_no_other(drawn, height, width):
     mask = drawn[2]
-    placed = ph.place_mask(mask, ph.scaling(mask.shape, (height, width)), height, width)
+    placed = pf.place_mask(mask, pf.scaling(mask.shape, (height, width)), height, width)
     for row, column in itertools.product(range(height), range(width)):
         y, x = (
             range(i * have // want, -(-(i + 1) * have // want))
             for i, have, want in zip((row, column), mask.shape, (height, width))
         )
         assert placed[row, column] == any(mask[i, j] for i in y for j in x)
-    turned = ph._place_turned(mask, ph.scaling(mask.shape, (height, width)), height, width)
+    turned = pf._place_turned(mask, pf.scaling(mask.shape, (height, width)), height, width)
     assert np.array_equal(turned, placed)
 
 
@@ -321,12 +322,12 @@ def test_a_thin_stroke_keeps_every_pixel_it_touches(tmp_path):
     stroke.save(tmp_path / "stroke.png")
     touched = np.asarray(stroke).reshape(64, 8, 64, 8).any((1, 3))
     assert touched.sum() == 80 and np.array_equal(
-        ph.load_mask(tmp_path / "stroke.png", 64)[0, 0] > 0, touched
+        pf.load_mask(tmp_path / "stroke.png", 64)[0, 0] > 0, touched
     )
     dot = Image.new("L", (512, 512))
     dot.paste(255, (197, 197, 202, 202))
     dot.save(tmp_path / "dot.png")
-    kept = ph.load_mask(tmp_path / "dot.png", 64)[0, 0].nonzero()
+    kept = pf.load_mask(tmp_path / "dot.png", 64)[0, 0].nonzero()
     assert kept.tolist() == [[24, 24], [24, 25], [25, 24], [25, 25]]
 
 
@@ -517,8 +518,8 @@ def test_notes_that_are_too_long_do_not_stop_the_picture(tmp_path, capsys):
 
 def test_save_photo_takes_arrays_and_refuses_other_endings(tmp_path):
     pixels = noise(64, 48, 4)
-    assert ph.save_photo(tmp_path / "a.png", ph.open_photo(pixels), pixels) == []
+    assert pf.save_photo(tmp_path / "a.png", pf.open_photo(pixels), pixels) == []
     assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), pixels)
-    assert ph.save_photo(tmp_path / "b.PNG", pixels[..., :3].copy()) == []
+    assert pf.save_photo(tmp_path / "b.PNG", pixels[..., :3].copy()) == []
     with pytest.raises(RoiganError, match=r"has to end in \.png or \.jpg"):
-        ph.save_photo(tmp_path / "a.xyz", pixels[..., :3].copy())
+        pf.save_photo(tmp_path / "a.xyz", pixels[..., :3].copy())
