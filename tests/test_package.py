@@ -27,7 +27,7 @@ EXTRAS = {
 }
 CORE = [Requirement(line) for line in PROJECT["dependencies"]]
 DEPENDENCIES = [r for r in sum(EXTRAS.values(), CORE) if r.name != PROJECT["name"]]
-TEXT = (".py", ".md", ".toml", ".yml", ".lock", ".json", ".jsonl", ".js", ".css")
+TEXT = (".py", ".md", ".toml", ".yml", ".yaml", ".cff", ".lock", ".json", ".jsonl", ".js", ".css")
 
 
 @pytest.mark.parametrize("requirement", DEPENDENCIES, ids=lambda r: r.name)
@@ -219,3 +219,17 @@ def test_make_explains_a_missing_python():
         and "There is no no-such-python: install Python 3.10 or newer" in done.stdout
     )
     assert not (ROOT / "build" / "none").exists()
+
+
+def test_the_additions_of_contributing_run_as_they_stand(tmp_path):
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    code = "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
+    done = run_without([], code, tmp_path)
+    assert code and done.returncode == 0, done.stderr
+
+
+def test_version_is_the_same_everywhere():
+    version = roigan_lib.__version__
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(r"^## (\S+)", changes, re.MULTILINE)[1] == version
