@@ -1,20 +1,20 @@
-"""The experiment on dead discrete codes: every suspect differs from the thesis in what its name says, and its rows are complete."""
+"""The experiment on dead discrete codes: what each suspect changes, and complete rows."""
 
 from dataclasses import asdict
 
 import pytest
 
 from roigan_lib.config import RECIPES, THESIS_TRAINING, load_config
-from roigan_lib.studies import dead_codes as suspects
+from roigan_lib.studies import dead_codes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_suspects_change_what_they_say_and_no_more():
-    plain = asdict(load_config("laptop", **suspects.SMALL))
+    plain = asdict(load_config("laptop", **dead_codes.SMALL))
     changed = {
-        name: asdict(load_config("laptop", **suspects.SMALL | changes))
-        for name, changes in suspects.SUSPECTS.items()
+        name: asdict(load_config("laptop", **dead_codes.SMALL | changes))
+        for name, changes in dead_codes.SUSPECTS.items()
     }
     differs = {name: {k for k in plain if plain[k] != cfg[k]} for name, cfg in changed.items()}
     assert (
@@ -43,10 +43,10 @@ def test_suspects_change_what_they_say_and_no_more():
 
 
 def test_a_run_gives_its_rows_and_is_not_trained_twice(tmp_path, monkeypatch):
-    monkeypatch.setitem(suspects.SMALL, "log_every", 1)
-    monkeypatch.setitem(suspects.SMALL, "width", 0.125)
+    monkeypatch.setitem(dead_codes.SMALL, "log_every", 1)
+    monkeypatch.setitem(dead_codes.SMALL, "width", 0.125)
     name = "two paths, Q reads the original"
-    rows = suspects.run(tmp_path, 2, [name], faces=16, progress=None)
+    rows = dead_codes.run(tmp_path, 2, [name], faces=16, progress=None)
     metrics = [row["metric"] for row in rows]
     assert len(set(metrics)) == len(metrics) and {row["method"] for row in rows} == {name}
     assert {
@@ -58,7 +58,7 @@ def test_a_run_gives_its_rows_and_is_not_trained_twice(tmp_path, monkeypatch):
         "trace_noise_x_g",
     } <= set(metrics)
     said = []
-    again = suspects.run(tmp_path, 2, [name], faces=16, progress=said.append)
+    again = dead_codes.run(tmp_path, 2, [name], faces=16, progress=said.append)
     assert any("continuing" in line for line in said) and not any(
         "step 1/2" in line for line in said
     )

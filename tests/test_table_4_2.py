@@ -12,7 +12,7 @@ from roigan_lib.config import load_config
 from roigan_lib.errors import RoiganError
 from roigan_lib.inpainter import RoIGAN
 from roigan_lib.models import networks
-from roigan_lib.studies import table_4_2 as photographs
+from roigan_lib.studies import table_4_2
 
 
 @pytest.fixture
@@ -36,14 +36,14 @@ def of_pixels(monkeypatch):
         }
         return found
 
-    monkeypatch.setattr(photographs, "inception_features", features)
-    monkeypatch.setattr(photographs, "inception_hash", lambda: "0" * 12)
-    monkeypatch.setattr(photographs, "inception_dims", lambda: (8, 16))
+    monkeypatch.setattr(table_4_2, "inception_features", features)
+    monkeypatch.setattr(table_4_2, "inception_hash", lambda: "0" * 12)
+    monkeypatch.setattr(table_4_2, "inception_dims", lambda: (8, 16))
 
 
 def test_one_call_makes_rows_and_figures(faces, tmp_path):
     lines = []
-    rows = photographs.run(
+    rows = table_4_2.run(
         {"celeba": faces, "cats": None}, tmp_path / "out", n=44, dims=None, say=lines.append
     )
     made = {p.name for p in (tmp_path / "out").iterdir()}
@@ -66,13 +66,13 @@ def test_one_call_makes_rows_and_figures(faces, tmp_path):
     assert {"roi-gan", "roi-gan, self-ensemble", "telea", "navier-stokes"} <= methods and {
         r["dataset"] for r in rows
     } == {"celeba"}
-    assert set(photographs.FAMILIES) < {r["mask_law"] for r in rows} and any(
+    assert set(table_4_2.FAMILIES) < {r["mask_law"] for r in rows} and any(
         "44 test images" in line for line in lines
     )
     assert all(r["value"] == 0 for r in rows if r["metric"] == "outside_change")
     width, height = Image.open(tmp_path / "out" / "fig_4_3.png").size
     assert width > 128 * (2 + len(methods)) - 50 and height > 12 * 128
-    text = photographs.summary(rows, "l1_hole")
+    text = table_4_2.summary(rows, "l1_hole")
     assert "| FMM (Telea) | 0.539 |" in text and "| ours, improved recipe | 0.323 |" in text
     assert f"{rows.value('l1_hole', 'telea', 'elliptic'):.3f}" in text and text.count(
         "\n"
@@ -82,7 +82,7 @@ def test_one_call_makes_rows_and_figures(faces, tmp_path):
 def test_which_fid_has_a_row_for_every_choice(of_pixels):
     torch.manual_seed(0)
     pixels, others = torch.rand(24, 3, 64, 64) * 2 - 1, torch.rand(20, 3, 64, 64) * 2 - 1
-    rows = photographs.which_fid(pixels, others, seeds=3, dims=(8, 16))
+    rows = table_4_2.which_fid(pixels, others, seeds=3, dims=(8, 16))
     assert len(rows) == 2 + 4 * 3 * 2 * 2
     keys = {(r["metric"], r["mask_law"], r["seed"], r["reference"]) for r in rows}
     assert len(keys) == len(rows)
@@ -96,7 +96,7 @@ def test_which_fid_has_a_row_for_every_choice(of_pixels):
         )
         == 3
     )
-    lines = photographs.which_fid_table(rows).splitlines()
+    lines = table_4_2.which_fid_table(rows).splitlines()
     assert len(lines) == 2 + 4 + 1 and "thesis, FMM" in lines[-1] and "0.539" in lines[-1]
     values = [
         r["value"] for r in rows.select(metric="fid8_n24", reference="same", mask_law="elliptic")
@@ -109,23 +109,21 @@ def test_which_fid_has_a_row_for_every_choice(of_pixels):
 
 def test_the_study_wants_other_images(faces, tmp_path, of_pixels):
     with pytest.raises(RoiganError, match="only 18 others"):
-        photographs.run(
+        table_4_2.run(
             {"celeba": faces}, tmp_path / "out", n=30, dims=None, study=1, say=lambda line: None
         )
     with pytest.raises(RoiganError, match="--celeba"):
-        photographs.run(
-            {"cats": faces}, tmp_path / "out", dims=None, study=1, say=lambda line: None
-        )
+        table_4_2.run({"cats": faces}, tmp_path / "out", dims=None, study=1, say=lambda line: None)
 
 
 def test_a_set_without_a_model_is_left_out(faces, tmp_path, monkeypatch):
-    monkeypatch.setattr(photographs, "compare", lambda *a, **k: metrics.Table())
+    monkeypatch.setattr(table_4_2, "compare", lambda *a, **k: metrics.Table())
     (tmp_path / "shipped").mkdir()
     (tmp_path / "shipped" / "celeba.safetensors").touch()
-    monkeypatch.setattr(photographs, "WEIGHTS", tmp_path / "shipped")
-    monkeypatch.setattr(photographs, "model_cards", lambda folder: "")
+    monkeypatch.setattr(table_4_2, "WEIGHTS", tmp_path / "shipped")
+    monkeypatch.setattr(table_4_2, "model_cards", lambda folder: "")
     lines = []
-    photographs.run(
+    table_4_2.run(
         {"celeba": faces, "cars": faces}, tmp_path / "out", n=8, dims=None, say=lines.append
     )
     assert any(line.startswith("left out: No model for 'cars'") for line in lines)
@@ -133,20 +131,20 @@ def test_a_set_without_a_model_is_left_out(faces, tmp_path, monkeypatch):
 
 def test_bad_requests_are_one_sentence(tmp_path, faces, monkeypatch):
     with pytest.raises(RoiganError, match="no photographs"):
-        photographs.run({"celeba": None}, tmp_path)
-    monkeypatch.setattr(photographs, "WEIGHTS", tmp_path)
+        table_4_2.run({"celeba": None}, tmp_path)
+    monkeypatch.setattr(table_4_2, "WEIGHTS", tmp_path)
     with pytest.raises(RoiganError, match="No model for 'cars' ships"):
-        photographs.run({"cars": faces}, tmp_path)
+        table_4_2.run({"cars": faces}, tmp_path)
 
 
 def test_rows_name_the_recipe():
-    for recipe, label in (("improved", photographs.OURS), ("thesis", photographs.LITERAL)):
+    for recipe, label in (("improved", table_4_2.OURS), ("thesis", table_4_2.LITERAL)):
         cfg = load_config("smoke", recipe=recipe)
-        assert photographs.method_of(RoIGAN(networks(cfg)[0](cfg))) == label
+        assert table_4_2.method_of(RoIGAN(networks(cfg)[0](cfg))) == label
 
 
 def test_training_curves_of_both_recipes(tmp_path):
-    assert photographs.training_curves(tmp_path) is None
+    assert table_4_2.training_curves(tmp_path) is None
     for name, extra in (("improved", {}), ("thesis", {"adversarial": 0.5})):
         log = [
             {"step": k, "seconds": 60 * k, "l1_hole": 1 / k, "d": 0.9, **extra} for k in (1, 2, 3)
@@ -154,13 +152,13 @@ def test_training_curves_of_both_recipes(tmp_path):
         metrics.write_rows(
             tmp_path / f"training_{name}.jsonl", [row | {"metric": row["step"]} for row in log]
         )
-    axes = photographs.training_curves(tmp_path).axes
+    axes = table_4_2.training_curves(tmp_path).axes
     assert len(axes) == 3
     labels = [line.get_label() for line in axes[0].lines if not line.get_label().startswith("_")]
     assert labels == ["l1_hole, improved", "l1_hole, thesis"]
 
 
 def test_the_readme_shows_the_rows():
-    root = Path(photographs.__file__).resolve().parent.parent
+    root = Path(table_4_2.__file__).resolve().parents[2]
     rows = metrics.load_rows(root / "figures" / "real_images.jsonl").select(dataset="celeba")
-    assert photographs.summary(rows) in (root / "README.md").read_text()
+    assert table_4_2.summary(rows) in (root / "README.md").read_text()

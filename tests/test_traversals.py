@@ -9,7 +9,7 @@ from PIL import Image
 
 from roigan_lib import RoiganError, plots
 from roigan_lib.masks import FACE, HAIR, region
-from roigan_lib.studies import traversals as edits
+from roigan_lib.studies import traversals
 
 
 class Brightness:
@@ -42,10 +42,10 @@ def cells(figure, ncols, top=15, left=0, gap=2):
 
 def test_loudest_comes_first_and_edits_add_up(pixels):
     gan, mask = Brightness(), region(64, *FACE)
-    assert edits.loudest(gan, pixels, mask) == ["c2", "c3", "c1"]
-    rows = edits.cumulative(gan, ["c2", "c3"])
+    assert traversals.loudest(gan, pixels, mask) == ["c2", "c3", "c1"]
+    rows = traversals.cumulative(gan, ["c2", "c3"])
     assert rows.tolist() == [[0, 0, 0, 0], [0, 1, 0, 0], [0, 1, 1, 0]]
-    assert edits.settings(gan, "d1", [0, 1]).tolist() == [[0, 0, 0, 0], [0, 0, 0, 1]]
+    assert traversals.settings(gan, "d1", [0, 1]).tolist() == [[0, 0, 0, 0], [0, 0, 0, 1]]
 
 
 def test_region_is_the_ellipse_it_says():
@@ -56,7 +56,7 @@ def test_region_is_the_ellipse_it_says():
 
 
 def test_figure_4_5_shows_each_edit_on_each_picture(pixels):
-    shown = cells(edits.figure_4_5(Brightness(), pixels, ["c2", "c3"]), 5)
+    shown = cells(traversals.figure_4_5(Brightness(), pixels, ["c2", "c3"]), 5)
     assert shown.shape[:2] == (9, 5)
     middle, corner = shown[:, :, 64, 64], shown[:, :, 2, 2]
     assert (corner == corner[0, 0]).all() and (middle == middle[0]).all()
@@ -72,7 +72,7 @@ def test_strips_sweep_one_code_in_the_region_asked_for(pixels):
     left = 10 + round(6.4 * 2)
     masks = [region(64, *where) for where in (FACE, HAIR)]
     face, hair = (
-        cells(edits.figure_a_3(gan, pixels[:1], ["c2", "c1"], mask), 11, left=left)
+        cells(traversals.figure_a_3(gan, pixels[:1], ["c2", "c1"], mask), 11, left=left)
         for mask in masks
     )
     assert face.shape[:2] == hair.shape[:2] == (2, 11)
@@ -85,7 +85,9 @@ def test_strips_sweep_one_code_in_the_region_asked_for(pixels):
 
 
 def test_animation_loops_and_moves_only_the_region(pixels, tmp_path):
-    path = edits.in_motion(Brightness(), pixels, ["c2", "c3"], tmp_path / "motion.gif", frames=8)
+    path = traversals.in_motion(
+        Brightness(), pixels, ["c2", "c3"], tmp_path / "motion.gif", frames=8
+    )
     with Image.open(path) as gif:
         assert gif.n_frames >= 8 and gif.info["loop"] == 0 and gif.size == (3 * 128, 3 * 128)
         frames = []

@@ -1,4 +1,4 @@
-"""Why the discrete codes died (the thesis' limitation 2): its recipe, small, and the same with parts of it exchanged."""
+"""Why the discrete codes died, the thesis' limitation 2: its recipe, small, and exchanged parts."""
 
 from __future__ import annotations
 
@@ -14,19 +14,9 @@ from ..masks import FACE, region
 from ..metrics import Table, mask_hash, versions
 from ..training import train
 
-SMALL = dict(
-    recipe="thesis-scaled",
-    size=32,
-    width=0.25,
-    encoder_width=1.0,
-    deep_width=1.0,
-    batch=16,
-    perceptual_net="factors",
-    penalty_every=4,
-    precision="bf16",
-    grid_every=100_000,
-    log_every=50,
-)
+SMALL = dict(recipe="thesis-scaled", size=32, width=0.25, encoder_width=1.0, deep_width=1.0)
+SMALL |= dict(batch=16, perceptual_net="factors", penalty_every=4, precision="bf16")
+SMALL |= dict(grid_every=100_000, log_every=50)
 TWO_PATHS = dict(own_reader=True, path_b=0.5, prior=1.0, code_noise=0.15)
 OUR_NETWORKS = {name: getattr(ModelConfig(), name) for name in RECIPES["thesis"]}
 OUR_LOSSES = {
@@ -45,22 +35,20 @@ SUSPECTS = {
 
 
 def run(folder, steps=2500, names=SUSPECTS, faces=64, progress=print, seed=0) -> Table:
-    """Train the named suspects on synthfaces, each in a folder of its own below `folder`; rows of what they learn.
+    """Train the named suspects on synthfaces, each in a folder of its own; rows of what they learn.
 
-    A run goes on from its checkpoint, and one that has all its steps (2,500 of 16 images are 40,000) is only measured. Rows:
-    `information_discrete_STEP` and `information_continuous_STEP`, what Q knows of a code in nats, log k or log 2 minus the
-    info loss a code (3.16, 3.15), a lower bound on the mutual information (0 and -0.18 at chance), over the last 50 steps;
-    `visible_change_CODE` on so many test faces; and `trace_SOURCE_LAYER` of `control.traces`. Raises RoiganError as
-    `train` does.
+    A run goes on from its checkpoint; one with all its steps (2,500 of 16 images are 40,000) is
+    only measured. Rows: `information_discrete_STEP` and `information_continuous_STEP`, what Q
+    knows of a code in nats, log k or log 2 minus the info loss a code (3.16, 3.15), a lower bound
+    on the mutual information (0 and -0.18 at chance), over the last 50 steps;
+    `visible_change_CODE` on so many test faces; `trace_SOURCE_LAYER` of `control.tracing.traces`.
+    Raises RoiganError as `train` does.
     """
     rows = []
     for name in names:
         cfg = load_config("laptop", **SMALL | SUSPECTS[name] | {"steps": steps, "seed": seed})
-        done = train(
-            cfg,
-            Path(folder) / f"suspect-{list(SUSPECTS).index(name)}-seed-{seed}",
-            progress=progress,
-        )
+        place = Path(folder) / f"suspect-{list(SUSPECTS).index(name)}-seed-{seed}"
+        done = train(cfg, place, progress=progress)
         gan = load_model(done.folder / "model.safetensors")
         people = open_dataset("synthfaces", "test", cfg.size, limit=faces)
         mask = region(cfg.size, *FACE)
@@ -74,22 +62,7 @@ def run(folder, steps=2500, names=SUSPECTS, faces=64, progress=print, seed=0) ->
             "batch": cfg.batch,
             "versions": versions(),
         }
-        codes = cfg.n_continuous if cfg.code_sums else 1
-        for row in done.rows:
-            for kind, most, loss in (
-                ("discrete", math.log(cfg.n_categories), row["info_d"]),
-                ("continuous", math.log(2), row["info_c"] / codes),
-            ):
-                rows.append(
-                    {
-                        "metric": f"information_{kind}_{row['step']:05d}",
-                        "value": most - loss,
-                        "step": row["step"],
-                        "split": "train",
-                        "mask_law": cfg.mask_family,
-                        **shared,
-                    }
-                )
+        trained = shared | {"split": "train", "mask_law": cfg.mask_family}
         shared |= {
             "split": "test",
             "mask_law": "face ellipse",
@@ -98,18 +71,18 @@ def run(folder, steps=2500, names=SUSPECTS, faces=64, progress=print, seed=0) ->
             "n": len(people),
             "n_fake": len(people),
         }
+        kinds = {
+            "discrete": ("info_d", 1, math.log(cfg.n_categories)),
+            "continuous": ("info_c", cfg.n_continuous if cfg.code_sums else 1, math.log(2)),
+        }
+        for row in done.rows:
+            for kind, (loss, codes, most) in kinds.items():
+                metric, value = f"information_{kind}_{row['step']:05d}", most - row[loss] / codes
+                rows.append({"metric": metric, "value": value, "step": row["step"], **trained})
         for code, change in visible_change_per_code(gan, people[:], mask).items():
-            rows.append(
-                {
-                    "metric": f"visible_change_{code}",
-                    "value": change.mean().item(),
-                    **shared,
-                    "spread": change.std().item(),
-                }
-            )
+            metric, spread = f"visible_change_{code}", {"spread": change.std().item()}
+            rows.append({"metric": metric, "value": change.mean().item(), **shared, **spread})
         for source, layers in traces(gan, people[:], mask).items():
-            rows += [
-                {"metric": f"trace_{source}_{layer}", "value": share, **shared}
-                for layer, share in layers.items()
-            ]
+            for layer, share in layers.items():
+                rows.append({"metric": f"trace_{source}_{layer}", "value": share, **shared})
     return Table(rows)

@@ -1,7 +1,7 @@
-"""Section 4.3 and appendix A on a trained model: figures 4.5 and A.1-A.4, and the sliders of nine pictures in motion.
+"""Section 4.3 and appendix A on a trained model: figures 4.5 and A.1-A.4, and a film of sliders.
 
-Pixels are float (n, 3, H, W) in [-1, 1]. The codes shown are the loudest ones, those with the largest visible change on
-the pictures at hand, so that a number chooses them and not an eye looking for a nice story.
+Pixels are float (n, 3, H, W) in [-1, 1]. The codes shown are the loudest ones, those with the
+largest visible change on the pictures at hand: a number chooses, not an eye for a nice story.
 """
 
 import torch
@@ -10,11 +10,9 @@ from .. import plots
 from ..control import code_names, sweep, visible_change_per_code
 from ..masks import FACE, HAIR, region
 
-STEPS = 9
-
 
 def loudest(gan, pixels, mask, seed=0):
-    """The names of all continuous codes, the one that changes the hole most (`visible_change`) first."""
+    """The names of all continuous codes, the one with the largest `visible_change` first."""
     change = visible_change_per_code(gan, pixels, mask, seed=seed)
     return sorted(code_names(gan)[: gan.n_continuous], key=lambda name: -change[name].mean())
 
@@ -27,47 +25,33 @@ def settings(gan, name, values):
 
 
 def cumulative(gan, names):
-    """Rows of codes (1 + k, n_codes): all at rest, then one more of the k codes at 1 in each row, as in figure 4.5."""
-    return torch.cat(
-        [
-            torch.zeros(1, gan.n_continuous + gan.n_discrete),
-            torch.cat([settings(gan, name, [1.0]) for name in names]).cumsum(0),
-        ]
-    )
+    """Rows of codes (1 + k, n_codes) of figure 4.5: all at rest, then one more at 1 in each."""
+    rest = torch.zeros(1, gan.n_continuous + gan.n_discrete)
+    return torch.cat([rest, *(settings(gan, name, [1.0]) for name in names)]).cumsum(0)
 
 
 def figure_4_5(gan, pixels, names, seed=0):
-    """Figures 4.5, A.1 and A.2: a row for each picture, redrawn with one more of the named codes at 1 each time."""
+    """Figures 4.5, A.1, A.2: a row a picture, redrawn with one more code at 1 each time."""
     mask = region(gan.size, *FACE)
-    shown = torch.cat(
-        [
-            pixels[None],
-            plots.masked(pixels, mask)[None],
-            sweep(gan, pixels, mask, cumulative(gan, names), seed),
-        ]
-    )
-    return plots.sheet(
-        shown.transpose(0, 1).flatten(0, 1),
-        ncols=len(shown),
-        scale=2,
-        titles=["original", "masked", "all at 0", *(f"+ {name}" for name in names)],
-    )
+    drawn = sweep(gan, pixels, mask, cumulative(gan, names), seed)  # (1 + k, n, 3, H, W)
+    shown = torch.cat([pixels[None], plots.masked(pixels, mask)[None], drawn])
+    titles = ["original", "masked", "all at 0", *(f"+ {name}" for name in names)]
+    stack = shown.transpose(0, 1).flatten(0, 1)
+    return plots.sheet(stack, ncols=len(shown), scale=2, titles=titles)
 
 
 def figure_a_3(gan, face, names, mask, seed=0):
-    """Figures A.3 and A.4: one picture (1, 3, H, W), each named code a row from -1 to 1 with the others at rest."""
-    values = torch.linspace(-1, 1, STEPS)
-    strips = torch.stack(
-        [sweep(gan, face, mask, settings(gan, name, values), seed)[:, 0] for name in names]
-    )
-    head = torch.stack([face[0], plots.masked(face, mask)[0]]).expand(len(names), -1, -1, -1, -1)
-    return plots.traversal_sheet(
-        torch.cat([head, strips], 1), names, ["original", "masked", *values.tolist()], scale=2
-    )
+    """Figures A.3, A.4: one picture (1, 3, H, W), a row a code, from -1 to 1, others at rest."""
+    values = torch.linspace(-1, 1, 9)
+    head = torch.cat([face, plots.masked(face, mask)])
+    rows = [sweep(gan, face, mask, settings(gan, name, values), seed)[:, 0] for name in names]
+    strips = torch.stack([torch.cat([head, row]) for row in rows])  # (k, 11, 3, H, W)
+    titles = ["original", "masked", *values.tolist()]
+    return plots.traversal_sheet(strips, names, titles, scale=2)
 
 
 def in_motion(gan, pixels, names, path, seed=0, frames=16):
-    """Write a looping GIF of the pictures in a square, the named codes swinging in turn; returns the path."""
+    """Write a looping GIF of the pictures in a square, the named codes swinging in turn."""
     swing = torch.sin(torch.arange(frames) * 2 * torch.pi / frames)  # 0, 1, 0, -1 and back to 0
     rows = torch.cat([settings(gan, name, swing) for name in names])
     shown = sweep(gan, pixels, region(gan.size, *FACE), rows, seed)
@@ -75,16 +59,15 @@ def in_motion(gan, pixels, names, path, seed=0, frames=16):
 
 
 def figures(name, gan, pixels, out, seed=0):
-    """Write the thesis' figures of control for "celeba" (4.5, A.3, A.4, sliders.gif), "cats" (A.1) or "cars" (A.2)."""
+    """Write the figures of "celeba" (4.5, A.3, A.4, sliders.gif), "cats" (A.1) or "cars" (A.2)."""
     face, hair = region(gan.size, *FACE), region(gan.size, *HAIR)
     names = loudest(gan, pixels, face, seed)
     cumulated = {"cats": "fig_a_1.png", "cars": "fig_a_2.png"}.get(name, "fig_4_5.png")
     drawn = {cumulated: figure_4_5(gan, pixels, names[:6], seed)}
     if name == "celeba":
-        drawn["fig_a_3.png"] = figure_a_3(gan, pixels[:1], names[:4], face, seed)
-        drawn["fig_a_4.png"] = figure_a_3(
-            gan, pixels[:1], loudest(gan, pixels, hair, seed)[:4], hair, seed
-        )
+        for file, mask in (("fig_a_3.png", face), ("fig_a_4.png", hair)):
+            four = loudest(gan, pixels, mask, seed)[:4]
+            drawn[file] = figure_a_3(gan, pixels[:1], four, mask, seed)
         in_motion(gan, pixels, names[:3], out / "sliders.gif", seed)
     for file, figure in drawn.items():
         plots.save(figure, out / file, colours=256)
