@@ -1,4 +1,4 @@
-"""The runner of the series on tiny notebooks: resuming, skipping, failing with a sentence, the pages."""
+"""The runner of the series on tiny notebooks: resuming, skipping, failing, the pages."""
 
 import signal
 import subprocess
@@ -13,7 +13,10 @@ from roigan_lib.errors import RoiganError
 from roigan_lib.studies import reproduce as rp
 from roigan_lib.studies.pages import heading, to_html, write_pages
 
-PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+PNG = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk"
+    "+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 
 
 def write_notebook(
@@ -332,7 +335,10 @@ def test_own_runs_keep_out_of_the_committed_figures(monkeypatch, tmp_path):
 
 def test_pages_show_widgets_pictures_and_formulas_without_a_kernel(tmp_path):
     widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "VBox()"}
-    prose = "Code `$a$` stays, $$\\mathbb{E}_x[y_1 * y_2]$$ is set; it costs $5 and $6.\n\n[next](01_b.ipynb)"
+    prose = (
+        "Code `$a$` stays, $$\\mathbb{E}_x[y_1 * y_2]$$ is set; "
+        "it costs $5 and $6.\n\n[next](01_b.ipynb)"
+    )
     cells = [
         new_markdown_cell(prose),
         new_code_cell("w", outputs=[new_output("display_data", widget)]),

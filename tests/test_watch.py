@@ -1,4 +1,4 @@
-"""What the terminal shows while a notebook runs: which cell, how long it took last time, what the cell says of itself."""
+"""What the terminal shows while a notebook runs: its cell, the time, what the cell prints."""
 
 import io
 import time
@@ -117,7 +117,10 @@ def test_a_series_shows_cells_progress_and_the_last_time(tmp_path, capsys, monke
     monkeypatch.setattr(w, "EVERY", 0.05)
     monkeypatch.setenv("ROIGAN_RUNS", str(tmp_path / "runs"))
     (tmp_path / "nb").mkdir()
-    code = "import time\nfor k in range(5):\n    print(f'\\rstep {k}/5', end='', flush=True)\n    time.sleep(0.4)"
+    code = (
+        "import time\nfor k in range(5):\n    print(f'\\rstep {k}/5', end='', flush=True)\n"
+        "    time.sleep(0.4)"
+    )
     cells = [
         new_code_cell('profile = dataset = ""', metadata={"tags": ["parameters"]}),
         new_markdown_cell("## Train"),

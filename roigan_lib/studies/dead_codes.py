@@ -62,7 +62,7 @@ def run(folder, steps=2500, names=SUSPECTS, faces=64, progress=print, seed=0) ->
             "batch": cfg.batch,
             "versions": versions(),
         }
-        trained = shared | {"split": "train", "mask_law": cfg.mask_family}
+        trained = {"split": "train", "mask_law": cfg.mask_family} | shared
         shared |= {
             "split": "test",
             "mask_law": "face ellipse",
