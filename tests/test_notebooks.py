@@ -69,9 +69,7 @@ def test_closes_with_summary_exercises_references(notebook):
 def test_is_committed_executed_and_clean(notebook):
     cells = code_cells(notebook)
     assert outputs(notebook), "no outputs: a reader without a kernel sees nothing"
-    assert all(cell["execution_count"] is None for cell in cells) or all(
-        cell["execution_count"] for cell in cells
-    )
+    assert all(cell["execution_count"] is None for cell in cells), "run counts: use pre-commit"
     assert not [o for o in outputs(notebook) if o["output_type"] == "error"], "a traceback"
     assert not [o for o in outputs(notebook) if o.get("name") == "stderr"], (
         "warnings or bars in the page"

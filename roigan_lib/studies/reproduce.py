@@ -307,8 +307,9 @@ def _check_complete(out, sources):
 def store_notebooks(out, series=None):
     """Put the executed notebooks of `out`, with their outputs, in place of the repository's.
 
-    Papermill's marks, injected cells, timings, widgets without a kernel and paths of the checkout
-    go. Raises RoiganError for a notebook that was not run to its end. Returns the paths written.
+    Papermill's marks, run counts, injected cells, timings, widgets without a kernel and paths of
+    the checkout go. Raises RoiganError for a notebook that was not run to its end. Returns the
+    paths written.
     """
     sources = list_notebooks(series)
     _check_complete(out, sources)
@@ -320,12 +321,11 @@ def store_notebooks(out, series=None):
         cells = [cell for cell in content["cells"] if "injected-parameters" not in tags(cell)]
         for cell in cells:
             cell["metadata"] = {"tags": tags(cell)} if tags(cell) else {}
-        code = [cell for cell in cells if cell["cell_type"] == "code"]
-        for count, cell in enumerate(code, 1):
-            cell["execution_count"] = count
+        for cell in (cell for cell in cells if cell["cell_type"] == "code"):
+            cell["execution_count"] = None
             for output in cell["outputs"]:
                 if "execution_count" in output:
-                    output["execution_count"] = count
+                    output["execution_count"] = None
                 output.get("data", {}).pop(WIDGET, None)
         text = json.dumps(content | {"cells": cells}, indent=1, ensure_ascii=False)
         write_atomically(source, (text.replace(f"{ROOT}/", "") + "\n").encode())
