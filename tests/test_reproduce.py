@@ -102,7 +102,10 @@ def test_a_new_checkpoint_runs_later_notebooks_again(series, tmp_path):
     )
     write_notebook(series / "00_a.ipynb", log_line(series, "a"))
     write_notebook(
-        series / "06_t.ipynb", log_line(series, "t"), make, "(p / 'final').write_text('one')"
+        series / "06_t.ipynb",
+        log_line(series, "t"),
+        make,
+        "import time; (p / 'final').write_text(str(time.time()))",
     )
     write_notebook(series / "08_c.ipynb", log_line(series, "c"))
     rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
@@ -137,7 +140,7 @@ def test_a_killed_run_goes_on_where_it_stopped(series, tmp_path, how):
 def test_a_broken_notebook_gives_status_1_and_one_sentence(series, tmp_path, capsys):
     write_notebook(series / "00_a.ipynb", "x = 1", "raise KeyError('first\\nwhat went wrong')")
     write_notebook(series / "01_b.ipynb", log_line(series, "b"))
-    status = rp.command("smoke", out=tmp_path / "out", notebooks=series)
+    status = rp.command(profile="smoke", out=tmp_path / "out", notebooks=series)
     said = capsys.readouterr()
     assert status == 1 and "FAILED" in said.out
     assert (
@@ -168,7 +171,7 @@ def test_a_kernel_that_dies_is_a_failure_and_is_never_stored(series, tmp_path, c
         tmp_path / "out" / "01_b.ipynb"
     )
     with pytest.raises(RoiganError, match="01_b has not been run to its end"):
-        rp.store_notebooks(tmp_path / "out", series)
+        rp.store_notebooks(tmp_path / "out", rp.list_notebooks(series))
     assert [path.read_text() for path in sorted(series.glob("*.ipynb"))] == before  # 00_a neither
     with pytest.raises(rp.NotebookFailed):  # not "done before"
         rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)

@@ -9,6 +9,8 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.log import logger
 
+NAME = "roigan"
+
 
 class Client(PapermillNotebookClient):
     """Papermill's client; `hear` gets every message of the kernel."""
@@ -23,7 +25,7 @@ class Client(PapermillNotebookClient):
 
 
 class Engine(NBClientEngine):
-    """papermill.execute_notebook(…, engine_name="roigan", watch=Watch(…), variables={…})."""
+    """papermill.execute_notebook(…, engine_name=NAME, watch=…, variables=…, folder=…)."""
 
     @classmethod
     def execute_managed_notebook(cls, nb_man, kernel_name, watch, variables, folder, **_):
@@ -47,4 +49,4 @@ class Engine(NBClientEngine):
             raise
 
 
-papermill_engines.register("roigan", Engine)
+papermill_engines.register(NAME, Engine)

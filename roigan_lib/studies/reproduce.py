@@ -11,7 +11,6 @@ thesis profiles on synthfaces into the committed figures/. Checkpoints go below 
 """
 
 import ast
-import difflib
 import hashlib
 import json
 import logging
@@ -28,7 +27,7 @@ from .pages import WIDGET, read_stamp, write_pages
 from .watch import Watch, clock, runs
 
 ROOT = Path(__file__).resolve().parents[2]
-LIBRARY_FILES = (".py", ".json", ".js", ".css", ".safetensors")
+LIBRARY_FILES = (".py", ".json", ".js", ".css", ".toml", ".safetensors")
 
 
 class NotebookFailed(RuntimeError):
@@ -63,37 +62,27 @@ def read_notebook(path):
 
 
 def parameter_names(path):
-    """Names assigned in the cell tagged `parameters`. Raises RoiganError if there is none.
+    """Names assigned in the cell tagged `parameters`; RoiganError without profile and dataset.
 
-    Papermill's own inspection overlooks a line whose comment has an equals sign.
+    Papermill would only warn; its own inspection overlooks lines with an equals sign in a comment.
     """
-    for cell in read_notebook(path)["cells"]:
-        if "parameters" in cell["metadata"].get("tags", ()):
-            nodes = ast.walk(ast.parse("".join(cell["source"])))
-            return [n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
-    raise RoiganError(
-        f"{Path(path).name} has no cell tagged `parameters`: tag the one that sets profile and "
-        f"dataset."
-    )
+    tagged = lambda cell: "parameters" in cell["metadata"].get("tags", ())
+    cells = list(filter(tagged, read_notebook(path)["cells"]))
+    if not cells:
+        raise RoiganError(
+            f"{Path(path).name} has no cell tagged `parameters`: tag the one that sets profile and "
+            f"dataset."
+        )
+    nodes = ast.walk(ast.parse("".join(cells[0]["source"])))
+    names = [n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+    for name in {"profile", "dataset"} - set(names):
+        raise RoiganError(
+            f"{Path(path).name} has no parameter {name!r}; {suggest(name, names)}add one."
+        )
+    return names
 
 
-def choose_parameters(path, wanted):
-    """The part of `wanted` that this notebook takes.
-
-    Raises RoiganError for a near miss in the notebook (`proflie`): papermill would only warn.
-    """
-    names = parameter_names(path)
-    others = [name for name in names if name not in wanted]
-    for name in wanted:
-        close = difflib.get_close_matches(name, others, n=1, cutoff=0.75)
-        if name not in names and close:
-            raise RoiganError(
-                f"{Path(path).name} has no parameter {name!r}: did you mean {close[0]!r}?"
-            )
-    return {name: value for name, value in wanted.items() if name in names}
-
-
-def check_request(profile, dataset, parameters, notebooks):
+def check_request(profile, dataset, parameters, known):
     """RoiganError for an unknown profile, data set or parameter, a bad seed, missing pictures."""
     from ..config import load_config
     from ..data import DATASETS, sources
@@ -104,8 +93,7 @@ def check_request(profile, dataset, parameters, notebooks):
             f"There is no data set {dataset!r}; {suggest(dataset, DATASETS)}"
             f"choose one of {', '.join(DATASETS)}."
         )
-    known = {name for path in notebooks for name in parameter_names(path)}
-    for name in set(parameters) - known:
+    for name in set(parameters) - set(known):
         raise RoiganError(
             f"No notebook has a parameter {name!r}; {suggest(name, known)}"
             f"there are {', '.join(sorted(known))}."
@@ -116,11 +104,6 @@ def check_request(profile, dataset, parameters, notebooks):
         ready, lines = sources.check(dataset, parameters.get("root"))
         if not ready:
             raise RoiganError(" ".join(lines))
-
-
-def build_folder(out, profile, dataset):
-    """Where executed notebooks and pages go: `out`, else build/<profile>-<dataset>."""
-    return Path(out) if out is not None else ROOT / "build" / f"{profile}-{dataset}"
 
 
 def environment(profile, dataset, out):
@@ -144,38 +127,27 @@ def execute(source, target, parameters, variables, watch):
     import papermill
     from nbclient.exceptions import DeadKernelError
 
-    from . import engine  # noqa: F401 (registers itself)
+    from . import engine
 
-    name = Path(source).stem
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # this environment's kernel, no other
     for quiet in ("papermill", "asyncio"):  # what they would say, the sentences below say
         logging.getLogger(quiet).setLevel(logging.CRITICAL)
+    options = dict(engine_name=engine.NAME, kernel_name="python3", language="python")
+    options |= dict(progress_bar=False, watch=watch, variables=variables, folder=str(ROOT))
+    failed = lambda how: NotebookFailed(f"{Path(source).stem} {how}")
     try:
-        papermill.execute_notebook(
-            str(source),
-            str(target),
-            parameters,
-            engine_name="roigan",
-            kernel_name="python3",
-            language="python",
-            progress_bar=False,
-            watch=watch,
-            variables=variables,
-            folder=str(ROOT),
-        )
+        papermill.execute_notebook(str(source), str(target), parameters, **options)
     except papermill.PapermillExecutionError as error:
-        where, last = f"cell [{error.exec_count}]", _last_line(error.ename, error.evalue)
-        raise NotebookFailed(f"{name} stopped in {where}: {last}") from error
+        last = _last_line(error.ename, error.evalue)
+        raise failed(f"stopped in cell [{error.exec_count}]: {last}") from error
     except DeadKernelError as error:
         where = f"{watch.place} (“{watch.label}”)" if watch.place else "its last cell"
-        raise NotebookFailed(
-            f"{name} stopped in {where}: the kernel died, as it does where memory runs out."
-        ) from error
+        why = "the kernel died, as it does where memory runs out."
+        raise failed(f"stopped in {where}: {why}") from error
     except Exception as error:  # the disk is full, no kernel starts …: still one sentence
-        last = _last_line(type(error).__name__, str(error))
-        raise NotebookFailed(f"{name} could not be run: {last}") from error
+        raise failed(f"could not be run: {_last_line(type(error).__name__, str(error))}") from error
     if not is_complete(target):
-        raise NotebookFailed(f"{name} was not run to its end, though no cell of it failed.")
+        raise failed("was not run to its end, though no cell of it failed.")
 
 
 def _last_line(kind, message):
@@ -197,19 +169,26 @@ def is_complete(executed):
         return False
 
 
-def _tree_hash(folder, of, endings=("",)):
-    """A digest of the files below a folder: names, and `of` each; "" where there are none."""
-    rows = [
-        f"{path.relative_to(folder)} {of(path)}"
-        for path in sorted(Path(folder).rglob("*"))
-        if path.is_file() and path.name.endswith(endings) and path.name != ".lock"
-    ]
-    return _digest(rows) if rows else ""
+def _check_complete(out, sources):
+    for source in sources:
+        if not is_complete(Path(out) / source.name):
+            raise RoiganError(
+                f"{source.stem} has not been run to its end in {out}: run `make reproduce` first."
+            )
 
 
 def _digest(value):
-    text = value if isinstance(value, bytes) else json.dumps(value, default=str).encode()
-    return hashlib.sha256(text).hexdigest()
+    return hashlib.sha256(json.dumps(value, default=str).encode()).hexdigest()
+
+
+def _tree_hash(folder, endings=("",)):
+    """A digest of names and contents of the files below a folder; "" where there are none."""
+    rows = [
+        (str(path.relative_to(folder)), hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name.endswith(endings) and path.name != ".lock"
+    ]
+    return _digest(rows) if rows else ""
 
 
 def reproduce(
@@ -220,6 +199,7 @@ def reproduce(
     only=None,
     force=False,
     parameters=None,
+    store=False,
 ):
     """Run the series, skip what is done, write the HTML pages. Returns the path of index.html.
 
@@ -229,46 +209,54 @@ def reproduce(
         notebooks: a folder or a list of files instead of the repository's series.
         only: beginnings of notebook names, such as ["03", "08"].   force: run all again.
         parameters: {name: value}, given to each notebook that has the name in its parameters cell.
+        store: afterwards put the executed notebooks in place of the repository's (maintainers).
     Raises RoiganError before anything runs for an unknown name, a folder that cannot be written or
     where another run is at work; NotebookFailed when a notebook breaks or its kernel dies: it stays
     in `out`, and the pages of what ran are written all the same.
     """
     with Watch("reproduce") as watch:
-        series = list_notebooks(notebooks)
-        check_request(profile, dataset, parameters or {}, series)
+        parameters, series = dict(parameters or {}), list_notebooks(notebooks)
         chosen = list_notebooks(series, only)
-        out = build_folder(out, profile, dataset)
+        names = {path: parameter_names(path) for path in series}
+        check_request(profile, dataset, parameters, {name for of in names.values() for name in of})
+        out = Path(out) if out is not None else ROOT / "build" / f"{profile}-{dataset}"
         variables = environment(profile, dataset, out)
-        wanted = {"profile": profile, "dataset": dataset, **(parameters or {})}
-        plan = [(path, choose_parameters(path, wanted)) for path in series]
-        for folder in (out, variables["ROIGAN_RUNS"], variables["ROIGAN_FIGURES"]):
+        places = [out, variables["ROIGAN_RUNS"], variables["ROIGAN_FIGURES"]]
+        if store:  # what would stop it at the end stops it here
+            places.append(series[0].parent)
+            _check_complete(out, [path for path in series if path not in chosen])
+        for folder in places:
             check_folder(folder)
+        wanted = {"profile": profile, "dataset": dataset} | parameters
+        plan = {
+            path: {name: wanted[name] for name in wanted if name in names[path]} for path in series
+        }
         checkpoints = Path(variables["ROIGAN_RUNS"]) / f"{profile}-{dataset}"
         with only_run(out):
             failure = _run_series(plan, chosen, out, variables, checkpoints, force, watch)
             watch.begin("reproduce", "writing the pages")
             index = write_pages(out, series, f"{profile} · {dataset}")
-    if failure:
-        raise failure
+        if failure:
+            raise failure
+        if store:
+            watch.say(f"{len(store_notebooks(out, series))} notebooks stored with their outputs")
     return index
 
 
 def _run_series(plan, chosen, out, variables, checkpoints, force, watch):
     """Run what is chosen and not done, a line each; the NotebookFailed that stopped it, or None."""
-    stamps = {path: read_stamp(out / f"{path.stem}.json", watch.say) for path, _ in plan}
+    stamps = {path: read_stamp(out / f"{path.stem}.json", watch.say) for path in plan}
     known = [stamps[path].get("took", {}).get("all") for path in chosen]
     if None not in known:
         these = "these notebooks" if len(known) > 1 else "this notebook"
         watch.say(f"last time {these} took {clock(sum(known))}")
-    contents, times = lambda path: _digest(path.read_bytes()), lambda path: path.stat().st_mtime_ns
-    library = _tree_hash(Path(__file__).resolve().parents[1], contents, LIBRARY_FILES)
-    made = []
-    for source, values in plan:
+    library, made = _tree_hash(Path(__file__).resolve().parents[1], LIBRARY_FILES), []
+    for source, values in plan.items():
         stamp, target = stamps[source], out / source.name
         if source in chosen:
             title = f"[{chosen.index(source) + 1}/{len(chosen)}] {source.stem}"
             key = _digest([source.read_text("utf-8"), library, values, made])
-            before = _tree_hash(checkpoints, times)
+            before = _tree_hash(checkpoints)
             lost = stamp.get("made") and not before
             if stamp.get("key") == key and is_complete(target) and not (lost or force):
                 watch.say(f"{title:<40} done before")
@@ -281,11 +269,11 @@ def _run_series(plan, chosen, out, variables, checkpoints, force, watch):
                 except NotebookFailed as failure:
                     watch.say(f"{title:<40} FAILED   {time.monotonic() - watch.begun:.1f} s")
                     return failure
-                seconds, after = time.monotonic() - watch.begun, _tree_hash(checkpoints, times)
+                seconds, after = time.monotonic() - watch.begun, _tree_hash(checkpoints)
                 watch.say(f"{title:<40} ok       {seconds:.1f} s")
-                if after != before:
-                    stamp["made"] = after
-                stamp |= {"key": key, "seconds": seconds}
+                stamp |= {"key": key, "seconds": seconds} | (
+                    {"made": after} if after != before else {}
+                )
                 stamp["took"] = watch.took | {"all": round(seconds, 2)}
                 _write_stamp(target, stamp)
         made += [stamp["made"]] if stamp.get("made") else []
@@ -296,22 +284,12 @@ def _write_stamp(target, stamp):
     write_atomically(target.with_suffix(".json"), json.dumps(stamp, indent=1).encode())
 
 
-def _check_complete(out, sources):
-    for source in sources:
-        if not is_complete(Path(out) / source.name):
-            raise RoiganError(
-                f"{source.stem} has not been run to its end in {out}: run `make reproduce` first."
-            )
+def store_notebooks(out, sources):
+    """Put the executed notebooks of `out`, with their outputs, in place of the source files.
 
-
-def store_notebooks(out, series=None):
-    """Put the executed notebooks of `out`, with their outputs, in place of the repository's.
-
-    Papermill's marks, run counts, injected cells, timings, widgets without a kernel and paths of
-    the checkout go. Raises RoiganError for a notebook that was not run to its end. Returns the
-    paths written.
+    Papermill's marks, injected cells, run counts, widgets without a kernel and paths of the
+    checkout go. Raises RoiganError for a notebook that was not run to its end.
     """
-    sources = list_notebooks(series)
     _check_complete(out, sources)
     for source in sources:
         content = read_notebook(Path(out) / source.name)
@@ -321,50 +299,30 @@ def store_notebooks(out, series=None):
         cells = [cell for cell in content["cells"] if "injected-parameters" not in tags(cell)]
         for cell in cells:
             cell["metadata"] = {"tags": tags(cell)} if tags(cell) else {}
-        for cell in (cell for cell in cells if cell["cell_type"] == "code"):
-            cell["execution_count"] = None
-            for output in cell["outputs"]:
-                if "execution_count" in output:
-                    output["execution_count"] = None
-                output.get("data", {}).pop(WIDGET, None)
+            for part in [cell, *cell.get("outputs", ())]:
+                part.get("data", {}).pop(WIDGET, None)
+                if "execution_count" in part:
+                    part["execution_count"] = None
         text = json.dumps(content | {"cells": cells}, indent=1, ensure_ascii=False)
         write_atomically(source, (text.replace(f"{ROOT}/", "") + "\n").encode())
     return sources
 
 
-def command(
-    profile="laptop",
-    dataset="synthfaces",
-    out=None,
-    notebooks=None,
-    only=None,
-    force=False,
-    store=False,
-    parameter=(),
-):
-    """`roigan reproduce`: arguments as for `reproduce`; prints, and returns the exit status.
+def command(parameter=(), **options):
+    """`roigan reproduce`: options of `reproduce`, parameters as texts such as "seed=1".
 
-    store: afterwards `store_notebooks`; parameter: texts such as "seed=1". The status is 0, or 1
-    with one sentence on stderr when a notebook breaks; a RoiganError is left to the caller.
+    Prints, and returns the exit status: 0, or 1 with one sentence on stderr when a notebook breaks,
+    130 when it was stopped. A RoiganError is left to the caller.
     """
-    parameters = dict(_parse_parameter(text) for text in parameter)
-    if store:  # what would stop it at the end stops it here
-        series = list_notebooks(notebooks)
-        check_folder(series[0].parent)
-        others = set(series) - set(list_notebooks(series, only))
-        _check_complete(build_folder(out, profile, dataset), sorted(others))
     try:
         with on_signals(signal.default_int_handler, signal.SIGTERM):
-            index = reproduce(profile, dataset, out, notebooks, only, force, parameters)
+            index = reproduce(parameters=dict(map(_parse_parameter, parameter)), **options)
     except NotebookFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped: the same command goes on from here", file=sys.stderr)
         return 130
-    if store:
-        stored = store_notebooks(Path(index).parent, notebooks)
-        print(f"{len(stored)} notebooks stored with their outputs")
     print(f"open {index}")
     return 0
 
