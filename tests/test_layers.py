@@ -1,6 +1,7 @@
-"""Building blocks against literal transcriptions of their equations, and the table of (3.8) against the dense path."""
+"""Building blocks against transcriptions of their equations, and their fast forms against them."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,16 +10,22 @@ from torch.nn import functional as F
 
 from roigan_lib.config import load_config
 from roigan_lib.masks import FAMILIES, sample_masks
-from roigan_lib.models.generator import pyramid_fill
+from roigan_lib.models.fast import (
+    FastDenormalization,
+    FastSpectralConv,
+    FastUpsampleBlock,
+    MaskWindows,
+    _Lookup,
+    _Moments,
+)
+from roigan_lib.models.generator import Generator, pyramid_fill
 from roigan_lib.models.layers import (
     SLOPE,
     Denormalization,
     Equalized,
     GatedConv,
-    MaskWindows,
     SpectralConv,
     UpsampleBlock,
-    _Moments,
     conv,
     linear,
 )
@@ -58,8 +65,9 @@ def normalize(x, norm="instance"):
 
 @pytest.mark.parametrize("side", [16, 5])
 @pytest.mark.parametrize("bias", [False, True])
-def test_spectral_norm_divides_by_the_largest_singular_value(side, bias):
-    layer = SpectralConv(conv(6, 8, 4, bias=bias))
+@pytest.mark.parametrize("form", [SpectralConv, FastSpectralConv])
+def test_spectral_norm_divides_by_the_largest_singular_value(form, side, bias):
+    layer = form(conv(6, 8, 4, bias=bias))
     x = torch.randn(2, 6, side, side)
     for _ in range(200):
         layer(x)  # each pass in training is one power iteration
@@ -72,8 +80,9 @@ def test_spectral_norm_divides_by_the_largest_singular_value(side, bias):
 
 
 @pytest.mark.parametrize("side", [16, 5])
-def test_spectral_norm_has_the_gradient_of_torch(side):
-    ours = SpectralConv(conv(6, 8, 4))
+@pytest.mark.parametrize("form", [SpectralConv, FastSpectralConv])
+def test_spectral_norm_has_the_gradient_of_torch(form, side):
+    ours = form(conv(6, 8, 4))
     theirs = conv(6, 8, 4)
     theirs.load_state_dict({"weight": ours.weight_orig, "bias": ours.bias})
     theirs = torch.nn.utils.parametrizations.spectral_norm(theirs)
@@ -90,6 +99,18 @@ def test_spectral_norm_has_the_gradient_of_torch(side):
         ours.weight_orig.grad, theirs.parametrizations.weight.original.grad, atol=1e-5, rtol=1e-4
     )
     torch.testing.assert_close(ours.bias.grad, theirs.bias.grad, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_fast_spectral_norm_iterates_as_the_plain_one(layout):
+    plain = SpectralConv(conv(6, 8, 4)).to(memory_format=layout)
+    fast = FastSpectralConv(conv(6, 8, 4)).to(memory_format=layout)
+    fast.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 6, 5, 5)
+    for _ in range(3):
+        torch.testing.assert_close(fast(x), plain(x))
+    for name, want in plain.state_dict().items():
+        torch.testing.assert_close(fast.state_dict()[name], want)
 
 
 def test_moments_and_their_gradient():
@@ -157,7 +178,7 @@ def test_denormalization_is_3_8(z_dim, inside, norm, recipe):
     masks = sample_masks("elliptic", 2, 16, seed=3)
     for side in (8, 12):  # a mask larger than the map
         x, z = torch.randn(2, 3, side, side) * 3 + 1, torch.randn(2, z_dim) if z_dim else None
-        got = numbers(layer(x, masks, z, None, inside))
+        got = numbers(layer(x, masks, z, inside))
         for i in range(2):
             want = literal_denormalization(
                 layer, numbers(x[i]), numbers(masks[i, 0]), numbers(z[i]) if z_dim else None, inside
@@ -165,13 +186,17 @@ def test_denormalization_is_3_8(z_dim, inside, norm, recipe):
             np.testing.assert_allclose(got[i], want, atol=3e-5)
 
 
-def both_paths(layer, x, masks, z, inside):
-    """Output and gradients (x, z, every parameter) of the dense and of the table path, for one upstream gradient."""
+def both_forms(layer, x, masks, z, inside):
+    """Output and gradients (x, z, every parameter) of a layer's plain form and of its table."""
     upstream = torch.randn(x.shape, generator=torch.Generator().manual_seed(9))
     results = []
-    for windows in (None, MaskWindows(masks, x.shape[-1])):
+    windows = MaskWindows(masks, x.shape[-1])
+    for form in (
+        lambda x, z: Denormalization.forward(layer, x, masks, z, inside),
+        lambda x, z: layer(x, masks, z, inside, windows),
+    ):
         x_, z_ = x.clone().requires_grad_(), None if z is None else z.clone().requires_grad_()
-        out = layer(x_, masks, z_, windows, inside)
+        out = form(x_, z_)
         layer.zero_grad()
         (out * upstream).sum().backward()
         grads = {"x": x_.grad} | ({} if z is None else {"z": z_.grad})
@@ -182,7 +207,7 @@ def both_paths(layer, x, masks, z, inside):
 
 @pytest.mark.parametrize("side", [16, 32, 64])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_table_equals_dense(family, side):
+def test_the_table_is_the_plain_layer(family, side):
     masks = sample_masks(
         family, 2, 64, seed=side
     )  # 64 -> side + 4: every size meets the interpolation
@@ -193,12 +218,12 @@ def test_table_equals_dense(family, side):
                 (False, True, "instance"),
                 (True, False, "layer"),
             ):
-                layer = Denormalization(4, 8, z_dim, unit_gain, equalized, norm)
+                layer = FastDenormalization(4, 8, z_dim, unit_gain, equalized, norm)
                 x = (torch.randn(2, 4, side, side) * 2 + 0.5).contiguous(
                     memory_format=torch.channels_last
                 )
                 z = torch.randn(2, z_dim) if z_dim else None
-                (dense, dense_grads), (table, table_grads) = both_paths(layer, x, masks, z, inside)
+                (dense, dense_grads), (table, table_grads) = both_forms(layer, x, masks, z, inside)
                 assert (dense - table).abs().max() <= 1e-5 * dense.abs().max().clamp_min(1)
                 assert dense_grads.keys() == table_grads.keys()
                 for name, want in dense_grads.items():
@@ -208,13 +233,13 @@ def test_table_equals_dense(family, side):
 
 def test_table_path_is_differentiable_exactly():
     """The hand-written backward pass against finite differences, in double precision."""
-    from roigan_lib.models.layers import _Lookup, _sorted
-
     x = torch.randn(2, 3, 4, 5, dtype=torch.double, requires_grad=True)
     table = torch.randn(6, 6, dtype=torch.double, requires_grad=True)
     index = torch.randint(0, 5, (2, 4, 5))  # the last row is nobody's
     want = x * table[index][..., :3].permute(0, 3, 1, 2) + table[index][..., 3:].permute(0, 3, 1, 2)
-    got = _Lookup.apply(x, table, index, *_sorted(index, 6))
+    counts = torch.bincount(index.flatten(), minlength=6)
+    order, first = index.flatten().argsort(stable=True), counts.cumsum(0) - counts
+    got = _Lookup.apply(x, table, index, order, first)
     assert torch.allclose(got, want)
     upstream = torch.randn_like(want)
     for a, b in zip(
@@ -228,24 +253,24 @@ def test_what_a_layer_keeps_of_a_region_is_used_again_without_gradients_only():
     masks = sample_masks("elliptic", 2, 16, seed=3)
     windows = MaskWindows(masks, 16)
     for z_dim, inside in ((5, True), (0, False)):
-        layer = Denormalization(6, 8, z_dim, True, False)
+        layer = FastDenormalization(6, 8, z_dim, True, False)
         x = torch.randn(2, 6, 16, 16).to(memory_format=torch.channels_last)
         for time in range(2):  # another z each time
             z = torch.randn(2, 5) if z_dim else None
-            want = layer(x, masks, z, inside=inside)
+            want = layer(x, masks, z, inside)
             torch.testing.assert_close(
-                layer(x, masks, z, windows, inside), want, rtol=1e-4, atol=1e-4
+                layer(x, masks, z, inside, windows), want, rtol=1e-4, atol=1e-4
             )
             assert (layer, inside) not in windows.kept or time == 1
             with torch.inference_mode():
                 torch.testing.assert_close(
-                    layer(x, masks, z, windows, inside), want, rtol=1e-4, atol=1e-4
+                    layer(x, masks, z, inside, windows), want, rtol=1e-4, atol=1e-4
                 )
         assert (layer, inside) in windows.kept
         with torch.no_grad():
             layer.outer.bias += 1  # learning goes on: gradients see the new weights
-        want = layer(x, masks, z, inside=inside)
-        torch.testing.assert_close(layer(x, masks, z, windows, inside), want, rtol=1e-4, atol=1e-4)
+        want = layer(x, masks, z, inside)
+        torch.testing.assert_close(layer(x, masks, z, inside, windows), want, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("dtype, close", [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
@@ -262,18 +287,19 @@ def test_lookup_and_moments_in_the_types_that_training_uses(dtype, close):
     torch.testing.assert_close(mean.double(), exact.mean((2, 3)), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(var.double(), exact.var((2, 3), correction=0), rtol=1e-4, atol=1e-5)
     masks = sample_masks("elliptic", 2, 16, seed=3)
-    layer, up = Denormalization(6, 8, 5, True, False), torch.randn(2, 6, 16, 16)
+    layer, up = FastDenormalization(6, 8, 5, True, False), torch.randn(2, 6, 16, 16)
     z, grads = torch.randn(2, 5), []
     for windows in (None, MaskWindows(masks, 16)):
         layer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-            (layer(x if windows else x.float(), masks, z, windows).float() * up).sum().backward()
+            y = layer(x if windows else x.float(), masks, z, windows=windows)
+            (y.float() * up).sum().backward()
         grads.append(torch.cat([p.grad.flatten() for p in layer.parameters()]))
     assert (grads[0] - grads[1]).norm() < 2 * close * grads[0].norm()
 
 
 def put_together(windows):
-    """The 5×5 window (5, 5) of every table row, from the 3×3 windows that it adds up; and the image of each."""
+    """The 5×5 window (5, 5) of every table row, from the 3×3 windows that it adds up."""
     v, rows = len(windows.parts), windows.pair_taps
     assert torch.equal(
         rows % 9, torch.arange(9).expand_as(rows)
@@ -338,20 +364,65 @@ def test_equalized_rate_is_3_20():
         assert torch.allclose(gradient, scaled, atol=1e-5)
 
 
-def test_upsample_block_doubles_and_keeps_z_out_of_the_right_branch():
-    cfg = load_config("smoke").model()
-    block = UpsampleBlock(6, 4, 8, 5, cfg)
-    masks, x, z = sample_masks("elliptic", 2, 32), torch.randn(2, 6, 8, 8), torch.randn(2, 5)
-    assert block(x, masks, z).shape == (2, 4, 16, 16)
-    assert torch.allclose(
-        block(x, masks, z),
-        block(x, masks, z, {8: MaskWindows(masks, 8), 16: MaskWindows(masks, 16)}),
-        atol=1e-4,
-    )
-    assert (
-        block.norm_right.affine is None
-        and block.norm_left.affine is not None is not block.norm_last.affine
-    )
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(),
+        dict(late=False),
+        dict(shortcut=False),
+        dict(norm="layer"),
+        dict(equalized=True, unit_gain=False),
+    ],
+    ids=str,
+)
+def test_the_fast_upsample_block_is_the_plain_one(change):
+    cfg = replace(load_config("smoke").model(), **change)
+    plain, fast = UpsampleBlock(10, 4, 8, 5, cfg), FastUpsampleBlock(10, 4, 8, 5, cfg)
+    fast.load_state_dict(plain.state_dict())
+    masks, z = sample_masks("elliptic", 2, 32), torch.randn(2, 5)
+    y, skip = torch.randn(2, 6, 8, 8), torch.randn(2, 4, 8, 8)
+    windows = {side: MaskWindows(masks, side) for side in (8, 16)}
+    want = plain(torch.cat([y, skip], 1), masks, z)
+    assert want.shape == (2, 4, 16, 16)
+    torch.testing.assert_close(fast(y, masks, z, windows, skip), want, rtol=1e-4, atol=1e-4)
+    upstream = torch.randn_like(want)
+    (want * upstream).sum().backward()
+    (fast(y, masks, z, windows, skip) * upstream).sum().backward()
+    for (name, p), q in zip(plain.named_parameters(), fast.parameters()):
+        assert (p.grad - q.grad).norm() < 1e-4 * p.grad.norm(), name
+    with torch.no_grad():
+        for _ in range(2):  # the first call keeps what knows no z, the second finds it
+            y, z = torch.randn_like(y), torch.randn_like(z)
+            want = plain(torch.cat([y, skip], 1), masks, z)
+            torch.testing.assert_close(fast(y, masks, z, windows, skip), want, rtol=1e-4, atol=1e-4)
+        assert (fast in windows[8].kept) == (
+            not change or change.keys() == {"equalized", "unit_gain"}
+        )
+
+
+def test_z_stays_out_of_the_right_branch():
+    block = UpsampleBlock(6, 4, 8, 5, load_config("smoke").model())
+    layers = (block.norm_left, block.norm_right, block.norm_last)
+    assert [layer.affine is None for layer in layers] == [False, True, False]
+
+
+@pytest.mark.parametrize("recipe", ["improved", "thesis"])
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_generator_of_fast_layers_draws_what_the_plain_ones_draw(recipe, n):
+    """Learning, with what is kept without gradients, and with the blocks of `layers`."""
+    net = Generator(load_config("smoke", recipe=recipe, size=32).model()).eval()
+    torch.nn.init.normal_(getattr(net.to_rgb, "layer", net.to_rgb).weight, std=0.1)
+    images, masks = torch.rand(n, 3, 32, 32) * 2 - 1, sample_masks("elliptic", n, 32, seed=1)
+    z = torch.randn(n, net.z_dim)
+    learning, sliding = net(images, masks, z)[0], net.requires_grad_(False)
+    with torch.no_grad():
+        drawn = sliding(images, masks, z)[0]
+    torch.testing.assert_close(drawn, learning, rtol=1e-4, atol=1e-4)
+    for block in net.blocks:
+        block.forward = lambda y, mask, z, windows, skip, block=block: UpsampleBlock.forward(
+            block, torch.cat([y, skip], 1), mask, z
+        )
+    torch.testing.assert_close(net(images, masks, z)[0], learning, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [32, 64, 256])

@@ -1,4 +1,4 @@
-"""The networks at every size and width, what a RoIGAN promises, and checkpoints: good, damaged, foreign, malicious."""
+"""The networks at every size and width, what a RoIGAN promises, and checkpoints of all kinds."""
 
 import json
 import math
@@ -95,7 +95,7 @@ def test_every_size_and_width(size, width, recipe):
 
 
 def test_the_small_print_of_chapter_3():
-    """What `literal` adds: an activation behind gate and norm, a norm in the global head, equalized heads of Q."""
+    """An activation behind gate and norm, a norm in the global head, equalized heads of Q."""
     cfg = load_config("smoke", recipe="thesis", size=32).model()
     torch.manual_seed(0)
     generator, discriminator = Generator(cfg), Discriminator(cfg)
@@ -373,7 +373,7 @@ def test_bad_batches(improved, images, masks, words):
         improved.inpaint(torch.zeros(1, 3, 32, 32), soft)
 
 
-# -- checkpoints ----------------------------------------------------------------------------------------------------
+# -- checkpoints -----------------------------------------------------------------------------------
 @pytest.fixture
 def saved(improved, tmp_path):
     state = improved.generator.state_dict()

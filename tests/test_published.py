@@ -1,4 +1,4 @@
-"""The released variant: parameter counts, checkpoint layout, and the same output as its plain description."""
+"""The released variant: parameter counts, checkpoint layout, and the output of its description."""
 
 import copy
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def pair():
-    """Generator and discriminator in eval mode, with the statistics and biases of a network that has seen data."""
+    """Generator and discriminator in eval mode, with statistics and biases as after training."""
     torch.manual_seed(0)
     cfg = load_config("thesis", recipe="published").model()
     nets = [network(cfg).eval() for network in networks(cfg)]

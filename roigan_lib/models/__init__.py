@@ -9,8 +9,6 @@ __all__ = ["Discriminator", "Generator", "ProjectedHeads", "Reader", "networks",
 
 def networks(cfg):
     """The classes of generator and discriminator that cfg.recipe asks for."""
-    return (
-        (PublishedGenerator, PublishedDiscriminator)
-        if cfg.recipe == "published"
-        else (Generator, Discriminator)
-    )
+    if cfg.recipe == "published":
+        return PublishedGenerator, PublishedDiscriminator
+    return Generator, Discriminator

@@ -6,86 +6,68 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .fast import FastSpectralConv
 from .generator import scaled
-from .layers import SLOPE, SpectralConv, conv, instance_norm, linear
+from .layers import SLOPE, conv, instance_norm, linear
 
 DOWN = (128, 64, 32, 16)  # widths of the halving layers, from 16×16 outwards
 
 
 class CodeHead(nn.Module):
-    """μ (n, n_continuous), log σ² (n, n_continuous) and logits (n, n_discrete, n_categories) from a feature vector."""
+    """A feature vector (n, n_in) -> μ and log σ² of the continuous codes, (n, n_continuous) each,
+    and logits of the discrete ones, (n, n_discrete, n_categories).
+    """
 
     def __init__(self, n_in, cfg, literal=False):
         super().__init__()
         self.cfg = cfg
-        self.mean = linear(n_in, cfg.n_continuous, literal)
-        self.logvar = linear(n_in, cfg.n_continuous, literal)
-        self.logits = (
-            linear(n_in, cfg.n_discrete * cfg.n_categories, literal) if cfg.n_discrete else None
-        )
-        # Four times the logits make the first, untrained choice of a category depend on the image: a code that begins as
-        # noise is ignored before it can mean anything. The thesis has no such factor.
+        self.mean, self.logvar = (linear(n_in, cfg.n_continuous, literal) for _ in range(2))
+        n_logits = cfg.n_discrete * cfg.n_categories
+        self.logits = linear(n_in, n_logits, literal) if n_logits else None
+        # Four times the logits make the first, untrained choice of a category depend on the image:
+        # a code that begins as noise is ignored before it can mean anything. Not in the thesis.
         self.gain = 1.0 if literal else 4.0
 
     def forward(self, y):
-        shape = (len(y), self.cfg.n_discrete, self.cfg.n_categories)
-        logits = (
-            (self.gain * self.logits(y)).view(shape)
-            if self.logits is not None
-            else y.new_zeros(shape)
-        )
+        logits = y.new_zeros(len(y), 0) if self.logits is None else self.gain * self.logits(y)
+        logits = logits.view(len(y), self.cfg.n_discrete, self.cfg.n_categories)
         return self.mean(y), self.logvar(y).clamp(-6, 3), logits
 
 
 class Discriminator(nn.Module):
-    """D(x, RoI): 25 local scores and a global one; D also returns its LeakyReLU maps for feature matching (3.11).
+    """D(x, RoI): 25 local scores and a global one, and LeakyReLU maps for feature matching (3.11).
 
-    forward(images, masks) -> scores (n, 26), list of 4 or more feature maps. Only the layers before 16×16 halve the
-    resolution (thesis 3.6: 64 → 32 → 16), three unpadded 4×4 convolutions follow: 16 → 13 → 10 → 7.
+    forward(images, masks): (n, 3, S, S) in [-1, 1] and (n, 1, S, S) -> scores (n, 26), list of 4 or
+    more maps. Only the layers before 16×16 halve the resolution (thesis 3.6: 64 → 32 → 16), three
+    unpadded 4×4 convolutions follow: 16 → 13 → 10 → 7.
     """
 
     def __init__(self, cfg):
         super().__init__()
-        n_down = cfg.size.bit_length() - 5
-        w = [scaled(c, cfg.width) for c in DOWN[:n_down][::-1] + (256, 512, 256)]
-        norm = SpectralConv if cfg.spectral else (lambda layer: layer)
+        norm = FastSpectralConv if cfg.spectral else nn.Identity()
         equalized = cfg.equalized and not cfg.spectral  # the division undoes (3.20)
         self.instance = not cfg.spectral
         self.global_norm = cfg.literal and self.instance
-        layers, c = [], 4
-        for i, c_out in enumerate(w):
-            down = i < n_down
-            layer = conv(
-                c,
-                c_out,
-                4,
-                2 if down else 1,
-                1 if down else 0,
-                bias=cfg.spectral,
-                equalized=equalized,
-            )
-            layers.append(norm(layer))
-            c = c_out
-        self.main = nn.ModuleList(layers)
-        middle = scaled(128, cfg.width)
-        self.local_head = norm(conv(c, 1, 3, equalized=equalized))
-        self.global_head = nn.ModuleList(
-            [
-                norm(conv(c, middle, 4, equalized=equalized)),
-                norm(conv(middle, 1, 4, equalized=equalized)),
-            ]
+
+        def layer(c_in, c_out, k, stride=1, bias=True):
+            return norm(conv(c_in, c_out, k, stride, stride - 1, bias, equalized))
+
+        halving = DOWN[: cfg.size.bit_length() - 5][::-1]
+        w = [scaled(c, cfg.width) for c in halving + (256, 512, 256)]
+        strides, c, middle = [2] * len(halving) + [1] * 3, w[-1], scaled(128, cfg.width)
+        self.main = nn.ModuleList(
+            layer(a, b, 4, s, cfg.spectral) for a, b, s in zip([4] + w, w, strides)
         )
+        self.local_head = layer(c, 1, 3)
+        self.global_head = nn.ModuleList([layer(c, middle, 4), layer(middle, 1, 4)])
         self.q = None if cfg.own_reader else QNetwork(c, cfg)
 
     def maps(self, images, masks):
         """The LeakyReLU maps of D_main, the last one (n, 256·w, 7, 7)."""
-        y = torch.cat([images, masks], 1).contiguous(memory_format=torch.channels_last)
-        out = []
-        for i, layer in enumerate(self.main):
+        y, out = torch.cat([images, masks], 1).contiguous(memory_format=torch.channels_last), []
+        for layer in self.main:
             y = layer(y)
-            if self.instance and i > 0:
-                y = instance_norm(y)
-            y = F.leaky_relu(y, SLOPE)
+            y = F.leaky_relu(instance_norm(y) if self.instance and out else y, SLOPE)
             out.append(y)
         return out
 
@@ -99,11 +81,12 @@ class Discriminator(nn.Module):
 
 
 class ProjectedHeads(nn.Module):
-    """Discriminators on the maps of a frozen network (Projected GANs, Sauer et al. 2021), one for each map and one for
-    the deepest map with a wider view. What the frozen network tells apart they need not learn first.
+    """Discriminators on the maps of a frozen network (Projected GANs, Sauer et al. 2021), one for
+    each map and one for the deepest with a wider view: what that network knows they need not learn.
 
-    shapes: [(channels, side), …] of the maps. forward(maps, masks) -> for each head its scores (n, 1, s, s), and which of
-    them look at the region (n, 1, s, s) in {0, 1}: elsewhere a completed image is the real one, and nothing is to be told.
+    shapes: [(channels, side), …] of the maps. forward(maps, masks) -> for each head its scores
+    (n, 1, s, s), and which of them look at the region (n, 1, s, s) in {0, 1}: elsewhere a completed
+    image is the real one, and nothing is to be told.
     """
 
     def __init__(self, shapes):
@@ -116,10 +99,10 @@ class ProjectedHeads(nn.Module):
         layers, width = [], max(48, min(128, 3 * c // 4))
         c += 1
         for _ in range(2):
-            down = side > least
-            layers.append(SpectralConv(conv(c, width, 4 if down else 3, 2 if down else 1, 1)))
-            side, c = side // 2 if down else side, width
-        return nn.ModuleList(layers + [SpectralConv(conv(c, 1, 3, 1, 1))])
+            k, stride = (4, 2) if side > least else (3, 1)
+            layers.append(FastSpectralConv(conv(c, width, k, stride, 1)))
+            side, c = side // stride, width
+        return nn.ModuleList(layers + [FastSpectralConv(conv(c, 1, 3, 1, 1))])
 
     def forward(self, maps, masks):
         found = []
@@ -132,15 +115,13 @@ class ProjectedHeads(nn.Module):
 
 
 class QNetwork(nn.Module):
-    """Q(c | x) on D_main's last map (thesis 3.6): two 4×4 convolutions, then the code head. (n, c, 7, 7) -> codes."""
+    """Q(c | x) on D_main's last map (thesis 3.6), (n, c, 7, 7): two 4×4 convolutions, CodeHead."""
 
     def __init__(self, c_in, cfg):
         super().__init__()
         a, b = scaled(128, cfg.width), scaled(64, cfg.width)
-        self.first, self.second = (
-            conv(c_in, a, 4, equalized=cfg.equalized),
-            conv(a, b, 4, equalized=cfg.equalized),
-        )
+        self.first = conv(c_in, a, 4, equalized=cfg.equalized)
+        self.second = conv(a, b, 4, equalized=cfg.equalized)
         self.head = CodeHead(b, cfg, cfg.literal)
 
     def forward(self, last_map):
@@ -149,24 +130,20 @@ class QNetwork(nn.Module):
 
 
 class Reader(nn.Module):
-    """Q(c | x) with a trunk of its own (improved recipe): reads the codes of the content inside the region.
+    """Q(c | x) with a trunk of its own (improved recipe): reads codes from the content of the hole.
 
-    forward(images, masks, fill): all (n, ·, S, S) -> μ, log σ², logits as in CodeHead. It sees what the hole holds
-    beyond its smooth fill and beyond its mean colour: codes say what the surroundings cannot, and never a tone.
+    forward(images, masks, fill): all (n, ·, S, S) -> μ, log σ², logits as in CodeHead. It sees what
+    the hole holds beyond its smooth fill and its mean colour: codes say what the surroundings
+    cannot, and never a tone.
     """
 
     def __init__(self, cfg):
         super().__init__()
         wide = max(0.125, min(1.0, cfg.width))
         w = [scaled(c, wide) for c in (48, 96, 128, 192)]
-        strides = [2] * 4
-        if cfg.size > 64:
-            extra = cfg.size.bit_length() - 7
-            w, strides = [w[0]] * extra + w, [2] * extra + strides
-        cs = [7] + w
-        self.layers = nn.ModuleList(conv(a, b, 4, 2, 1) for a, b in zip(cs, cs[1:]))
-        side = cfg.size >> len(w)
-        self.dense = linear(w[-1] * side * side, scaled(256, wide))
+        w = [w[0]] * max(0, cfg.size.bit_length() - 7) + w  # halves once more from 128 pixels on
+        self.layers = nn.ModuleList(conv(a, b, 4, 2, 1) for a, b in zip([7] + w, w))
+        self.dense = linear(w[-1] * (cfg.size >> len(w)) ** 2, scaled(256, wide))
         self.head = CodeHead(scaled(256, wide), cfg)
         for layer in self.layers:
             nn.init.kaiming_normal_(layer.weight, a=SLOPE)
@@ -178,5 +155,4 @@ class Reader(nn.Module):
         y = y.contiguous(memory_format=torch.channels_last)
         for layer in self.layers:
             y = F.leaky_relu(layer(y), SLOPE)
-        y = F.leaky_relu(self.dense(y.flatten(1)), SLOPE)
-        return self.head(y.float())
+        return self.head(F.leaky_relu(self.dense(y.flatten(1)), SLOPE).float())

@@ -1,8 +1,8 @@
-"""The author's release, layer for layer, so that its checkpoints (`.chkp`) load: recipe `published`.
+"""The author's release, layer for layer, so that its checkpoints load: recipe `published`.
 
-Where it departs from the thesis: the right branch never sees the mask, LeakyReLU stands in front of the convolutions,
-the branches run before the enlargement, γ and z₁ are added to 1, and half of the denormalization layers are dead weight.
-Names of modules are those of the checkpoint layout. γ and β come from the table of layers.py: same output, less work.
+Where it departs from the thesis: the right branch never sees the mask, LeakyReLU stands in front of
+the convolutions, the branches run before the enlargement, γ and z₁ are added to 1, and half of the
+denormalization layers are dead weight. Names of modules are those of the checkpoints (`.chkp`).
 """
 
 from __future__ import annotations
@@ -12,63 +12,49 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..errors import RoiganError
-from .generator import DECODER, join_codes, scaled
-from .layers import SLOPE, Denormalization, MaskWindows, SpectralConv, full, instance_norm
-
-HIDDEN, STYLE, CODES = 128, 256, 64  # of (3.8), of z and of Q, at width 1
-
-
-class _GatedConv(nn.Module):
-    """Gated convolution (2.11) with instance norm, its two halves apart and without bias."""
-
-    def __init__(self, c_in, c_out):
-        super().__init__()
-        self.conv2d = nn.Conv2d(c_in, c_out, 4, 2, 1, bias=False)
-        self.mask_conv2d = nn.Conv2d(c_in, c_out, 4, 2, 1, bias=False)
-
-    def forward(self, x):
-        both = F.conv2d(
-            x, torch.cat([self.conv2d.weight, self.mask_conv2d.weight]), stride=2, padding=1
-        )
-        feature, gate = both.chunk(2, 1)
-        return instance_norm(F.leaky_relu(feature, SLOPE) * torch.sigmoid(gate))
+from .discriminator import Discriminator
+from .fast import FastDenormalization, FastSpectralConv, MaskWindows
+from .generator import DECODER, ENCODER, Generator, scaled
+from .layers import SLOPE, GatedConv, conv, full
 
 
-class _Encoder(nn.Module):
-    def __init__(self, widths, style):
-        super().__init__()
-        for i, (c_in, c_out) in enumerate(zip([4] + widths, widths), 1):
-            setattr(self, f"layer_{i}", _GatedConv(c_in, c_out))
-        self.depth = len(widths)
-        self.mean, self.logvar = (nn.Linear(4 * widths[-1], style) for _ in range(2))
-
-    def forward(self, y):
-        maps = []
-        for i in range(1, self.depth + 1):
-            y = getattr(self, f"layer_{i}")(y)
-            maps.append(y)
-        flat = y.flatten(1)
-        return maps, self.mean(flat), self.logvar(flat)
+def _leaky(y):
+    return F.leaky_relu(y, SLOPE)
 
 
 class _Pair:
     """Two convolutions of the same input, read as one with both outputs."""
 
-    def __init__(self, *layers):
-        self.weight, self.bias = (
-            torch.cat([getattr(layer, k) for layer in layers]) for k in ("weight", "bias")
-        )
+    def __init__(self, one, two):
+        self.weight = torch.cat([one.weight, two.weight])
+        self.bias = None if one.bias is None else torch.cat([one.bias, two.bias])
+        self.stride, self.padding = one.stride, one.padding
 
     def __call__(self, x):
-        return F.conv2d(x, self.weight, self.bias)
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
 
 
-class _Spade(Denormalization):
-    """`Denormalization` under the names of the checkpoint; without `control`, `dense_transform` never takes part."""
+class _GatedConv(GatedConv):
+    """Gated convolution (2.11) with instance norm, its two halves apart and without bias."""
+
+    norm, activation = True, False
+
+    def __init__(self, c_in, c_out):
+        nn.Module.__init__(self)
+        self.conv2d = nn.Conv2d(c_in, c_out, 4, 2, 1, bias=False)
+        self.mask_conv2d = nn.Conv2d(c_in, c_out, 4, 2, 1, bias=False)
+
+    both = property(lambda self: _Pair(self.conv2d, self.mask_conv2d))
+
+
+class _Spade(FastDenormalization):
+    """`Denormalization` with other names; without `control`, `dense_transform` has no part."""
+
+    norm, one = "instance", 1.0
 
     def __init__(self, channels, hidden, style, control):
         nn.Module.__init__(self)
-        self.norm, self.one, self.control = "instance", 1.0, control
+        self.control = control
         self.shared = nn.Conv2d(1, hidden, 3)
         self.gamma, self.beta = (nn.Conv2d(hidden, channels, 3) for _ in range(2))
         self.dense_transform = nn.Linear(style, 2 * hidden)
@@ -79,167 +65,121 @@ class _Spade(Denormalization):
 
 
 class _Block(nn.Module):
-    """(n, c_in, H, W) -> (n, c_out, 2H, 2W). `spade_left_2`, `spade_right` and `spade_right_2` do nothing."""
+    """(n, c_in, H, W) -> (n, c_out, 2H, 2W). Only `spade_left` and `spade_last` do something."""
 
     def __init__(self, c_in, c_out, hidden, style):
         super().__init__()
         self.conv_left, self.conv_right = (nn.Conv2d(c_in, c_out, 3, padding=1) for _ in range(2))
         self.conv_last = nn.Conv2d(c_out, c_out, 3, padding=1)
-        for name, channels, control in (
-            ("left", c_in, True),
-            ("left_2", c_out, True),
-            ("right", c_in, False),
-            ("right_2", c_out, False),
-            ("last", c_out, True),
-        ):
-            setattr(self, f"spade_{name}", _Spade(channels, hidden, style, control))
+        self.spade_left = _Spade(c_in, hidden, style, True)
+        self.spade_left_2 = _Spade(c_out, hidden, style, True)
+        self.spade_right = _Spade(c_in, hidden, style, False)
+        self.spade_right_2 = _Spade(c_out, hidden, style, False)
+        self.spade_last = _Spade(c_out, hidden, style, True)
 
     def forward(self, x, mask, z, windows):
-        half, size = x.shape[-1], 2 * x.shape[-1]
-        left = F.leaky_relu(self.spade_left(x, mask, z, windows.get(half)), SLOPE)
-        y = F.leaky_relu(self.conv_left(left), SLOPE) + F.leaky_relu(self.conv_right(x), SLOPE)
-        y = F.leaky_relu(self.conv_last(F.interpolate(y, scale_factor=2, mode="nearest")), SLOPE)
-        return F.leaky_relu(self.spade_last(y, mask, z, windows.get(size)), SLOPE)
+        half, whole = (windows.get(side) for side in (x.shape[-1], 2 * x.shape[-1]))
+        left = _leaky(self.spade_left(x, mask, z, windows=half))
+        y = _leaky(self.conv_left(left)) + _leaky(self.conv_right(x))
+        y = _leaky(self.conv_last(F.interpolate(y, scale_factor=2, mode="nearest")))
+        return _leaky(self.spade_last(y, mask, z, windows=whole))
 
 
-class PublishedGenerator(nn.Module):
+class PublishedGenerator(Generator):
     """The released generator, 6,525,383 parameters at width 1; interface and shapes as `Generator`.
 
     Raises RoiganError for a size other than 64: the release has one.
     """
 
     def __init__(self, cfg):
-        super().__init__()
+        nn.Module.__init__(self)
         if cfg.size != 64:
             raise RoiganError(
                 f"The published variant works at 64 pixels, not {cfg.size}; use recipe='thesis' or "
                 f"'improved'."
             )
-        self.cfg = cfg
-        e = [scaled(c, cfg.width) for c in (8, 16, 32, 64, 128)]
+        self.cfg, style, hidden = cfg, scaled(256, cfg.width), scaled(128, cfg.width)
+        self.style_dim = style
+        e = [scaled(c, cfg.width) for c in ENCODER[4::-1]]
         d = [scaled(c, cfg.width) for c in DECODER[:4]]
-        style = self.style_dim = scaled(STYLE, cfg.width)
-        self.z_dim = cfg.n_noise + cfg.n_continuous + cfg.n_discrete * cfg.n_categories
-        self.encoder = _Encoder(e, style)
+        gated = {f"layer_{i}": _GatedConv(a, b) for i, (a, b) in enumerate(zip([4] + e, e), 1)}
+        heads = {name: nn.Linear(4 * e[-1], style) for name in ("mean", "logvar")}
+        self.encoder = nn.ModuleDict(gated | heads)
         for i, (below, skip, c_out) in enumerate(zip([style // 16] + d, e[3::-1], d), 1):
-            setattr(
-                self, f"layer_{i}", _Block(below + skip, c_out, scaled(HIDDEN, cfg.width), style)
-            )
+            self.add_module(f"layer_{i}", _Block(below + skip, c_out, hidden, style))
         self.conv = nn.Conv2d(d[-1], 3, 3, padding=1)
         for i, n in enumerate((self.z_dim, style, style), 1):
-            setattr(self, f"dense_{i}", nn.Linear(n, style))
-            setattr(self, f"normalization_{i}", nn.BatchNorm1d(style))
+            self.add_module(f"dense_{i}", nn.Linear(n, style))
+            self.add_module(f"normalization_{i}", nn.BatchNorm1d(style))
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 nn.init.kaiming_normal_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def join_codes(self, codes, noise):
-        """As `Generator.join_codes`."""
-        return join_codes(self.cfg, codes, noise)
-
     def features_of(self, images, masks):
         """As `Generator.features_of`."""
-        seen = torch.cat([images * (1 - masks), masks], 1).contiguous(
-            memory_format=torch.channels_last
-        )
-        maps, mean, logvar = self.encoder(seen)
-        with torch.no_grad():
-            windows = {s: MaskWindows(masks, s) for s in (16, 32, 64)}
+        seen = torch.cat([images * (1 - masks), masks], 1)
+        y = seen = seen.contiguous(memory_format=torch.channels_last)
+        maps = [y := self.encoder[f"layer_{i}"](y) for i in range(1, 6)]
+        mean, logvar = self.encoder["mean"](y.flatten(1)), self.encoder["logvar"](y.flatten(1))
+        windows = {side: MaskWindows(masks, side) for side in (16, 32, 64)}
         return dict(maps=maps, mean=mean, logvar=logvar, fill=None, seen=seen, windows=windows)
 
     def decode(self, f, masks, z):
-        """As `Generator.decode`."""
+        """As `Generator.decode`; f receives the style, for the release's KL the mean."""
         for i in (1, 2, 3):
-            z = F.leaky_relu(
-                getattr(self, f"normalization_{i}")(getattr(self, f"dense_{i}")(z)), SLOPE
-            )
-        w = f["style"] = (
-            z * torch.exp(0.5 * f["logvar"]) + f["mean"]
-        )  # the release's KL takes it for the mean
-        y = F.leaky_relu(F.pixel_shuffle(w[:, :, None, None], 4), SLOPE).contiguous(
-            memory_format=torch.channels_last
-        )
+            z = getattr(self, f"dense_{i}")(z)
+            z = _leaky(getattr(self, f"normalization_{i}")(z))
+        f["style"] = z * torch.exp(0.5 * f["logvar"]) + f["mean"]
+        y = _leaky(F.pixel_shuffle(f["style"][:, :, None, None], 4))
+        y = y.contiguous(memory_format=torch.channels_last)
         for i, skip in enumerate(f["maps"][3::-1], 1):
             y = getattr(self, f"layer_{i}")(torch.cat([y, skip], 1), masks, z, f["windows"])
         return torch.tanh(F.instance_norm(full(self.conv(y))))
 
-    def forward(self, images, masks, z):
-        f = self.features_of(images, masks)
-        return self.decode(f, masks, z), f["mean"], f["logvar"]
-
 
 class _Q(nn.Module):
-    """Q(c | x) on the last map of D: two 4×4 convolutions with batch norm, then three linear heads."""
+    """Q(c | x) on the last map of D: two 4×4 convolutions with batch norm, three linear heads."""
 
     def __init__(self, c_in, cfg):
         super().__init__()
-        a, b = scaled(128, cfg.width), scaled(CODES, cfg.width)
-        self.shape = (-1, cfg.n_discrete, cfg.n_categories)
-        act = nn.LeakyReLU(SLOPE)
-        self.main = nn.Sequential(
-            nn.Conv2d(c_in, a, 4),
-            nn.BatchNorm2d(a),
-            act,
-            nn.Conv2d(a, b, 4),
-            nn.BatchNorm2d(b),
-            act,
-            nn.Flatten(),
-        )
+        a, b, act = scaled(128, cfg.width), scaled(64, cfg.width), nn.LeakyReLU(SLOPE)
+        first = nn.Conv2d(c_in, a, 4), nn.BatchNorm2d(a), act
+        second = nn.Conv2d(a, b, 4), nn.BatchNorm2d(b), act
+        self.main = nn.Sequential(*first, *second, nn.Flatten())
         self.mean, self.var = (nn.Linear(b, cfg.n_continuous) for _ in range(2))
         self.disc = nn.Linear(b, cfg.n_discrete * cfg.n_categories)
+        self.shape = (-1, cfg.n_discrete, cfg.n_categories)
 
     def forward(self, last_map):
         y = full(self.main(last_map))
         return self.mean(y), self.var(y), self.disc(y).view(self.shape)
 
 
-class _InstanceNorm(nn.Module):
-    def forward(self, x):
-        return instance_norm(x)
-
-
-class PublishedDiscriminator(nn.Module):
-    """The released discriminator with its Q network, 6,046,136 parameters at width 1; interface as `Discriminator`.
-
-    Spectral norm on the five layers of the trunk, none on the heads; instance norm from the second layer on.
+class PublishedDiscriminator(Discriminator):
+    """The released discriminator with its Q network, 6,046,136 parameters at width 1; interface as
+    `Discriminator`. Spectral norm in the trunk, instance norm there from the second layer on.
     """
 
+    instance = global_norm = True
+
     def __init__(self, cfg):
-        super().__init__()
+        nn.Module.__init__(self)
         w = [scaled(c, cfg.width) for c in (64, 128, 256, 512, 256)]
-        act, layers = nn.LeakyReLU(SLOPE), []
-        for i, (c_in, c_out) in enumerate(zip([4] + w, w)):
-            down = i < 2
-            layers += [
-                SpectralConv(nn.Conv2d(c_in, c_out, 4, 2 if down else 1, int(down), bias=False))
-            ]
-            layers += [_InstanceNorm(), act] if i else [act]
-        self.net = nn.Sequential(*layers)
-        middle = scaled(128, cfg.width)
-        self.head_local = nn.Sequential(nn.Conv2d(w[-1], 1, 3, bias=False), nn.Flatten())
-        self.head_global = nn.Sequential(
-            nn.Conv2d(w[-1], middle, 4, bias=False),
-            _InstanceNorm(),
-            act,
-            nn.Conv2d(middle, 1, 4, bias=False),
-            nn.Flatten(),
-        )
-        self.q_net = _Q(w[-1], cfg)
+        c, middle = w[-1], scaled(128, cfg.width)
+        trunk = [
+            FastSpectralConv(conv(a, b, 4, stride, stride - 1, bias=False))
+            for a, b, stride in zip([4] + w, w, (2, 2, 1, 1, 1))
+        ]
+        # numbered as among the norms and activations of the release, which have no weights
+        self.net = nn.ModuleDict(zip(("0", "2", "5", "8", "11"), trunk))
+        self.head_local = nn.ModuleDict({"0": conv(c, 1, 3, bias=False)})
+        heads = conv(c, middle, 4, bias=False), conv(middle, 1, 4, bias=False)
+        self.head_global = nn.ModuleDict(zip(("0", "3"), heads))
+        self.q_net = _Q(c, cfg)
 
+    main = property(lambda self: self.net.values())
+    local_head = property(lambda self: self.head_local["0"])
+    global_head = property(lambda self: [*self.head_global.values()])
     q = property(lambda self: self.q_net)
-
-    def maps(self, images, masks):
-        """The LeakyReLU maps of the trunk, the last one (n, 256·w, 7, 7)."""
-        y = torch.cat([images, masks], 1).contiguous(memory_format=torch.channels_last)
-        out = []
-        for layer in self.net:
-            y = layer(y)
-            if isinstance(layer, nn.LeakyReLU):
-                out.append(y)
-        return out
-
-    def forward(self, images, masks):
-        maps = self.maps(images, masks)
-        return full(torch.cat([self.head_local(maps[-1]), self.head_global(maps[-1])], 1)), maps
