@@ -7,28 +7,22 @@ from torch.nn import functional as F
 
 
 def augment(images, shift, soften, generator):
-    """Training images as another camera or face detector would have made them: moved, and less sharp.
+    """Training images as another camera or face detector would have made them: moved, less sharp.
 
-    images (n, 3, S, S). shift: each is moved by up to so many whole pixels along both axes, mirrored at the frame.
-    soften: each is blurred with [a, 1 - 2a, a] along both axes, a ~ U(soften / 2, 3 soften / 2). 0 leaves them alone.
+    images (n, 3, S, S). shift: each is moved by up to so many whole pixels along both axes,
+    mirrored at the frame. soften: each is blurred with [a, 1 - 2a, a] along both axes,
+    a ~ U(soften / 2, 3 soften / 2). 0 leaves them alone.
     """
     n, size = len(images), images.shape[-1]
     if shift:
         corners = torch.randint(0, 2 * shift + 1, (n, 2), generator=generator).tolist()
-        images = torch.stack(
-            [
-                x[:, top : top + size, left : left + size]
-                for x, (top, left) in zip(F.pad(images, (shift,) * 4, "reflect"), corners)
-            ]
-        )
+        wide = F.pad(images, (shift,) * 4, "reflect")
+        images = torch.stack([x[:, i : i + size, j : j + size] for x, (i, j) in zip(wide, corners)])
     if soften:
         a = soften * (0.5 + torch.rand(n, 1, 1, 1, generator=generator))
-        with_edges = torch.arange(-1, size + 1).clamp(
-            0, size - 1
-        )  # the first and the last pixel twice
+        with_edges = torch.arange(-1, size + 1).clamp(0, size - 1)  # first and last pixel twice
         for axis in (2, 3):
             wide = images.index_select(axis, with_edges)
-            images = (1 - 2 * a) * images + a * (
-                wide.narrow(axis, 0, size) + wide.narrow(axis, 2, size)
-            )
+            beside = wide.narrow(axis, 0, size) + wide.narrow(axis, 2, size)
+            images = (1 - 2 * a) * images + a * beside
     return images

@@ -1,105 +1,98 @@
-"""Stanford Cars (Krause et al. 2013), table 4.1's third row: `cars_train`, `cars_test` and the devkit with the boxes.
+"""Stanford Cars (Krause et al. 2013), table 4.1's third row: `cars_train`, `cars_test`, the devkit.
 
-root is the folder that has them, or one .zip of it; Kaggle's cars_train/cars_train is found too. Boxes are read from
-`cars_train_annos.mat` and `cars_test_annos.mat` (or `cars_test_annos_withlabels.mat`), in a folder `devkit` or anywhere
-below.
-
-crop: "box" (default) takes the car's box, extended to a square as far as the picture allows; the others as for a folder.
-Splits are the official "train" and "test"; "all" is both.
+root is the folder that has them, or one .zip of it; Kaggle's cars_train/cars_train is found too.
+Boxes are read from `cars_train_annos.mat` and `cars_test_annos.mat` (or
+`cars_test_annos_withlabels.mat`), in a folder `devkit` or anywhere below. The splits are the
+official "train" and "test". crop: "box" (default) takes the car's box, extended to a square as far
+as the picture allows.
 """
 
 import io
+from functools import cached_property
 from pathlib import PurePosixPath
 
 from ..errors import RoiganError
-from .folder import Files, check_crop
-
-COUNTS = {"train": 8_144, "test": 8_041}
+from .folder import Folder
 
 
-def load(split="train", size=64, root=None, crop=None, limit=None):
-    """The cars of a split as an ImageSet.
+class Cars(Folder):
+    """Cars by split and file name; of two copies of a picture the one with the shorter path."""
 
-    RoiganError: no root, no cars below it, crop="box" without the devkit, a damaged devkit, more than 5 % of the files
-    unreadable.
-    """
-    if split == "valid":
-        raise RoiganError("Stanford Cars has no valid split: choose train, test or all.")
-    with Files(root, "cars", several=True) as files:
-        found = images(files)
-        names = [n for part in COUNTS if split in (part, "all") for n in found[part]][:limit]
-        if not names:
+    name, several, crops, own_crop = "cars", True, ("box",), "box"
+    title = "pictures of Stanford Cars"
+    wants = (
+        "pictures of Stanford Cars (cars_train, cars_test): pass the folder or .zip that has them"
+    )
+    by_hand = (
+        "by hand: kaggle.com/datasets/jessicali9530/stanford-cars-dataset for cars_train and "
+        "cars_test, and car_devkit.tgz, unpacked, from "
+        "https://github.com/pytorch/vision/issues/7545 for the boxes; its own site is gone"
+    )
+    official = {"train": 8_144, "test": 8_041}
+    thesis = (8_145, 8_042)
+
+    def members(self):
+        names = sorted(self.pictures, key=len, reverse=True)
+        found = {_key(name): name for name in names if _key(name)[0]}
+        order = list(self.official)
+        return [found[k] for k in sorted(found, key=lambda k: (order.index(k[0]), k[1]))]
+
+    def splits(self, members):
+        return {name: _key(name)[0] for name in members}
+
+    @cached_property
+    def boxes(self):
+        """{(split, file): (left, top, right, bottom)} in pixels, the last two exclusive; devkit."""
+        from scipy.io import loadmat
+
+        boxes = {}
+        for part in self.official:
+            name = self.find(f"cars_{part}_annos.mat", f"cars_{part}_annos_withlabels.mat")
+            if name is None:
+                continue
+            try:
+                rows = loadmat(io.BytesIO(self.read(name)), squeeze_me=True)["annotations"]
+                for row in rows.reshape(-1):
+                    x1, y1, x2, y2 = (int(row[f"bbox_{end}"]) for end in ("x1", "y1", "x2", "y2"))
+                    boxes[part, str(row["fname"]).lower()] = (x1 - 1, y1 - 1, x2, y2)  # Matlab's 1
+            except Exception:  # loadmat raises whatever a spoiled file leads it to
+                raise RoiganError(
+                    f"{name} under {self.root} is no annotation file of Stanford Cars, or is "
+                    "damaged: put the devkit's own in its place."
+                ) from None
+        return boxes
+
+    def marks(self, members, crop):
+        if crop != "box":
+            return {}
+        missing = [name for name in members if _key(name) not in self.boxes]
+        if missing:
             raise RoiganError(
-                f"{files.root} holds no {split} pictures of Stanford Cars (cars_train, cars_test): pass the "
-                "folder or .zip that has them; `python -m roigan_lib data check cars` says more."
+                f"the devkit under {self.root} has no box for {len(missing)} of {len(members)} "
+                f"pictures, such as {missing[0]}: put cars_train_annos.mat and cars_test_annos.mat "
+                "there, or use crop='square'."
             )
-        boxes = boxes_of(files) if crop in (None, "box") else {}
-        missing = [n for n in names if _key(n) not in boxes]
-        if crop in (None, "box") and missing:
-            raise RoiganError(
-                f"the devkit under {files.root} has no box for {len(missing)} of {len(names)} pictures, such "
-                f"as {missing[0]}: put cars_train_annos.mat and cars_test_annos.mat there, or use "
-                "crop='square'."
-            )
-        if boxes:
-            cut = lambda name: lambda image: image.crop(square(boxes[_key(name)], *image.size))
-            chosen = [(n, (files.stamps[n], boxes[_key(n)])) for n in names]
-            return files.decoded("cars", split, chosen, cut, size, key="cars box")
-        crop = check_crop(crop)
-        chosen = [(n, files.stamps[n]) for n in names]
-        return files.decoded("cars", split, chosen, lambda name: crop, size, key=("cars", crop))
+        return {name: self.boxes[_key(name)] for name in members}
 
+    def cut(self, image, crop, mark, size):
+        if crop != "box":
+            return super().cut(image, crop, mark, size)
+        return image.crop(square(mark, *image.size))
 
-def images(files):
-    """{"train": names, "test": names} of some Files, sorted; of two copies of a picture the one with the shorter path."""
-    found = {part: {} for part in COUNTS}
-    for name in sorted(files.pictures, key=len, reverse=True):
-        part, _ = _key(name)
-        if part:
-            found[part][_key(name)] = name
-    return {part: [names[k] for k in sorted(names)] for part, names in found.items()}
+    def lacks(self):
+        without = "only crop='square' or 'full' will work"
+        return [] if self.boxes else [f"the devkit's cars_train_annos.mat is not there: {without}."]
 
 
 def _key(name):
     """(split, file name) of a picture; the split is None outside of cars_train and cars_test."""
     *folders, file = PurePosixPath(name.lower()).parts
-    part = next((p for p in COUNTS if f"cars_{p}" in folders or f"cars_{p}.zip!" in folders), None)
-    return part, file
-
-
-def boxes_of(files):
-    """{(split, file name): (left, top, right, bottom)} in pixels, the last two exclusive, from the devkit's .mat files."""
-    from scipy.io import loadmat
-
-    boxes = {}
-    for part in COUNTS:
-        name = files.find(f"cars_{part}_annos.mat") or files.find(
-            f"cars_{part}_annos_withlabels.mat"
-        )
-        if name is None:
-            continue
-        try:
-            rows = loadmat(io.BytesIO(files.read(name)), squeeze_me=True)["annotations"]
-            for row in rows.reshape(-1):
-                left, top, right, bottom = (
-                    int(row[f"bbox_{side}"]) for side in ("x1", "y1", "x2", "y2")
-                )
-                boxes[part, str(row["fname"]).lower()] = (
-                    left - 1,
-                    top - 1,
-                    right,
-                    bottom,
-                )  # Matlab counts from 1
-        except Exception:  # loadmat raises whatever a spoiled file leads it to
-            raise RoiganError(
-                f"{name} under {files.root} is no annotation file of Stanford Cars, or is damaged: "
-                "put the devkit's own in its place."
-            ) from None
-    return boxes
+    inside = (p for p in Cars.official if {f"cars_{p}", f"cars_{p}.zip!"} & {*folders})
+    return next(inside, None), file
 
 
 def square(box, width, height):
-    """The square around a box within a width x height picture; where it does not fit, as much of it as the picture has."""
+    """The square around a box in a width x height picture; where it does not fit, what there is."""
     left, top, right, bottom = box
     side = max(right - left, bottom - top)
 

@@ -1,92 +1,113 @@
-"""Cats (Zhang, Sun & Tang 2008), table 4.1's second row: the original photographs, or a ready folder of cut-out faces.
+"""Cats (Zhang, Sun & Tang 2008), table 4.1's second row: the original photographs, or ready faces.
 
-root is either the Kaggle or archive.org download (`CAT_00` … `CAT_06`, each photograph with its landmarks in a file
-`.jpg.cat`; the archives may stay packed), or a folder or .zip of faces that are already cut out, such as the 64x64 ones
-the thesis counts. Files with the same content are taken once. A ready folder with folders `train` and `test` keeps them;
-otherwise files are split 80 : 10 : 10 by their names, since no official split exists.
+root is either the Kaggle or archive.org download (`CAT_00` … `CAT_06`, each photograph with its
+landmarks in a file `.jpg.cat`; the archives may stay packed), or a folder or .zip of faces that are
+already cut out, such as the 64x64 ones the thesis counts. Files with the same content are taken
+once. A ready folder with folders `train` and `test` keeps them; otherwise files are split
+80 : 10 : 10 by their names, since no official split exists.
 
-crop: "eyes" (default with landmarks) turns and scales a photograph so that the eyes lie at EYES; the others as for a folder.
+crop: "eyes" (default with landmarks) turns and scales a photograph so that the eyes lie at EYES.
 """
 
 import hashlib
+import json
 import math
+from functools import cached_property
 from pathlib import PurePosixPath
 
 import numpy as np
 from PIL import Image
 
 from ..errors import RoiganError
-from .folder import Files, check_crop, choose
+from .folder import Folder
 
 EYES = ((0.28, 0.44), (0.72, 0.44))  # of the frame's side; where the ready 64x64 faces have them
+ARCHIVE = "https://archive.org/{}/CAT_DATASET"
 
 
-def load(split="train", size=64, root=None, crop=None, limit=None):
-    """The cats of a split ("train", "valid", "test" or "all") as an ImageSet.
+class Cats(Folder):
+    """Each photograph with landmarks once, or each ready face."""
 
-    RoiganError: no root, no pictures below it, crop="eyes" without landmarks, more than 5 % of the files unreadable.
-    """
-    with Files(root, "cats", several=True) as files:
-        found, eyes = images(files)
-        if not found:
+    name, several, crops = "cats", True, ("eyes",)
+    title = "pictures of cats"
+    wants = (
+        "pictures of cats: pass the folder with CAT_00 … CAT_06 or their archives, or one of "
+        "cut-out faces"
+    )
+    by_hand = (
+        "by hand: kaggle.com/datasets/crawford/cat-dataset, or the archives of "
+        "https://archive.org/details/CAT_DATASET"
+    )
+    thesis = (15_748, None)
+
+    def members(self):
+        if self._marked:
+            return sorted(self.eyes)
+        return _once(self.pictures, self._content)  # ready folders have copies by other names
+
+    @cached_property
+    def _marked(self):
+        return [name for name in self.pictures if name + ".cat" in self.stamps]
+
+    @cached_property
+    def eyes(self):
+        """{photograph: ((x, y), (x, y))} in pixels, left and right; none where they are spoiled."""
+        # Kaggle packs every photograph twice, in CAT_00 and in cats/CAT_00
+        names = _once(self._marked, lambda name: PurePosixPath(name).parts[-2:])
+        eyes = {name: _landmarks(self.read(name + ".cat")) for name in names}
+        return {name: pair for name, pair in eyes.items() if pair}
+
+    @property
+    def own_crop(self):
+        return "eyes" if self.eyes else "square"
+
+    def marks(self, members, crop):
+        if crop == "eyes" and not self.eyes:
             raise RoiganError(
-                f"{files.root} holds no pictures of cats: pass the folder with CAT_00 … CAT_06 or their "
-                "archives, or one of cut-out faces; `python -m roigan_lib data check cats` says more."
-            )
-        crop = ("eyes" if eyes else "square") if crop is None else crop
-        if crop == "eyes" and not eyes:
-            raise RoiganError(
-                f"{files.root} has no landmark files (.jpg.cat) and crop='eyes' needs them: "
+                f"{self.root} has no landmark files (.jpg.cat) and crop='eyes' needs them: "
                 "use crop='square'."
             )
-        if crop != "eyes":
-            crop, cut = check_crop(crop), lambda name: crop
-        else:
-            cut = lambda name: lambda image: align(image, eyes[name], size)
-        chosen = [
-            (name, (stamp, eyes.get(name)))
-            for name, stamp in choose(files.root, found, split)[:limit]
-        ]
-        return files.decoded("cats", split, chosen, cut, size, key=("cats", crop))
+        return {name: self.eyes.get(name) for name in members}
+
+    def cut(self, image, crop, mark, size):
+        return align(image, mark, size) if crop == "eyes" else super().cut(image, crop, mark, size)
+
+    def lacks(self):
+        if self.find(".cat"):
+            return []
+        return ["no landmarks (.jpg.cat): taken as faces that are already cut out."]
+
+    @staticmethod
+    def downloads(ask):
+        with ask(ARCHIVE.format("metadata")) as answer:
+            files = [f for f in json.load(answer)["files"] if f["name"].endswith(".zip")]
+        return [(f"{ARCHIVE.format('download')}/{f['name']}", f["md5"], f["name"]) for f in files]
+
+    def _content(self, name):
+        try:
+            return hashlib.sha1(self.read(name)).digest()
+        except OSError:  # decoding will name it
+            return name
 
 
-def images(files):
-    """({name: stamp}, {name: eyes}) of some Files: each picture once; eyes ((x, y), (x, y)) in pixels, of landmarks."""
-    marks = {n: n + ".cat" for n in files.pictures if n + ".cat" in files.stamps}
-    found, eyes, seen = {}, {}, set()
-    for name in sorted(marks or files.pictures, key=lambda n: (len(n), n)):
-        # Kaggle packs every photograph twice, in CAT_00 and in cats/CAT_00; ready folders have copies by other names
-        key = PurePosixPath(name).parts[-2:] if marks else _content(files, name)
-        if key in seen:
-            continue
-        seen.add(key)
-        if marks:
-            eyes[name] = _landmarks(files.read(marks[name]))
-            if eyes[name] is None:
-                continue
-        found[name] = files.pictures[name]
-    return found, eyes
-
-
-def _content(files, name):
-    try:
-        return hashlib.sha1(files.read(name)).digest()
-    except OSError:  # decoding will name it
-        return name
+def _once(names, key):
+    """The sorted names, of those with one key only the shortest."""
+    names = sorted(names, key=lambda name: (len(name), name), reverse=True)
+    return sorted({key(name): name for name in names}.values())
 
 
 def _landmarks(data):
-    """The eyes of a .cat file: "9 x1 y1 x2 y2 …", left and right eye first. None where it is spoiled."""
+    """The eyes of a .cat file, "9 x1 y1 x2 y2 …": left and right eye first. None: it is spoiled."""
     try:
-        values = [float(word) for word in data.split()][1:5]
-        a, b = sorted([tuple(values[:2]), tuple(values[2:])])
-        return (a, b) if b[0] - a[0] >= 1 else None
-    except (ValueError, IndexError):
+        x1, y1, x2, y2 = [float(word) for word in data.split()][1:5]
+    except ValueError:
         return None
+    left, right = sorted([(x1, y1), (x2, y2)])
+    return (left, right) if right[0] - left[0] >= 1 else None
 
 
 def align(image, eyes, size):
-    """The size x size part of an RGB image, turned and scaled so that `eyes` ((x, y), (x, y)) in pixels come to EYES."""
+    """The size x size part of an RGB image in which `eyes`, now in its pixels, come to EYES."""
     (ax, ay), (bx, by) = EYES
     scale = math.dist(*eyes) / (size * (bx - ax))  # photograph pixels per pixel of the result
     if scale > 2:  # an affine map does not average: shrink first
@@ -98,9 +119,7 @@ def align(image, eyes, size):
     c, f = x1 - (a * ax - b * ay) * size, y1 - (b * ax + a * ay) * size
     margin = 2 * size  # beyond the picture its border goes on
     padded = np.pad(np.asarray(image), ((margin, margin), (margin, margin), (0, 0)), mode="edge")
+    matrix = (a, -b, c + margin, b, a, f + margin)
     return Image.fromarray(padded).transform(
-        (size, size),
-        Image.Transform.AFFINE,
-        (a, -b, c + margin, b, a, f + margin),
-        Image.Resampling.BICUBIC,
+        (size, size), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC
     )

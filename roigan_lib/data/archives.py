@@ -1,0 +1,133 @@
+"""What lies under a root: a folder, a .zip archive, or a folder of archives read as one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from ..errors import RoiganError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+
+class Files:
+    """The files under a root; `several`: a folder of .zip archives is one. Use it in a `with`.
+
+    `stamps` {path: what changes with the content}; `pictures`, the part of them that are pictures.
+    A path is the one within the root; in one of several archives it begins with the archive's name
+    and "!/". RoiganError, saying what to do: no root, a missing one, a damaged archive.
+    """
+
+    name, several = "folder", False
+
+    def __init__(self, root=None):
+        root = root if root is not None else os.environ.get("ROIGAN_DATA")
+        if not root:
+            raise RoiganError(
+                f"the {self.name} data set needs a place to read: pass root='path/to/pictures' or "
+                "set ROIGAN_DATA."
+            )
+        self.root, self._archives = Path(root).expanduser(), {}
+        if not self.root.exists():
+            raise RoiganError(
+                f"there is no folder or archive {self.root}: check root= or ROIGAN_DATA."
+            )
+        with contextlib.ExitStack() as self._stack:
+            self.stamps = self._list() if self.root.is_dir() else self._open(self.root, "")
+            self._stack = self._stack.pop_all()  # all went well: they stay open
+        self.pictures = {name: stamp for name, stamp in self.stamps.items() if _is_picture(name)}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._stack.close()
+
+    def _list(self):
+        found = {}
+        for folder, _, names in os.walk(self.root, followlinks=True):
+            for path in (Path(folder, name) for name in names):
+                name = path.relative_to(self.root).as_posix()
+                if _hidden(name):
+                    continue
+                try:
+                    stat = path.stat()
+                    found[name] = (stat.st_size, stat.st_mtime_ns)
+                except OSError:  # a dangling link: reading it will count it as unreadable
+                    found[name] = (0, 0)
+        archives = sorted(name for name in found if name.lower().endswith(".zip"))
+        if any(map(_is_picture, found)) or not archives:
+            return found
+        if not self.several:
+            raise RoiganError(
+                f"{self.root} holds no pictures but archives: pass one, such as "
+                f"root='{self.root / archives[0]}'."
+            )
+        for name in archives:
+            found |= self._open(self.root / name, name + "!/")
+        return found
+
+    def _open(self, path, prefix):
+        if trouble := diagnose(path):
+            raise RoiganError(trouble)
+        try:
+            archive = self._archives[prefix] = self._stack.enter_context(zipfile.ZipFile(path))
+        except (zipfile.BadZipFile, OSError):
+            raise RoiganError(
+                f"{path} is neither a folder nor a readable .zip archive: "
+                "pass one that holds pictures."
+            ) from None
+        files = [i for i in archive.infolist() if not i.is_dir() and not _hidden(i.filename)]
+        return {prefix + i.filename: (i.file_size, i.CRC) for i in files}
+
+    def read(self, name):
+        """The bytes of a file."""
+        start, mark, rest = name.rpartition("!/")
+        if start + mark in self._archives:
+            return self._archives[start + mark].read(rest)
+        return (self.root / name).read_bytes()
+
+    def find(self, *ends):
+        """The shortest path with the first of these lower-case endings that there is, or None."""
+        for end in ends:
+            names = [name for name in self.stamps if name.lower().endswith(end)]
+            if names:
+                return min(names, key=len)
+        return None
+
+    def text(self, stem):
+        """The text of stem.txt, else of stem.csv, under the root or beside it; None: neither."""
+        for end in (stem + ".txt", stem + ".csv"):
+            if name := self.find(end):
+                return self.read(name).decode("utf-8", "replace")
+            if (beside := self.root.parent / end).is_file():
+                return beside.read_text(errors="replace")
+        return None
+
+
+def diagnose(path):
+    """What is wrong with an archive, or None: it is cut short, or a web page in its place."""
+    with Path(path).open("rb") as file:
+        start = file.read(512).lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")) or b"<html" in start:
+        return (
+            f"{path} is a web page, not an archive: the site answered with a page, often about a "
+            "quota or a login; open it in a browser, download the file by hand and put it in this "
+            "place."
+        )
+    if start.startswith(b"pk\x03\x04") and not zipfile.is_zipfile(path):
+        return (
+            f"{path} is cut short, its table of contents is missing: the download broke off; "
+            "download it again."
+        )
+    return None
+
+
+def _is_picture(name):
+    return name.lower().endswith(SUFFIXES)
+
+
+def _hidden(name):
+    return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
