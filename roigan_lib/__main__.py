@@ -126,7 +126,7 @@ def _in_crop(gan, path, args, codes):
     from PIL import Image
 
     from .data import to_uint8
-    from .data.folder import check_crop, crop_box, resize
+    from .data.decode import check_crop, crop_box, resize
     from .masks import sample_masks
     from .photo import crop_frame, mask_to_model
     from .picture_files import open_mask, open_photo

@@ -95,7 +95,7 @@ class Config(ModelConfig):
     root: str | None = (
         None  # folder or zip of images, for data sets made of files (else ROIGAN_DATA)
     )
-    crop: str | None = None  # how a photograph becomes a square: see roigan_lib.data.folder
+    crop: str | None = None  # how a photograph becomes a square: see roigan_lib.data.decode
     mask_family: str = (
         "elliptic"  # the thesis trains on ellipses only and tests on all three; see masks.LAWS
     )

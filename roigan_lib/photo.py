@@ -21,7 +21,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .data.folder import crop_box
+from .data.decode import crop_box
 from .errors import RoiganError
 from .models import pyramid_fill
 from .picture_files import LONGEST, SLIVER, open_photo, place_mask
@@ -86,7 +86,7 @@ def face_frame(eyes, size=64, crop="thesis") -> Frame:
 def crop_frame(width, height, size, crop="square") -> Frame:
     """The frame of a crop of a photograph of width x height pixels.
 
-    crop: as in `data.folder`, "square", "thesis", "full" or a number of pixels, or a box (left,
+    crop: as in `data.decode`, "square", "thesis", "full" or a number of pixels, or a box (left,
     top, right, bottom) in pixels.
     """
     left, top, right, bottom = crop_box(width, height, crop)

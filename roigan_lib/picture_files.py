@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .checks import check_output, height_width
-from .data.folder import _to_rgb, crop_box, resize
+from .data.decode import crop_box, resize, to_rgb
 from .errors import RoiganError
 from .files import write_atomically
 
@@ -46,11 +46,11 @@ def open_photo(source) -> np.ndarray:
                 "(H, W, 3) or (H, W, 4) of uint8."
             )
         _check_sides(source.shape[1], source.shape[0])
-        return source if channels == (3,) else np.array(_to_rgb(Image.fromarray(source)))
+        return source if channels == (3,) else np.array(to_rgb(Image.fromarray(source)))
     image, _ = _upright(source)
     _check_sides(*image.size)
     with _reading(source):
-        return np.array(_to_rgb(image))
+        return np.array(to_rgb(image))
 
 
 def _check_sides(width, height):
@@ -238,7 +238,7 @@ def save_photo(path, picture, source=None, crop=None) -> list[str]:
 
     source: the photograph, as for `open_photo`. Its colour profile, EXIF notes (less the turn,
     which is done) and transparency are kept, and pixels that have not changed keep their colour
-    under the transparency. crop: the crop of `data.folder` that the picture shows of it. JPEG is
+    under the transparency. crop: the crop of `data.decode` that the picture shows of it. JPEG is
     written at quality 98 with all of its colours (4:4:4), the other formats without loss. The
     sentences name what the format could not hold, and how far the pixels of a JPEG are from the
     picture. RoiganError: a path that cannot be written, an unreadable photograph.
@@ -295,7 +295,7 @@ def save_photo(path, picture, source=None, crop=None) -> list[str]:
 
 def _transparent(picture, original, crop):
     """The RGBA image that looks on white as `picture` does, and its opacity, the photograph's."""
-    layers, before = original.convert("RGBA"), np.asarray(_to_rgb(original))
+    layers, before = original.convert("RGBA"), np.asarray(to_rgb(original))
     if crop is not None:
         layers = resize(layers.crop(crop_box(*layers.size, crop)), len(picture))
     colours, alpha = np.asarray(layers)[..., :3], np.asarray(layers)[..., 3]

@@ -11,6 +11,7 @@ from PIL import Image
 
 from roigan_lib import RoiganError, open_dataset
 from roigan_lib.data import DATASETS, ImageSet, folder
+from roigan_lib.data.decode import decode
 
 
 @pytest.fixture(autouse=True)
@@ -232,10 +233,8 @@ def test_modes_become_rgb():
         encoded(grey, "BMP"),
         encoded(grey, "WEBP", lossless=True),
     ):
-        assert np.array_equal(folder.decode(data, "full", 16), rgb)
-    cmyk = folder.decode(
-        encoded(grey.convert("RGB").convert("CMYK"), "JPEG", quality=98), "full", 16
-    )
+        assert np.array_equal(decode(data, "full", 16), rgb)
+    cmyk = decode(encoded(grey.convert("RGB").convert("CMYK"), "JPEG", quality=98), "full", 16)
     assert cmyk.shape == (16, 16, 3) and abs(cmyk.astype(int) - rgb).mean() < 3
 
 
@@ -243,9 +242,9 @@ def test_transparency_lies_on_white():
     clear = Image.new("RGBA", (16, 16), (0, 0, 0, 0))
     half = Image.new("RGBA", (16, 16), (0, 0, 0, 128))
     palette = Image.new("L", (16, 16), 3).convert("P")
-    assert (folder.decode(encoded(clear), "full", 16) == 255).all()
-    assert abs(folder.decode(encoded(half), "full", 16).astype(int) - 127).max() <= 1
-    assert (folder.decode(encoded(palette, transparency=3), "full", 16) == 255).all()
+    assert (decode(encoded(clear), "full", 16) == 255).all()
+    assert abs(decode(encoded(half), "full", 16).astype(int) - 127).max() <= 1
+    assert (decode(encoded(palette, transparency=3), "full", 16) == 255).all()
 
 
 def test_exif_orientation_is_obeyed():
@@ -253,7 +252,7 @@ def test_exif_orientation_is_obeyed():
     image.paste("white", (0, 0, 16, 8))  # upper half white
     exif = Image.Exif()
     exif[0x0112] = 3  # stored upside down
-    upright = folder.decode(encoded(image, exif=exif), "full", 16)
+    upright = decode(encoded(image, exif=exif), "full", 16)
     assert (upright[:8] == 0).all() and (upright[8:] == 255).all()
 
 
@@ -279,11 +278,11 @@ def test_crops_are_exactly_the_centre_pixels(width, height, crop, box, tmp_path)
 def test_full_crop_squashes_and_resizing_averages(tmp_path):
     image = Image.new("RGB", (64, 32), "black")
     image.paste("white", (0, 0, 32, 32))
-    full = folder.decode(encoded(image), "full", 16)
+    full = decode(encoded(image), "full", 16)
     assert (full[:, :7] == 255).all() and (full[:, 9:] == 0).all()
     checks = Image.fromarray((np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8))
     assert (
-        abs(folder.decode(encoded(checks), "square", 16).astype(int) - 127).max() <= 2
+        abs(decode(encoded(checks), "square", 16).astype(int) - 127).max() <= 2
     )  # no moiré: antialiased
 
 
@@ -317,7 +316,7 @@ def test_a_few_unreadable_files_are_named_counted_and_left_out(tmp_path):
 def test_truncated_jpeg_is_not_half_grey(tmp_path):
     data = encoded(picture(0, 64, 64), "JPEG")
     with pytest.raises(OSError):
-        folder.decode(data[: len(data) // 2])
+        decode(data[: len(data) // 2])
 
 
 def test_more_than_five_percent_unreadable_is_refused(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..checks import check_seed
-from ..data import synthfaces
+from ..data import synthfaces, to_uint8
 from ..errors import RoiganError
 
 
@@ -65,7 +65,7 @@ class TrueSliders:
             rows = torch.stack(
                 [
                     self._factors[pixels.numpy().tobytes()]
-                    for pixels in synthfaces.to_uint8(images.cpu())
+                    for pixels in to_uint8(images.cpu())
                 ]
             )
         except KeyError:

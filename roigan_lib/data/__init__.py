@@ -1,11 +1,10 @@
 """Image sets under one interface: `open_dataset("synthfaces")`, `open_dataset("celeba", root=…)`.
 
-A new data set is one module and one line in `DATASETS`: pictures in files are a subclass of
-`folder.Folder`; any other has a `load(split, size, root, crop, limit) -> ImageSet`.
+A new data set is one module and one line here: a subclass of `folder.FileSet` in `FILES`, or any
+other `load(split, size, root, crop, limit) -> ImageSet` in `DATASETS`.
 """
 
-import numpy as np
-
+from ..checks import is_whole
 from ..errors import RoiganError, suggest
 from . import synthfaces
 from .cars import Cars
@@ -14,16 +13,11 @@ from .celeba import CelebA
 from .folder import Folder
 from .images import ImageSet, to_uint8
 
-__all__ = ["DATASETS", "SPLITS", "ImageSet", "open_dataset", "to_uint8"]
+__all__ = ["DATASETS", "FILES", "SPLITS", "ImageSet", "open_dataset", "to_uint8"]
 
 SPLITS = ("train", "valid", "test", "all")
-DATASETS = {
-    "synthfaces": synthfaces,
-    "celeba": CelebA,
-    "cats": Cats,
-    "cars": Cars,
-    "folder": Folder,
-}
+FILES = {kind.name: kind for kind in (CelebA, Cats, Cars, Folder)}
+DATASETS = {"synthfaces": synthfaces.load} | {name: kind.load for name, kind in FILES.items()}
 
 
 def open_dataset(name, split="train", size=64, root=None, crop=None, limit=None):
@@ -45,16 +39,12 @@ def open_dataset(name, split="train", size=64, root=None, crop=None, limit=None)
         if value not in known:
             hint = suggest(value, known) + f"choose one of {', '.join(known)}"
             raise RoiganError(f"unknown {kind} {value!r}: {hint}.")
-    if not _whole(size) or not 8 <= size <= 1024:
+    if not is_whole(size) or not 8 <= size <= 1024:
         raise RoiganError(
             f"size={size!r} is not a whole number of pixels from 8 to 1024: the thesis uses 64."
         )
-    if limit is not None and (not _whole(limit) or limit < 1):
+    if limit is not None and (not is_whole(limit) or limit < 1):
         raise RoiganError(
             f"limit={limit!r} is not a positive whole number: leave it out to have every image."
         )
-    return DATASETS[name].load(split, int(size), root, crop, limit)
-
-
-def _whole(value):
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return DATASETS[name](split, int(size), root, crop, limit)

@@ -13,14 +13,15 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
 class Files:
-    """The files under a root; `several`: a folder of .zip archives is one. Use it in a `with`.
+    """The files under a root, to be used in a `with`.
 
-    `stamps` {path: what changes with the content}; `pictures`, the part of them that are pictures.
-    A path is the one within the root; in one of several archives it begins with the archive's name
-    and "!/". RoiganError, saying what to do: no root, a missing one, a damaged archive.
+    `stamps` {path within the root: what changes with the content}; `pictures`, those of them that
+    are pictures. In one of several archives a path begins with the archive's name and "!/".
+    RoiganError, saying what to do: no root, a missing one, a damaged archive.
     """
 
-    name, several = "folder", False
+    name = "folder"
+    several = True  # a folder of archives is read as one
 
     def __init__(self, root=None):
         root = root if root is not None else os.environ.get("ROIGAN_DATA")
@@ -49,14 +50,13 @@ class Files:
         found = {}
         for folder, _, names in os.walk(self.root, followlinks=True):
             for path in (Path(folder, name) for name in names):
-                name = path.relative_to(self.root).as_posix()
-                if _hidden(name):
-                    continue
                 try:
                     stat = path.stat()
-                    found[name] = (stat.st_size, stat.st_mtime_ns)
+                    stamp = (stat.st_size, stat.st_mtime_ns)
                 except OSError:  # a dangling link: reading it will count it as unreadable
-                    found[name] = (0, 0)
+                    stamp = (0, 0)
+                found[path.relative_to(self.root).as_posix()] = stamp
+        found = {name: stamp for name, stamp in found.items() if not _hidden(name)}
         archives = sorted(name for name in found if name.lower().endswith(".zip"))
         if any(map(_is_picture, found)) or not archives:
             return found
@@ -85,17 +85,13 @@ class Files:
     def read(self, name):
         """The bytes of a file."""
         start, mark, rest = name.rpartition("!/")
-        if start + mark in self._archives:
-            return self._archives[start + mark].read(rest)
-        return (self.root / name).read_bytes()
+        archive = self._archives.get(start + mark)
+        return archive.read(rest) if archive else (self.root / name).read_bytes()
 
-    def find(self, *ends):
-        """The shortest path with the first of these lower-case endings that there is, or None."""
-        for end in ends:
-            names = [name for name in self.stamps if name.lower().endswith(end)]
-            if names:
-                return min(names, key=len)
-        return None
+    def find(self, end):
+        """The shortest path that ends so in lower case, or None."""
+        names = (name for name in self.stamps if name.lower().endswith(end))
+        return min(names, key=len, default=None)
 
     def text(self, stem):
         """The text of stem.txt, else of stem.csv, under the root or beside it; None: neither."""
@@ -111,17 +107,13 @@ def diagnose(path):
     """What is wrong with an archive, or None: it is cut short, or a web page in its place."""
     with Path(path).open("rb") as file:
         start = file.read(512).lstrip().lower()
-    if start.startswith((b"<!doctype", b"<html", b"<?xml")) or b"<html" in start:
+    if start.startswith((b"<!doctype", b"<?xml")) or b"<html" in start:
         return (
             f"{path} is a web page, not an archive: the site answered with a page, often about a "
-            "quota or a login; open it in a browser, download the file by hand and put it in this "
-            "place."
+            "quota or a login; download the file in a browser and put it in this place."
         )
     if start.startswith(b"pk\x03\x04") and not zipfile.is_zipfile(path):
-        return (
-            f"{path} is cut short, its table of contents is missing: the download broke off; "
-            "download it again."
-        )
+        return f"{path} is cut short: the download broke off; download it again."
     return None
 
 

@@ -23,46 +23,45 @@ def cached(name, shape, make):
     if found := stored(name, shape):
         return found
     place = _place(name)
-    temporary = place.with_suffix(f".{os.getpid()}.tmp")
+    scratch = place.with_suffix(f".{os.getpid()}.tmp")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         # asked beforehand, because writing to a mapped file on a full disk ends the process
         if shutil.disk_usage(place.parent).free < 1.01 * np.prod(shape) + 2**20:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        array = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+        array, kept = np.lib.format.open_memmap(scratch, "w+", np.uint8, shape), True
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         warnings.warn(
             f"the pictures stay in memory, because {place.parent} cannot take them "
             f"({error.strerror or error}): free {np.prod(shape) / 2**20:.0f} MiB there or set "
             "ROIGAN_CACHE to a writable folder.",
             stacklevel=2,
         )
-        array = np.empty(shape, np.uint8)
-        left_out = make(array)
-        return array[: len(array) - len(left_out)], left_out
+        array, kept = np.empty(shape, np.uint8), False
     try:
         left_out = make(array)
-        array.flush()
-        if left_out:
-            with temporary.with_suffix(".part").open("wb") as file:
-                np.save(file, array[: len(array) - len(left_out)])
-            os.replace(temporary.with_suffix(".part"), temporary)
+        pixels = array[: len(array) - len(left_out)]
+        if kept and left_out:  # once more, because a mapped file cannot become shorter
+            with scratch.with_suffix(".part").open("wb") as file:
+                np.save(file, pixels)
+            os.replace(scratch.with_suffix(".part"), scratch)
             place.with_suffix(".json").write_text(json.dumps(left_out))
-        os.replace(temporary, place)
+        if kept:
+            array.flush()
+            os.replace(scratch, place)
+            pixels = np.load(place, mmap_mode="c")
+        return pixels, left_out
     finally:
-        temporary.unlink(missing_ok=True)
-    return np.load(place, mmap_mode="c"), left_out
+        with contextlib.suppress(OSError):
+            scratch.unlink()
 
 
 def stored(name, shape):
     """What `cached` returns, or None where it is not stored yet, or damaged."""
-    place = _place(name)
     try:
-        pixels, left_out = np.load(place, mmap_mode="c"), {}
+        pixels, left_out = np.load(_place(name), mmap_mode="c"), {}
         if len(pixels) < shape[0]:
-            left_out = json.loads(place.with_suffix(".json").read_text())
+            left_out = json.loads(_place(name).with_suffix(".json").read_text())
     except (OSError, ValueError, EOFError):
         return None
     fits = pixels.dtype == np.uint8 and pixels.shape == (shape[0] - len(left_out), *shape[1:])

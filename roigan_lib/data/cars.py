@@ -8,21 +8,17 @@ as the picture allows.
 """
 
 import io
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import PurePosixPath
 
 from ..errors import RoiganError
-from .folder import Folder
+from .folder import FileSet
 
 
-class Cars(Folder):
+class Cars(FileSet):
     """Cars by split and file name; of two copies of a picture the one with the shorter path."""
 
-    name, several, crops, own_crop = "cars", True, ("box",), "box"
-    title = "pictures of Stanford Cars"
-    wants = (
-        "pictures of Stanford Cars (cars_train, cars_test): pass the folder or .zip that has them"
-    )
+    name, title, crops, own_crop = "cars", "pictures of Stanford Cars", ("box",), "box"
     by_hand = (
         "by hand: kaggle.com/datasets/jessicali9530/stanford-cars-dataset for cars_train and "
         "cars_test, and car_devkit.tgz, unpacked, from "
@@ -33,28 +29,27 @@ class Cars(Folder):
 
     def members(self):
         names = sorted(self.pictures, key=len, reverse=True)
-        found = {_key(name): name for name in names if _key(name)[0]}
-        order = list(self.official)
-        return [found[k] for k in sorted(found, key=lambda k: (order.index(k[0]), k[1]))]
+        found = {_key(name): name for name in names}
+        return [found[k] for part in self.official for k in sorted(found) if k[0] == part]
 
     def splits(self, members):
         return {name: _key(name)[0] for name in members}
 
     @cached_property
     def boxes(self):
-        """{(split, file): (left, top, right, bottom)} in pixels, the last two exclusive; devkit."""
+        """{(split, file): (left, top, right, bottom)} of the devkit, in pixels, from 0."""
         from scipy.io import loadmat
 
-        boxes = {}
+        boxes, ends = {}, ("_annos.mat", "_annos_withlabels.mat")
         for part in self.official:
-            name = self.find(f"cars_{part}_annos.mat", f"cars_{part}_annos_withlabels.mat")
+            name = next(filter(None, (self.find(f"cars_{part}{end}") for end in ends)), None)
             if name is None:
                 continue
             try:
                 rows = loadmat(io.BytesIO(self.read(name)), squeeze_me=True)["annotations"]
                 for row in rows.reshape(-1):
                     x1, y1, x2, y2 = (int(row[f"bbox_{end}"]) for end in ("x1", "y1", "x2", "y2"))
-                    boxes[part, str(row["fname"]).lower()] = (x1 - 1, y1 - 1, x2, y2)  # Matlab's 1
+                    boxes[part, str(row["fname"]).lower()] = (x1 - 1, y1 - 1, x2, y2)
             except Exception:  # loadmat raises whatever a spoiled file leads it to
                 raise RoiganError(
                     f"{name} under {self.root} is no annotation file of Stanford Cars, or is "
@@ -62,22 +57,18 @@ class Cars(Folder):
                 ) from None
         return boxes
 
-    def marks(self, members, crop):
+    def cuts(self, members, crop, size):
         if crop != "box":
             return {}
-        missing = [name for name in members if _key(name) not in self.boxes]
+        boxes = {name: self.boxes.get(_key(name)) for name in members}
+        missing = [name for name, box in boxes.items() if box is None]
         if missing:
             raise RoiganError(
                 f"the devkit under {self.root} has no box for {len(missing)} of {len(members)} "
                 f"pictures, such as {missing[0]}: put cars_train_annos.mat and cars_test_annos.mat "
                 "there, or use crop='square'."
             )
-        return {name: self.boxes[_key(name)] for name in members}
-
-    def cut(self, image, crop, mark, size):
-        if crop != "box":
-            return super().cut(image, crop, mark, size)
-        return image.crop(square(mark, *image.size))
+        return {name: (box, partial(_in_square, box=box)) for name, box in boxes.items()}
 
     def lacks(self):
         without = "only crop='square' or 'full' will work"
@@ -85,10 +76,14 @@ class Cars(Folder):
 
 
 def _key(name):
-    """(split, file name) of a picture; the split is None outside of cars_train and cars_test."""
+    """(split, file name) of a picture; the split is "" outside of cars_train and cars_test."""
     *folders, file = PurePosixPath(name.lower()).parts
     inside = (p for p in Cars.official if {f"cars_{p}", f"cars_{p}.zip!"} & {*folders})
-    return next(inside, None), file
+    return next(inside, ""), file
+
+
+def _in_square(image, box):
+    return image.crop(square(box, *image.size))
 
 
 def square(box, width, height):

@@ -12,28 +12,23 @@ crop: "eyes" (default with landmarks) turns and scales a photograph so that the 
 import hashlib
 import json
 import math
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import PurePosixPath
 
 import numpy as np
 from PIL import Image
 
 from ..errors import RoiganError
-from .folder import Folder
+from .folder import FileSet
 
 EYES = ((0.28, 0.44), (0.72, 0.44))  # of the frame's side; where the ready 64x64 faces have them
 ARCHIVE = "https://archive.org/{}/CAT_DATASET"
 
 
-class Cats(Folder):
+class Cats(FileSet):
     """Each photograph with landmarks once, or each ready face."""
 
-    name, several, crops = "cats", True, ("eyes",)
-    title = "pictures of cats"
-    wants = (
-        "pictures of cats: pass the folder with CAT_00 … CAT_06 or their archives, or one of "
-        "cut-out faces"
-    )
+    name, title, crops = "cats", "pictures of cats", ("eyes",)
     by_hand = (
         "by hand: kaggle.com/datasets/crawford/cat-dataset, or the archives of "
         "https://archive.org/details/CAT_DATASET"
@@ -45,7 +40,7 @@ class Cats(Folder):
             return sorted(self.eyes)
         return _once(self.pictures, self._content)  # ready folders have copies by other names
 
-    @cached_property
+    @property
     def _marked(self):
         return [name for name in self.pictures if name + ".cat" in self.stamps]
 
@@ -61,21 +56,20 @@ class Cats(Folder):
     def own_crop(self):
         return "eyes" if self.eyes else "square"
 
-    def marks(self, members, crop):
-        if crop == "eyes" and not self.eyes:
+    def cuts(self, members, crop, size):
+        if crop != "eyes":
+            return {}
+        if not self.eyes:
             raise RoiganError(
                 f"{self.root} has no landmark files (.jpg.cat) and crop='eyes' needs them: "
                 "use crop='square'."
             )
-        return {name: self.eyes.get(name) for name in members}
-
-    def cut(self, image, crop, mark, size):
-        return align(image, mark, size) if crop == "eyes" else super().cut(image, crop, mark, size)
+        eyes = {name: self.eyes[name] for name in members}
+        return {name: (pair, partial(align, eyes=pair, size=size)) for name, pair in eyes.items()}
 
     def lacks(self):
-        if self.find(".cat"):
-            return []
-        return ["no landmarks (.jpg.cat): taken as faces that are already cut out."]
+        without = "no landmarks (.jpg.cat): taken as faces that are already cut out."
+        return [] if self.find(".cat") else [without]
 
     @staticmethod
     def downloads(ask):

@@ -13,21 +13,16 @@ from pathlib import PurePosixPath
 import torch
 
 from ..errors import RoiganError
-from .folder import Folder
+from .folder import FileSet
 
 LAST_ID = {"train": 162_770, "valid": 182_637, "test": 202_599}  # of each official split
-LISTS = {  # file: what happens without it
-    "list_eval_partition": "the official id ranges split the images",
-    "list_attr_celeba": "the set has no attributes",
-}
+DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id={}"
 
 
-class CelebA(Folder):
+class CelebA(FileSet):
     """CelebA's aligned images in the order of their ids, with their attributes."""
 
-    name, several, own_crop = "celeba", True, "thesis"
-    title = "images of CelebA"
-    wants = "CelebA images (000001.jpg …): pass the folder that has img_align_celeba or its .zip"
+    name, title, own_crop = "celeba", "CelebA images", "thesis"
     by_hand = (
         "by hand: img_align_celeba.zip, list_eval_partition.txt and list_attr_celeba.txt from "
         "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html (Google Drive), or "
@@ -45,63 +40,51 @@ class CelebA(Folder):
 
     def splits(self, members):
         """By list_eval_partition, or by the official id ranges where it is missing."""
-        text = self.text("list_eval_partition")
+        text, ids = self.text("list_eval_partition"), [_id(name) for name in members]
         if text is None:
-            return {
-                n: next((s for s, last in LAST_ID.items() if _id(n) <= last), None) for n in members
-            }
-        rows = re.findall(r"(\d{6})\.\w+[\s,]+([012])\b", text)
-        parts = {int(i): ("train", "valid", "test")[int(k)] for i, k in rows}
-        missing = [name for name in members if _id(name) not in parts]
-        if missing:
-            raise RoiganError(
-                f"list_eval_partition names no split for {len(missing)} of {len(members)} images, "
-                f"such as {_id(missing[0]):06d}: replace the list by the official one, or remove "
-                "it to split by id."
-            )
-        return {name: parts[_id(name)] for name in members}
-
-    def none_of(self, split, parts):
-        first, *_, last = sorted(map(_id, parts)) * 2
-        return (
-            f"only ids {first} … {last}; the official {split} split is {self.official[split]:,} "
-            f"images up to {LAST_ID[split]}"
-        )
+            parts = {i: next((s for s, last in LAST_ID.items() if i <= last), None) for i in ids}
+        else:
+            rows = re.findall(r"(\d{6})\.\w+[\s,]+([012])\b", text)
+            parts = {int(i): ("train", "valid", "test")[int(k)] for i, k in rows}
+        missing = [i for i in ids if i not in parts]
+        _demand(f"list_eval_partition names no split for {len(missing)} of {len(ids)}", missing)
+        return {name: parts[i] for name, i in zip(members, ids)}
 
     def known(self, members):
         """The attributes of list_attr_celeba, where it is there."""
-        text = self.text("list_attr_celeba")
+        text, ids = self.text("list_attr_celeba"), [_id(name) for name in members]
         if text is None:
             return {}
         head, *rows = re.split(r"^\s*(?=\d{6}\.)", text, flags=re.M)
         names = [
-            w for w in re.split(r"[\s,]+", head) if w not in ("", "image_id") and not w.isdigit()
+            word for word in re.findall(r"\w+", head) if word != "image_id" and not word.isdigit()
         ]
         values = {int(row[:6]): re.split(r"[\s,]+", row.strip())[1:] for row in rows}
-        wrong = [_id(n) for n in members if len(values.get(_id(n), ())) != len(names)]
-        if wrong:
-            raise RoiganError(
-                f"list_attr_celeba has no full row for {len(wrong)} images, such as "
-                f"{wrong[0]:06d}: replace the list by the official one, or remove it."
-            )
-        rows = torch.tensor([[v == "1" for v in values[_id(n)]] for n in members])
+        wrong = [i for i in ids if len(values.get(i, ())) != len(names)]
+        _demand(f"list_attr_celeba has no full row for {len(wrong)}", wrong)
+        rows = torch.tensor([[value == "1" for value in values[i]] for i in ids])
         return {"attributes": rows, "attribute_names": names}
 
     def lacks(self):
-        return [
-            f"{stem} is not there: {without}."
-            for stem, without in LISTS.items()
-            if self.text(stem) is None
-        ]
+        without = {"list_eval_partition": "the official id ranges split the images"}
+        without["list_attr_celeba"] = "the set has no attributes"
+        return [f"{k} is not there: {v}." for k, v in without.items() if self.text(k) is None]
 
     @staticmethod
     def downloads(ask):
         from torchvision.datasets import CelebA as Published
 
-        drive = "https://drive.usercontent.google.com/download?export=download&confirm=t&id={}"
-        wanted = {"img_align_celeba.zip", *(f"{stem}.txt" for stem in LISTS)}
-        return [(drive.format(i), md5, f) for i, md5, f in Published.file_list if f in wanted]
+        wanted = ("img_align_celeba.zip", "list_eval_partition.txt", "list_attr_celeba.txt")
+        return [(DRIVE.format(i), md5, f) for i, md5, f in Published.file_list if f in wanted]
 
 
 def _id(name):
     return int(PurePosixPath(name).stem)
+
+
+def _demand(trouble, missing):
+    if missing:
+        raise RoiganError(
+            f"{trouble} images, such as {missing[0]:06d}: replace the list by the official one, or "
+            "remove it."
+        )

@@ -7,6 +7,7 @@ import io
 import numpy as np
 from PIL import Image, ImageOps
 
+from ..checks import is_whole
 from ..errors import RoiganError
 
 CROPS = ("square", "thesis", "full")
@@ -50,9 +51,8 @@ def resize(image, size):
 def check_crop(crop, own=()):
     """The crop, "square" for None. RoiganError: no name of CROPS or `own`, nor pixels from 8."""
     crop = "square" if crop is None else crop
-    pixels = isinstance(crop, (int, np.integer)) and not isinstance(crop, bool)
     names = (*own, *CROPS)
-    if crop in names or pixels and crop >= 8:
+    if crop in names or is_whole(crop) and crop >= 8:
         return crop
     raise RoiganError(
         f"crop={crop!r} is unknown: choose {', '.join(map(repr, names))} "

@@ -21,7 +21,7 @@ import torch
 from ..errors import RoiganError
 from .archives import SUFFIXES, Files
 from .cache import cached
-from .decode import check_crop, crop_box, decode
+from .decode import check_crop, decode
 from .images import ImageSet
 
 SPLIT_NAMES = {"train": "train", "valid": "valid", "val": "valid", "test": "test"}
@@ -29,44 +29,30 @@ BAD_FRACTION = 0.05  # more unreadable files than this is a wrong folder, not a 
 VERSION = 1  # part of the cache key: raise it when the pixels of the same file change
 
 
-class Folder(Files):
-    """A folder or .zip archive of JPEG, PNG, WebP, BMP or TIFF files, opened as a data set.
+class FileSet(Files):
+    """A data set made of files. A new one is a subclass that overrides what differs."""
 
-    A new data set of files is a subclass that overrides what differs, and one line in `DATASETS`.
-    """
-
-    title = "pictures"  # "… has no test …"
-    wants = f"pictures ({', '.join(SUFFIXES)}): check root= or ROIGAN_DATA"  # "… holds no …"
-    by_hand = "any folder or .zip of pictures"  # where the files come from
+    title = "pictures"
+    by_hand = f"any folder or .zip of pictures ({', '.join(SUFFIXES)})"  # where they come from
     crops = ()  # further than `decode.CROPS`
     own_crop = "square"  # what crop=None means
     official = {}  # {split: pictures}, where there are official splits
     thesis = None  # (train, test) of table 4.1
-
-    # ---- what a data set may override
 
     def members(self):
         """The paths of the pictures that belong to the set, in their order."""
         return sorted(self.pictures)
 
     def splits(self, members):
-        """{picture: "train", "valid", "test" or None}."""
+        """{path: "train", "valid", "test" or None}."""
         return split_of(self.root, members)
 
-    def none_of(self, split, parts):
-        """What there is where a split has no pictures; parts: the `splits` of all."""
-        present = sorted({part for part in parts.values() if part})
-        if self.root.is_dir() and SPLIT_NAMES.get(self.root.resolve().name.lower()) in present:
-            return f"only {present[0]}, and you asked for {split}: pass its parent folder"
-        return f"only {', '.join(present)}: choose one or split='all'"
+    def cuts(self, members, crop, size):
+        """{path: (what the cut depends on, cut)} where a crop differs from picture to picture.
 
-    def marks(self, members, crop):
-        """{picture: what `cut` has to know of it}, such as the box of a car."""
+        cut: from the upright RGB image to the part that becomes the size x size pixels.
+        """
         return {}
-
-    def cut(self, image, crop, mark, size):
-        """The part of an upright RGB image that becomes the size x size pixels."""
-        return image.crop(crop_box(*image.size, crop))
 
     def known(self, members):
         """Further fields of the ImageSet, such as attributes; tensors have one row a picture."""
@@ -78,10 +64,8 @@ class Folder(Files):
 
     @staticmethod
     def downloads(ask):
-        """(url, MD5, file name) of each archive; ask(url) opens a page. None: only by hand."""
+        """[(url, MD5, file name)] of the archives, none: only by hand. ask(url) opens a page."""
         return []
-
-    # ---- what all share
 
     @classmethod
     def load(cls, split="train", size=64, root=None, crop=None, limit=None):
@@ -104,33 +88,39 @@ class Folder(Files):
     def _chosen(self, split):
         members = self.members()
         if not members:
-            more = f"`python -m roigan_lib data check {self.name}` says more"
-            raise RoiganError(f"{self.root} holds no {self.wants}; {more}.")
+            raise RoiganError(
+                f"{self.root} holds no {self.title}: check root= or ROIGAN_DATA; "
+                f"`python -m roigan_lib data check {self.name}` says more."
+            )
         if split == "all":
             return members
         parts = self.splits(members)
-        chosen = [name for name in members if parts[name] == split]
-        if not chosen:
-            there = self.none_of(split, parts)
-            raise RoiganError(f"{self.root} has no {split} {self.title}, {there}.")
-        return chosen
+        if split not in parts.values():
+            present = sorted({part for part in parts.values() if part})
+            hint = "choose one or split='all'"
+            if self.root.is_dir() and _own_split(self.root) in present:
+                hint = f"you asked for {split}, so pass its parent folder"
+            raise RoiganError(
+                f"{self.root} has no {split} {self.title}, only {', '.join(present)}: {hint}."
+            )
+        return [name for name in members if parts[name] == split]
 
     def _images(self, members, split, size, crop):
-        crop = self.own_crop if crop is None else crop
-        check_crop(crop, self.crops)
-        yours, known = type(self) is Folder, self.known(members)
-        marks = self.marks(members, crop)
-        stamps = [(n, (self.pictures[n], marks[n]) if marks else self.pictures[n]) for n in members]
-        key = str(crop if yours else (self.name, crop))
+        crop = check_crop(self.own_crop if crop is None else crop, self.crops)
+        cuts, known = self.cuts(members, crop, size), self.known(members)
+        stamps = [
+            (n, (self.pictures[n], cuts[n][0]) if cuts else self.pictures[n]) for n in members
+        ]
+        own = self.name == "folder"
+        key = str(crop if own else (self.name, crop))
         recipe = repr((VERSION, str(self.root.resolve()), stamps, key, size))
-        digest = hashlib.sha256(recipe.encode("utf-8", "surrogateescape")).hexdigest()
+        file = hashlib.sha256(recipe.encode("utf-8", "surrogateescape")).hexdigest()[:20]
 
         def one(name):
-            cut = lambda image: self.cut(image, crop, marks.get(name), size)
-            return decode(self.read(name), cut, size).transpose(2, 0, 1)
+            return decode(self.read(name), cuts[name][1] if cuts else crop, size)
 
         def fill(pixels):
-            bad = _fill(pixels, members, one)
+            bad = _decode_all(members, one, pixels)
             if len(bad) > BAD_FRACTION * len(members):
                 raise RoiganError(
                     f"{len(bad)} of {len(members)} pictures of {self.root} cannot be read, such as "
@@ -138,7 +128,7 @@ class Folder(Files):
                 )
             return bad
 
-        pixels, bad = cached(f"folder-{digest[:20]}.npy", (len(members), 3, size, size), fill)
+        pixels, bad = cached(f"folder-{file}.npy", (len(members), 3, size, size), fill)
         if bad:
             warnings.warn(
                 f"left out {len(bad)} of {len(members)} pictures of {self.root} that cannot be "
@@ -146,38 +136,40 @@ class Folder(Files):
                 stacklevel=5,
             )
         kept = [i for i, name in enumerate(members) if name not in bad]
-        return ImageSet(
-            f"folder:{self.root.stem}" if yours else self.name,
-            split,
-            size,
-            torch.from_numpy(pixels),
-            names=[members[i] for i in kept],
-            **{field: v[kept] if isinstance(v, torch.Tensor) else v for field, v in known.items()},
-        )
+        known = {k: v[kept] if isinstance(v, torch.Tensor) else v for k, v in known.items()}
+        known["names"] = [members[i] for i in kept]
+        name = f"folder:{self.root.stem}" if own else self.name
+        return ImageSet(name, split, size, torch.from_numpy(pixels), **known)
 
 
-def _fill(pixels, names, one):
-    """Put one(name) of each name into the rows of pixels; {name: why} of those that fail."""
+class Folder(FileSet):
+    """A folder or one .zip archive of JPEG, PNG, WebP, BMP or TIFF files."""
+
+    several = False
+
+
+def _decode_all(names, one, pixels):
+    """Decode into the first rows of pixels, in order; {name: why} of those that cannot be read."""
 
     def attempt(name):
         try:
-            return one(name)
+            return one(name).transpose(2, 0, 1)
         except RoiganError:
             raise
         except Exception as error:  # decoders raise many types on damaged files, all meaning that
             why = str(error).split("\n")[0].split(" <")[0]  # without the address of an object
             return why[:80] or type(error).__name__
 
-    bad, row = {}, 0
-    start = told = time.monotonic()
+    bad, start = {}, time.monotonic()
+    told = start
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for first in range(0, len(names), 256):  # so that what waits to be stored stays small
             block = names[first : first + 256]
-            for name, result in zip(block, pool.map(attempt, block)):
+            for i, (name, result) in enumerate(zip(block, pool.map(attempt, block)), first):
                 if isinstance(result, str):
                     bad[name] = result
                 else:
-                    pixels[row], row = result, row + 1
+                    pixels[i - len(bad)] = result
             now, done = time.monotonic(), first + len(block)
             if now - told > 5:
                 told, rate = now, done / (now - start)
@@ -203,18 +195,18 @@ def split_of(root, names):
     named = {n: SPLIT_NAMES.get("".join(p[depth : depth + 1]).lower()) for n, p in folders.items()}
     if any(named.values()):
         return named
-    own = SPLIT_NAMES.get(root.resolve().name.lower())
-    if own and root.is_dir():
-        return dict.fromkeys(names, own)
+    if root.is_dir() and _own_split(root):
+        return dict.fromkeys(names, _own_split(root))
     nested = sorted({p[0] for p in folders.values() if "".join(p[1:2]).lower() in SPLIT_NAMES})
     if nested:
         raise RoiganError(
             f"{root} holds several data sets ({', '.join(nested[:5])}): pass one, "
             f"such as root='{root / nested[0]}'."
         )
-    return {name: _hash_split(name) for name in names}
+    tenths = {n: hashlib.sha256(n.encode("utf-8", "surrogateescape")).hexdigest() for n in names}
+    order = ("train",) * 8 + ("valid", "test")
+    return {name: order[int(digest[:8], 16) % 10] for name, digest in tenths.items()}
 
 
-def _hash_split(name):
-    tenth = int(hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8], 16) % 10
-    return "train" if tenth < 8 else "valid" if tenth == 8 else "test"
+def _own_split(root):
+    return SPLIT_NAMES.get(root.resolve().name.lower())

@@ -11,15 +11,10 @@ import warnings
 from pathlib import Path
 
 from ..errors import RoiganError
-from . import DATASETS, Folder, open_dataset
+from . import FILES, open_dataset
 from .archives import diagnose
 
 UNFINISHED = (".part", ".crdownload", ".download", ".partial", ".tmp")
-KINDS = {
-    name: kind
-    for name, kind in DATASETS.items()
-    if isinstance(kind, type) and issubclass(kind, Folder)
-}
 
 
 def counts(name, root):
@@ -39,7 +34,7 @@ def table_4_1(place=None):
     exist. Counts files, decodes nothing.
     """
     place, rows = place or os.environ.get("ROIGAN_DATA"), []
-    for name, kind in KINDS.items():
+    for name, kind in FILES.items():
         if kind.thesis is None:
             continue
         found = None
@@ -199,6 +194,6 @@ def _md5(path):
 
 
 def _kind(name):
-    if name not in KINDS:
-        raise RoiganError(f"{name!r} is no data set made of files: choose {', '.join(KINDS)}.")
-    return KINDS[name]
+    if name not in FILES:
+        raise RoiganError(f"{name!r} is no data set made of files: choose {', '.join(FILES)}.")
+    return FILES[name]

@@ -208,7 +208,7 @@ def reading(dataset="synthfaces", root=None, crop=None, batch=16, repeats=5, lim
     From the cache; and as it would be without one, from JPEG files of CelebA's 178x218 pixels
     that one thread decodes, crops and resizes.
     """
-    from ..data.folder import decode
+    from ..data.decode import decode
 
     data = open_dataset(dataset, "train", 64, root, crop, limit)
     cfg = load_config("laptop", dataset=dataset, root=root, crop=crop, batch=batch)
