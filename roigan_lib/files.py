@@ -1,41 +1,100 @@
-"""Where files lie, and how they are written: whole or not at all."""
+"""Where files lie, how they are written (whole or not at all), and the one reader of weights."""
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import json
 import os
-import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import RoiganError
 
+WEIGHTS = Path(__file__).resolve().parent / "weights"
+
 
 def place(variable: str, name: str) -> Path:
-    """The folder that an environment variable names, else `name` in the repository, else below the current folder."""
+    """The folder that an environment variable names, else `name` in the repository, else here."""
     if os.environ.get(variable):
         return Path(os.environ[variable])
     root = Path(__file__).resolve().parent.parent
     return (root if (root / "notebooks").is_dir() else Path.cwd()) / name
 
 
-def write_atomically(path, data):
-    """Put bytes at path in one step, so that a killed run leaves the old file or the new one, never half of either.
-
-    Raises RoiganError where it cannot be written, such as on a full disk.
+@contextmanager
+def replacing(path):
+    """A temporary path beside `path`, which takes its place at the end: a killed run leaves the old
+    file or the new one, never half of either. RoiganError where it cannot be written.
     """
     path = Path(path)
-    scratch = None
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # another process has another one
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
+        yield scratch
         os.chmod(scratch, 0o644)
         os.replace(scratch, path)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, RoiganError):
+            raise
+        full = getattr(error, "errno", None) == errno.ENOSPC or "PytorchStreamWriter" in str(error)
+        full = full or "No space" in str(error)
+        why = "no space is left on the disk" if full else getattr(error, "strerror", 0) or error
         raise RoiganError(
-            f"Cannot write {path} ({error.strerror or error}): free some space or choose another place."
-        ) from error
+            f"{path} could not be written: {why}; an earlier one is intact: free some space or "
+            f"choose another place."
+        ) from None
     finally:
-        if scratch and os.path.exists(scratch):
-            os.unlink(scratch)
-    return path
+        if path.parent.is_dir():
+            scratch.unlink(missing_ok=True)
+
+
+def write_atomically(path, data: bytes) -> Path:
+    """Put bytes at path in one step; see `replacing`."""
+    with replacing(path) as scratch:
+        scratch.write_bytes(data)
+    return Path(path)
+
+
+def write_weights(path, state, **header) -> Path:
+    """A state dict as float16 safetensors; header: what `read_weights` gives back, as JSON."""
+    from safetensors.torch import save
+
+    tensors = {
+        k: (v.detach().half() if v.is_floating_point() else v).cpu().contiguous()
+        for k, v in state.items()
+    }
+    named = {k: v if isinstance(v, str) else json.dumps(v) for k, v in header.items()}
+    return write_atomically(path, save(tensors, named))
+
+
+def read_weights(path, form, what):
+    """State dict (float32) and header of a file that `write_weights` made with format=`form`.
+
+    what: words for such a file, as in "a generator of this kit". RoiganError for anything else.
+    """
+    from safetensors import safe_open
+
+    path = Path(path)
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            state = {k: file.get_tensor(k) for k in file.keys()}
+            right = header.pop("format", None) == form
+            header = {k: json.loads(v) for k, v in header.items()} if right else {}
+    except Exception:
+        raise RoiganError(
+            f"{path.name} is damaged or no safetensors file; copy or train it again."
+        ) from None
+    if not right:
+        raise RoiganError(f"{path.name} is a safetensors file, but not {what}.")
+    return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}, header
+
+
+def weights_hash(state) -> str:
+    """Twelve hex digits of the weights as they ship, in float16."""
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        digest.update(key.encode())
+        digest.update(state[key].detach().cpu().half().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]

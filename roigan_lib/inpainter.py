@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from .checks import check_device, check_pair, check_seed
-from .config import ModelConfig, label_names, load_config
+from .config import flat, label_names, load_config, model_config
 from .errors import RoiganError
-from .files import place
+from .files import WEIGHTS, place, read_weights, weights_hash, write_weights
 from .models import Generator, networks
 
-WEIGHTS = Path(__file__).resolve().parent / "weights"
+FORMAT = "roigan-1"
 
 
 class RoIGAN:
@@ -36,7 +34,7 @@ class RoIGAN:
             cfg.n_discrete,
             cfg.n_categories,
         )
-        self.checkpoint_hash = checkpoint_hash or _state_hash(generator.state_dict())
+        self.checkpoint_hash = checkpoint_hash or weights_hash(generator.state_dict())
         self._last = (
             None  # of a small batch: images and masks as checked, and what the encoder made of them
         )
@@ -44,7 +42,7 @@ class RoIGAN:
     @property
     def slider_names(self):
         """{code: name} of the sliders that were told their factor in training (`Config.labels`); empty for all others."""
-        told = label_names(self.card.get("training", {}).get("labels"))
+        told = label_names(flat(self.card.get("training", {})).get("labels"))
         return {f"c{k}": name.replace("_", " ") for k, name in enumerate(told, 1)}
 
     @property
@@ -210,60 +208,26 @@ def sample_codes(cfg, n, generator):
     return torch.cat([c0, c1.float()], 1)
 
 
-def _state_hash(state):
-    digest = hashlib.sha256()
-    for key in sorted(state):
-        digest.update(
-            key.encode() + state[key].detach().cpu().half().contiguous().numpy().tobytes()
-        )  # as shipped
-    return digest.hexdigest()[:12]
-
-
 def shipped() -> list[str]:
     """Names of the RoI-GAN checkpoints that come with the kit."""
-    return sorted(
-        p.stem
-        for p in WEIGHTS.glob("*.safetensors")
-        if p.stem != "factor_net" and "glcic" not in p.stem
-    )
+    names = sorted(path.stem for path in WEIGHTS.glob("*.safetensors"))
+    return [name for name in names if name != "factor_net" and "glcic" not in name]
 
 
 def save_model(state, cfg, path, card=None) -> Path:
-    """Write generator weights as float16 safetensors, with the architecture and a card in the header.
+    """Write generator weights as float16 safetensors, architecture and card in the header.
 
-    Raises RoiganError where the file cannot be written; an earlier one stays.
+    RoiganError where the file cannot be written; an earlier one stays.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    path = Path(path)
-    header = {
-        "format": "roigan-1",
-        "config": json.dumps(dataclasses.asdict(cfg)),
-        "card": json.dumps(card or {}),
-    }
-    tensors = {k: v.detach().cpu().half().contiguous() for k, v in state.items()}
-    temporary = path.with_suffix(".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, temporary, metadata=header)
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        if path.parent.is_dir():
-            temporary.unlink(missing_ok=True)
-        why = "no space is left on the disk" if "No space" in str(error) else str(error)
-        raise RoiganError(
-            f"The model {path} could not be written: {why}; free some space or choose another "
-            f"folder."
-        ) from None
-    return path
+    return write_weights(path, state, format=FORMAT, config=asdict(cfg), card=card or {})
 
 
 def load_model(name_or_path="synthfaces", device: str = "cpu") -> RoIGAN:
-    """A model that inpaints, from a shipped name, a .safetensors file or a training checkpoint (.pt).
+    """A model that inpaints: a shipped name, a .safetensors file, a training checkpoint (.pt), a
+    run's folder, or a generator of the author's release (.chkp).
 
-    Weights load without executing code. Raises RoiganError for an unknown name, a missing, broken or foreign file
-    and for weights of another architecture.
+    Weights load without executing code. RoiganError for an unknown name, a missing, broken or
+    foreign file and for weights of another architecture.
     """
     path = Path(str(name_or_path))
     if not path.suffix and not path.exists():
@@ -271,7 +235,7 @@ def load_model(name_or_path="synthfaces", device: str = "cpu") -> RoIGAN:
         if not path.is_file():
             raise RoiganError(
                 f"There is no shipped model {str(name_or_path)!r}; shipped are "
-                f"{', '.join(shipped()) or 'none yet'}, or give the path of a checkpoint."
+                f"{', '.join(shipped())}, or give the path of a checkpoint."
             )
     if path.is_dir() and (path / "model.safetensors").is_file():
         path = path / "model.safetensors"
@@ -279,29 +243,29 @@ def load_model(name_or_path="synthfaces", device: str = "cpu") -> RoIGAN:
         raise RoiganError(
             f"There is no checkpoint {path}; train one with `python -m roigan_lib train`."
         )
-    state, config, card = (
-        _read_safetensors(path) if path.suffix == ".safetensors" else _read_checkpoint(path)
-    )
+    if path.suffix == ".safetensors":
+        state, header = read_weights(path, FORMAT, "a generator of this kit")
+    else:
+        state, header = _read_checkpoint(path)
     try:
-        known = {f.name for f in dataclasses.fields(ModelConfig)}
-        config = ModelConfig(**{k: v for k, v in config.items() if k in known})
+        config = model_config(header["config"])
         generator = networks(config)[0](config)
-        generator.load_state_dict({k: v.float() for k, v in state.items()})
+        generator.load_state_dict(state)
     except Exception:
         raise RoiganError(
-            f"{path.name} holds weights of another architecture than its header says; it may come from "
-            f"another version of the kit: train it again or use a shipped model."
+            f"{path.name} holds weights of another architecture than its header says; it may come "
+            f"from another version of the kit: train it again or use a shipped model."
         ) from None
     generator.to(memory_format=torch.channels_last)
     name = path.parent.name if path.stem in ("model", "checkpoint") else path.stem
-    return RoIGAN(generator, name=name, card=card).to(device)
+    return RoIGAN(generator, name=name, card=header["card"]).to(device)
 
 
 def best_model(dataset: str = "synthfaces", profile: str = "laptop") -> RoIGAN:
     """The run's own model or the shipped one of this data set, whichever saw more images.
 
-    A run that an earlier version of the kit left behind is passed over with a warning. Raises RoiganError, saying what to
-    run, where there is neither.
+    A run that an earlier version of the kit left behind is passed over with a warning. RoiganError,
+    saying what to run, where there is neither.
     """
     own = place("ROIGAN_RUNS", "runs") / f"{profile}-{dataset}" / "model.safetensors"
     found, refused = [], None
@@ -313,72 +277,39 @@ def best_model(dataset: str = "synthfaces", profile: str = "laptop") -> RoIGAN:
                 refused = error
     if found and refused:
         warnings.warn(f"{own.parent} is passed over: {refused}", stacklevel=2)
-    if refused and not found:
-        raise refused
     if not found:
-        raise RoiganError(
-            f"There is no model for {dataset!r} yet; run 06_training, or `python -m roigan_lib train "
-            f"--profile {profile} --dataset {dataset}`."
+        raise refused or RoiganError(
+            f"There is no model for {dataset!r} yet; run 06_training, or `python -m roigan_lib "
+            f"train --profile {profile} --dataset {dataset}`."
         )
     return max(found, key=lambda gan: gan.card.get("images_seen", 0))
 
 
-def _read_safetensors(path):
-    from safetensors import safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            header = file.metadata() or {}
-            if header.get("format") != "roigan-1":
-                raise RoiganError(
-                    f"{path.name} is a safetensors file, but not a generator of this kit."
-                )
-            return (
-                {k: file.get_tensor(k) for k in file.keys()},
-                json.loads(header["config"]),
-                json.loads(header["card"]),
-            )
-    except RoiganError:
-        raise
-    except Exception:
-        raise RoiganError(
-            f"{path.name} is damaged or no safetensors file; copy or train it again."
-        ) from None
-
-
-def _read_released(path, data):
-    """The author's layout, {'model', 'optimizer', 'epoch', 'iter'}, keys with or without `module.`."""
-    state = {k.removeprefix("module."): v for k, v in data["model"].items()}
-    if "head_local.0.weight" in state:
-        raise RoiganError(
-            f"{path.name} is a discriminator of the author's release; load the generator's file."
-        )
-    if "layer_1.spade_left.shared.weight" not in state:
-        raise RoiganError(
-            f"{path.name} is not a generator of the author's release; it may come from another project."
-        )
-    cfg = load_config("thesis", recipe="published").model()
-    return (
-        state,
-        dataclasses.asdict(cfg),
-        {"epoch": data.get("epoch"), "source": "author's release"},
-    )
-
-
 def _read_checkpoint(path):
+    """State dict and header of a training checkpoint, or of the author's .chkp."""
     try:
         data = torch.load(path, weights_only=True, map_location="cpu")
     except Exception:
         raise RoiganError(
-            f"{path.name} cannot be read as a checkpoint: it is damaged, cut short, or holds more than "
-            f"plain weights."
+            f"{path.name} cannot be read as a checkpoint: it is damaged, cut short, or holds more "
+            f"than plain weights."
         ) from None
-    if isinstance(data, dict) and isinstance(data.get("model"), dict):
-        return _read_released(path, data)
-    if (
-        not isinstance(data, dict)
-        or data.get("format") != "roigan-train-1"
-        or not {"ema", "step"} <= data.keys()
-    ):
+    data = data if isinstance(data, dict) else {}
+    if isinstance(data.get("model"), dict):  # {'model', 'optimizer', 'epoch', 'iter'}
+        state = {k.removeprefix("module."): v.float() for k, v in data["model"].items()}
+        if "head_local.0.weight" in state:
+            raise RoiganError(
+                f"{path.name} is a discriminator of the author's release; load the generator's "
+                f"file."
+            )
+        if "layer_1.spade_left.shared.weight" not in state:
+            raise RoiganError(
+                f"{path.name} is not a generator of the author's release; it may come from another "
+                f"project."
+            )
+        config = asdict(load_config("thesis", recipe="published").model)
+        card = {"epoch": data.get("epoch"), "source": "author's release"}
+        return state, {"config": config, "card": card}
+    if data.get("format") != "roigan-train-1" or not {"ema", "step"} <= data.keys():
         raise RoiganError(f"{path.name} is not a training checkpoint of this kit.")
-    return data["ema"], data["config"], {"steps": data["step"]}
+    return data["ema"], {"config": data["config"], "card": {"steps": data["step"]}}

@@ -1,4 +1,4 @@
-"""What one step of the author's release minimizes (recipe `published`): its terms as its code computes them.
+"""What one step of the author's release minimizes (recipe `published`), as its code computes it.
 
 Where they depart from thesis 3.7, each function says so. Conventions as in `losses`; tests/yardstick.py is the same step once
 more, written plainly. Facts: the public repository vaden4d/roi-gan, files Trainer.py and Losses.py.
@@ -15,6 +15,44 @@ from .models.layers import full
 
 IMAGE_NOISE = 0.05  # times N(0, 1), added to the real images of a step
 VGG19_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
+
+
+def discriminator_loss(s, step):
+    """(3.19) on noisy images, with a drawing for D alone by a generator in eval mode: a scalar."""
+    image_noise, codes, noise = s.batch.more
+    s.x = s.x + IMAGE_NOISE * image_noise
+    g, d, weight = s.net.generator.eval(), s.net.discriminator.train(), s.cfg.objective.weight
+    with s.cast():
+        with torch.no_grad():
+            raw = g(s.x, s.m, g.join_codes(codes, noise))[0]
+        done = L.complete(raw, s.x, s.m)
+        terms, real, fake = discriminator_terms(d, s.x, done, s.m, s.batch.alpha)
+    loss = terms["hinge"] + weight("penalty") * terms["penalty"] + weight("zero") * terms["zero"]
+    s.logs |= {"d": loss.item(), "penalty": terms["penalty"].item()}
+    s.logs |= {"d_real": real.mean().item(), "d_fake": fake.mean().item()}
+    return loss
+
+
+def generator_loss(s, ramp):
+    """(3.18) on the same noisy images and another drawing, D in eval mode: a scalar."""
+    g, d, weight = s.net.generator.train(), s.net.discriminator.eval(), s.cfg.objective.weight
+    with s.cast():
+        f = g.features_of(s.x, s.m)
+        raw = g.decode(f, s.m, g.join_codes(s.codes, s.batch.noise))
+        terms = generator_terms(
+            d,
+            s.x,
+            s.m,
+            s.codes,
+            raw,
+            f["style"],
+            f["logvar"],
+            s.cfg.model.n_continuous,
+            s.net.perceptual,
+        )
+    loss = sum(weight(k.removesuffix("_c").removesuffix("_d")) * v for k, v in terms.items())
+    s.logs |= {"g": loss.item()} | {k: v.item() for k, v in terms.items()}
+    return loss
 
 
 def discriminator_terms(discriminator, x, done, m, alpha):

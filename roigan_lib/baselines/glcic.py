@@ -11,50 +11,28 @@ Left out: the blending of the paper (fast marching, then Poisson), so pixels out
 """
 
 import json
-import signal
-import time
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..checks import check_device, check_pair, on_signals, only_run
+from .. import checkpoint
+from ..checks import check_device, check_pair
 from ..config import load_config
-from ..data import ImageSet
 from ..errors import RoiganError
-from ..inpainter import WEIGHTS, _state_hash
+from ..files import WEIGHTS, read_weights, weights_hash, write_weights
 from ..masks import sample_masks
-from ..precision import decide
-from ..training import Trainer, _finite, _memory, _read_log, _whole_step, _write_log
+from ..objective import Step
+from ..training import Trainer, frozen, train
 
 FORMAT = "roigan-glcic-1"
 SHARES = (0.18, 0.02, 0.80)  # of a run by phase: 90,000, 10,000 and 400,000 steps in the paper
 ALPHA = 4e-4  # weight of the adversarial term in phase 3
 ALPHA_D = 1.0  # of D's own loss, plain in algorithm 1 of the paper; otenim's code: ALPHA
-CHANNELS = (
-    64,
-    128,
-    128,
-    256,
-    256,
-    256,
-    256,
-    256,
-    256,
-    256,
-    256,
-    256,
-    128,
-    128,
-    64,
-    32,
-    3,
-)  # of layers 1 … 17
+CHANNELS = (64, *2 * [128], *9 * [256], *2 * [128], 64, 32, 3)  # of layers 1 … 17
 DILATIONS = (2, 4, 8, 16)  # of conv7 … conv10
 CELEBA_MEAN = (0.5063, 0.4258, 0.3832)  # otenim's weights saw CelebA
-EVERY = dict(log_every=20, checkpoint_every=250)
 
 
 def dilations_for(size):
@@ -166,7 +144,7 @@ class GLCIC:
     def __init__(self, network, size=64, name="glcic", card=None):
         self.network = network.eval().requires_grad_(False)
         self.size, self.name, self.card = size, name, card or {}
-        self.checkpoint_hash = _state_hash(network.state_dict())
+        self.checkpoint_hash = weights_hash(network.state_dict())
 
     def inpaint(self, images, masks, codes=None, seed: int = 0) -> torch.Tensor:
         """Completed images (n, 3, H, W) in [-1, 1] on the CPU: outside the hole the input bit for bit.
@@ -189,34 +167,21 @@ class GLCIC:
         return torch.where(masks.cpu() > 0.5, torch.cat(out), images.cpu())
 
 
-# -- files ------------------------------------------------------------------------------------------------------------
 def save_glcic(network, path, card) -> Path:
-    """Write the weights as float16 safetensors (format roigan-glcic-1) with the card in the header; returns the path.
+    """Write the weights as float16 safetensors with the card in the header; returns the path.
 
-    The card has size, and width, dilations and mean to rebuild the network. RoiganError: a file that cannot be written.
+    The card has size, and width, dilations and mean to rebuild the network. RoiganError: a file
+    that cannot be written.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    path, temporary, state = Path(path), Path(path).with_suffix(".tmp"), network.state_dict()
-    tensors = {
-        k: (v.half() if v.is_floating_point() else v).cpu().contiguous() for k, v in state.items()
-    }
-    try:
-        save_file(tensors, temporary, metadata={"format": FORMAT, "card": json.dumps(card)})
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise RoiganError(
-            f"{path} could not be written ({error}); free some space, then go on."
-        ) from None
-    return path
+    return write_weights(path, network.state_dict(), format=FORMAT, card=card)
 
 
 def load_glcic(name_or_path="glcic_celeba", device="cpu") -> GLCIC:
-    """A GLCIC from a shipped name, the model.safetensors of `train_glcic` (or its folder), or otenim's model_cn.
+    """A GLCIC from a shipped name, the model.safetensors of `train_glcic` (or its folder), or
+    otenim's model_cn.
 
-    An otenim file does not name the mean pixel: that of the config.json beside it is taken, else CelebA's. Weights load
-    without executing code. RoiganError: a missing, damaged or foreign file, a discriminator.
+    An otenim file does not name the mean pixel: that of the config.json beside it is taken, else
+    CelebA's. Weights load without executing code. RoiganError: a missing, damaged or foreign file.
     """
     path, device = Path(name_or_path), check_device(device)
     path = path / "model.safetensors" if path.is_dir() else path
@@ -226,31 +191,20 @@ def load_glcic(name_or_path="glcic_celeba", device="cpu") -> GLCIC:
         raise RoiganError(
             f"There is no GLCIC at {path}; train one with train_glcic, or fetch otenim's model_cn."
         )
-    state, card = (_read_own if path.suffix == ".safetensors" else _read_otenim)(path)
+    if path.suffix == ".safetensors":
+        state, header = read_weights(path, FORMAT, "a GLCIC of this kit")
+        card = header.get("card", {})
+    else:
+        state, card = _read_otenim(path)
     try:
         network = CompletionNetwork(card["width"], card["dilations"], card["mean"])
-        network.load_state_dict({k: v.float() for k, v in state.items()})
+        network.load_state_dict(state)
     except Exception:
         raise RoiganError(
             f"{path.name} lacks layers or a mean pixel of GLCIC; copy or train it again."
         ) from None
     name = path.parent.name if path.stem == "model" else path.stem
     return GLCIC(network.to(device, memory_format=torch.channels_last), card["size"], name, card)
-
-
-def _read_own(path):
-    from safetensors import safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            header = file.metadata() or {}
-            if header.get("format") == FORMAT:
-                return {k: file.get_tensor(k) for k in file.keys()}, json.loads(header["card"])
-    except Exception:
-        raise RoiganError(
-            f"{path.name} is damaged or no safetensors file; copy or train it again."
-        ) from None
-    raise RoiganError(f"{path.name} is a safetensors file, but not a GLCIC of this kit.")
 
 
 def _read_otenim(path):
@@ -260,14 +214,11 @@ def _read_otenim(path):
         mean = json.loads(config.read_text())["mpv"] if config.is_file() else CELEBA_MEAN
     except Exception:
         raise RoiganError(
-            f"{path.name}, or a config.json beside it, is damaged or of another kind: plain weights (and "
-            f"a mean pixel, mpv) are needed."
+            f"{path.name}, or a config.json beside it, is damaged or of another kind: plain weights "
+            f"(and a mean pixel, mpv) are needed."
         ) from None
-    state = (
-        {str(k).removeprefix("module."): v for k, v in state.items()}
-        if isinstance(state, dict)
-        else {}
-    )
+    state = state if isinstance(state, dict) else {}
+    state = {str(k).removeprefix("module."): v for k, v in state.items()}
     if any(k.startswith(("model_ld.", "model_gd.", "linear")) for k in state):
         raise RoiganError(
             f"{path.name} is a discriminator of GLCIC; load the completion network, model_cn."
@@ -276,132 +227,126 @@ def _read_otenim(path):
         raise RoiganError(
             f"{path.name} is no completion network of GLCIC; of a run load its model.safetensors."
         )
-    return state, {
-        "source": "otenim/GLCIC-PyTorch",
-        "size": 160,
-        "width": len(state["conv1.weight"]) / 64,
-        "dilations": DILATIONS,
-        "mean": mean,
-    }
+    card = {"source": "otenim/GLCIC-PyTorch", "size": 160, "width": len(state["conv1.weight"]) / 64}
+    return state, card | {"dilations": DILATIONS, "mean": mean}
 
 
-# -- training ---------------------------------------------------------------------------------------------------------
 class GLCICTrainer(Trainer):
-    """Both networks and one `step`; image order, mirrors, `save` and `load` are those of the kit's Trainer."""
+    """Both networks and one `step`; image order, mirrors, loop and checkpoints are the kit's own."""
 
-    def __init__(self, cfg, data):
-        self.cfg, self.data = cfg, data
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.precision, self.remark = decide(cfg.precision, self.device)
-        torch.manual_seed(cfg.seed)
-        place = dict(device=self.device, memory_format=torch.channels_last)
-        self.generator = CompletionNetwork(cfg.width, dilations_for(cfg.size), mean_pixel(data)).to(
-            **place
-        )
-        self.discriminator = ContextDiscriminator(cfg.size, cfg.width).to(**place)
-        self.ema, self.reader, self.heads = (
-            self.generator,
-            None,
-            None,
-        )  # a checkpoint has room for what GLCIC has not
-        self.g_params, self.d_params = (
-            list(self.generator.parameters()),
-            list(self.discriminator.parameters()),
-        )
-        self.opt_g, self.opt_d = (
-            torch.optim.Adadelta(self.g_params),
-            torch.optim.Adadelta(self.d_params),
-        )
-        self.step_count, self.seconds, self.started_from, self._order = 0, 0.0, None, (-1, None)
+    shown = ("phase", "mse", "d", "adversarial")
+
+    def __init__(self, cfg, data, device=None):
+        self.begin(cfg, data, device)
+        size, width = cfg.model.size, cfg.model.width
+        network = CompletionNetwork(width, dilations_for(size), mean_pixel(self.data))
+        self.generator = self.ema = self.put(network)
+        self.discriminator = self.put(ContextDiscriminator(size, width))
+        self.reader = self.heads = None  # a checkpoint has room for what GLCIC has not
+        self.g_params = list(self.generator.parameters())
+        self.d_params = list(self.discriminator.parameters())
+        self.opt_g = torch.optim.Adadelta(self.g_params)
+        self.opt_d = torch.optim.Adadelta(self.d_params)
+        self.limit = 0  # the minutes are those of the whole run, see `share`
 
     def share(self):
-        """How much of the run is done, from 0 to 1: of the minutes where they are limited, else of the steps."""
-        minutes = self.cfg.stop_after_minutes
-        return self.seconds / (60 * minutes) if minutes else self.step_count / self.cfg.steps
+        """How much of the run is done: of the minutes where they are limited, else of the steps."""
+        minutes = self.cfg.run.stop_after_minutes
+        return self.seconds / (60 * minutes) if minutes else super().share()
 
     def phase(self):
         """1: completion network alone, squared error; 2: discriminators alone; 3: all together."""
         return 1 + (self.share() >= SHARES[0]) + (self.share() >= SHARES[0] + SHARES[1])
 
-    def _draw(self, step):
-        """Images in [0, 1], their holes, and other masks: where the local discriminator looks at the real images."""
-        g = torch.Generator().manual_seed((self.cfg.seed * 1_000_003 + step) * 31 + 17)
-        x = (self._batch(step, g) + 1) / 2
-        return x, *sample_masks(self.cfg.mask_family, 2 * len(x), self.cfg.size, generator=g).to(
-            self.device
-        ).chunk(2)
+    def draw(self, step):
+        """Images in [0, 1], their holes, and where the local discriminator looks at real ones."""
+        g = self.random(step)
+        x, size = (self.pictures(step, g)[0] + 1) / 2, self.cfg.model.size
+        masks = sample_masks(self.cfg.data.mask_family, 2 * len(x), size, generator=g)
+        return x, *masks.to(self.device).chunk(2)
 
     def step(self) -> dict:
-        """One update of the networks of this phase; returns the losses as floats. Raises RoiganError on NaN.
+        """One update of the networks of this phase; returns the losses as floats. RoiganError: NaN.
 
-        mse is the squared error in the hole, summed there and divided by all values of the frame, as otenim's code
-        weighs it against ALPHA. The discriminators judge completed images, real outside the hole; real and fake go
-        through apart, each with its own batch norm. In phase 2 the completion network is frozen, statistics and all.
+        mse is the squared error in the hole, summed there and divided by all values of the frame,
+        as otenim's code weighs it against ALPHA. The discriminators judge completed images, real
+        outside the hole; real and fake go through apart, each with its own batch norm. In phase 2
+        the completion network is frozen, statistics and all.
         """
-        x, m, others = self._draw(self.step_count)
+        x, m, others = self.draw(self.step_count)
         phase = self.phase()
         self.generator.train(phase != 2), self.discriminator.train()
-        judge = lambda images, where: self.discriminator(images, where).float()
-        with torch.set_grad_enabled(phase != 2), self._cast():
+        with torch.set_grad_enabled(phase != 2), self.cast():
             done = torch.where(m > 0.5, self.generator(x, m).float(), x)
             loss = (done - x).square().mean()
         logs = {"mse": loss.item()}
         if phase > 1:
-            with self._cast():
-                real, fake = judge(x, others), judge(done.detach(), m)
+            with self.cast():
+                real, fake = self.judge(x, others), self.judge(done.detach(), m)
             d = (F.softplus(-real) + F.softplus(fake)).mean() / 2  # cross entropy of logits
-            self._update(self.opt_d, d if phase == 2 else ALPHA_D * d)
-            logs |= dict(
-                d=d.item(), d_real=real.sigmoid().mean().item(), d_fake=fake.sigmoid().mean().item()
-            )
+            self.learn(self.opt_d, d if phase == 2 else ALPHA_D * d)
+            real, fake = (scores.sigmoid().mean().item() for scores in (real, fake))
+            logs |= dict(d=d.item(), d_real=real, d_fake=fake)
         if phase == 3:
-            self.discriminator.requires_grad_(False)
-            with self._cast():
-                adversarial = F.softplus(-judge(done, m)).mean()
-            self.discriminator.requires_grad_(True)
+            with frozen(self.d_params), self.cast():
+                adversarial = F.softplus(-self.judge(done, m)).mean()
             loss = loss + ALPHA * adversarial
             logs["adversarial"] = adversarial.item()
         if phase != 2:
-            self._update(self.opt_g, loss)
+            self.learn(self.opt_g, loss)
         self.step_count += 1
-        if not all(map(_finite, logs.values())):
-            raise RoiganError(
-                f"The loss became NaN at step {self.step_count}; the last checkpoint is intact."
-            )
-        return logs
+        return self.checked(logs)
 
-    def _update(self, optimizer, loss):
+    cast = Step.cast
+
+    def judge(self, images, where):
+        """Logits (n,) of real, in float32."""
+        return self.discriminator(images, where).float()
+
+    def learn(self, optimizer, loss):
+        """A step of one of the two optimizers."""
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
 
+    def row(self, found, rate):
+        """A row of the log, with the phase."""
+        return super().row(found, rate) | {"phase": self.phase()}
+
+    def left(self, rate, elapsed):
+        """Seconds until the run is done."""
+        minutes = self.cfg.run.stop_after_minutes
+        return max(0, 60 * minutes - self.seconds) if minutes else super().left(rate, elapsed)
+
+    def look(self, scene, rows, say, grid):
+        """GLCIC has no codes, and no sample grid."""
+
     def card(self) -> dict:
         """What a reader of the weights should know, and what rebuilds the network."""
-        cfg, network = self.cfg, self.generator
-        return {
-            "dataset": self.data.name,
-            "data": self.data.fingerprint,
-            "images": len(self.data),
-            "steps": self.step_count,
-            "images_seen": self.step_count * cfg.batch,
-            "seconds": round(self.seconds),
+        cfg, network, more = self.cfg, self.generator, checkpoint.card(self)
+        del more["training"]
+        return more | {
             "finished": self.share() >= 1,
-            "size": cfg.size,
-            "width": cfg.width,
+            "size": cfg.model.size,
+            "width": cfg.model.width,
             "dilations": network.dilations,
             "mean": network.mean.flatten().tolist(),
             "alpha": ALPHA,
             "alpha_d": ALPHA_D,
-            "batch": cfg.batch,
-            "mask_family": cfg.mask_family,
-            "precision": self.precision,
-            "shift": cfg.shift,
-            "soften": cfg.soften,
-            "seed": cfg.seed,
-            "config_hash": cfg.hash(),
-            "machine": self._machine(),
-            "torch": torch.__version__,
+            "batch": cfg.optimisation.batch,
+            "mask_family": cfg.data.mask_family,
+            "shift": cfg.data.shift,
+            "soften": cfg.data.soften,
+            "seed": cfg.run.seed,
         }
+
+    def model(self) -> GLCIC:
+        """The completion network as it is now."""
+        return GLCIC(self.generator, self.cfg.model.size, card=self.card())
+
+    def write_model(self, path):
+        """The completion network as a file to ship."""
+        save_glcic(self.generator, path, self.card())
 
 
 def train_glcic(
@@ -420,19 +365,16 @@ def train_glcic(
     shift=0,
     soften=0.0,
 ) -> GLCIC:
-    """Train a GLCIC in three phases, or go on from the checkpoint in `folder`; returns what model.safetensors holds.
+    """Train a GLCIC in three phases, or go on from the checkpoint in `folder`.
 
-    data: an ImageSet of size x size pixels (32, 64, 128 or 256). folder: where checkpoint.pt, log.jsonl and
-    model.safetensors go. width multiplies all channel counts (1 = paper). The phases take SHARES of the steps (paper:
-    500,000 at a batch of 96) or, with minutes > 0, of that much training time, steps then unheeded. progress: called
-    with a line of text every 20 steps, None for silence. fresh: forget an earlier checkpoint. precision: fp32, or
-    bf16 for the passes of both networks (weights and losses stay float32) where that is quicker, see
-    `roigan_lib.precision`. shift, soften: as for `data.augment`.
+    data: an ImageSet of size x size pixels. folder, progress, fresh: as in `train`. width multiplies
+    all channel counts (1 = paper). The phases take SHARES of the steps (paper: 500,000 at a batch of
+    96) or, with minutes > 0, of that much training time, steps then unheeded. precision, shift,
+    soften: as in `Config`.
 
-    Everything random comes from (seed, step): a run that was cut goes on bit for bit, with minutes from the seconds on
-    record. Ctrl-C and SIGTERM save and return what there is, card["finished"] False. Raises RoiganError: values that
-    cannot work, too few images or of another size, a folder in which another process trains, NaN, a full disk, a
-    checkpoint that does not fit.
+    Everything random comes from (seed, step): a run that was cut goes on bit for bit, with minutes
+    from the seconds on record. Ctrl-C and SIGTERM save and return what there is, card["finished"]
+    False. RoiganError: as `train`.
     """
     cfg = load_config(
         "laptop",
@@ -447,66 +389,6 @@ def train_glcic(
         shift=shift,
         soften=soften,
         dataset=getattr(data, "name", None),
-        **EVERY,
-    )
-    cfg = replace(cfg, profile="glcic")
-    if (
-        not isinstance(data, ImageSet)
-        or tuple(data.uint8.shape[2:]) != (size, size)
-        or len(data) < batch
-    ):
-        got = data if isinstance(data, ImageSet) else type(data).__name__
-        raise RoiganError(
-            f"GLCIC trains on an ImageSet of {size}x{size} pixels, at least {batch} images, not {got}."
-        )
-    with only_run(folder), on_signals(signal.default_int_handler, signal.SIGTERM):
-        return _train(cfg, data, Path(folder), progress or (lambda text: None), fresh)
-
-
-def _train(cfg, data, folder, say, fresh):
-    rows, found, batch, steps, minutes = [], {}, cfg.batch, cfg.steps, cfg.stop_after_minutes
-    checkpoint, log = folder / "checkpoint.pt", folder / "log.jsonl"
-    trainer = GLCICTrainer(cfg, data)
-    if checkpoint.is_file() and not fresh:
-        trainer.load(checkpoint)
-        say(f"continuing {checkpoint} at step {trainer.step_count}")
-        rows = _read_log(log, trainer.step_count, say)
-    if trainer.remark:
-        say(trainer.remark)
-    began, start, before = time.perf_counter(), trainer.step_count, trainer.seconds
-    try:
-        while trainer.share() < 1:
-            phase = trainer.phase()
-            with _whole_step():
-                logs = trainer.step()
-            trainer.seconds, step = before + time.perf_counter() - began, trainer.step_count
-            for k, v in logs.items():
-                found.setdefault(k, []).append(v)
-            if step % cfg.log_every == 0 or trainer.share() >= 1:
-                pace = (trainer.seconds - before) / (step - start)
-                left = max(0, 60 * minutes - trainer.seconds) if minutes else (steps - step) * pace
-                row = {
-                    "step": step,
-                    "phase": phase,
-                    "seconds": round(trainer.seconds, 1),
-                    "memory_gib": round(_memory(), 3),
-                    "images_per_second": round(batch / pace, 2),
-                }
-                rows.append(row | {k: round(sum(v) / len(v), 6) for k, v in found.items()})
-                found = {}
-                say(
-                    f"step {step}  phase {phase}  {batch / pace:.1f} images/s  {left / 60:.1f} min left  "
-                    + "  ".join(
-                        f"{k} {rows[-1][k]:.4f}"
-                        for k in ("mse", "d", "adversarial")
-                        if k in rows[-1]
-                    )
-                )
-            if step % cfg.checkpoint_every == 0:
-                trainer.save(checkpoint)
-                _write_log(log, rows)
-    except KeyboardInterrupt:
-        say(f"stopped at step {trainer.step_count}; the same call goes on from here")
-    trainer.save(checkpoint)
-    _write_log(log, rows)
-    return load_glcic(save_glcic(trainer.generator, folder / "model.safetensors", trainer.card()))
+    ).replace(profile="glcic")
+    run = train(cfg, folder, data, progress, fresh, trainer=GLCICTrainer)
+    return load_glcic(run.folder / "model.safetensors")

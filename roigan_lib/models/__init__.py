@@ -8,7 +8,7 @@ __all__ = ["Discriminator", "Generator", "ProjectedHeads", "Reader", "networks",
 
 
 def networks(cfg):
-    """The classes of generator and discriminator that cfg.recipe asks for."""
-    if cfg.recipe == "published":
+    """The classes of generator and discriminator that cfg.architecture asks for."""
+    if cfg.architecture == "published":
         return PublishedGenerator, PublishedDiscriminator
     return Generator, Discriminator

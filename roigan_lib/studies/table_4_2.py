@@ -16,7 +16,8 @@ from ..checks import check_folder, check_seed
 from ..data import open_dataset
 from ..errors import RoiganError
 from ..files import place, write_atomically
-from ..inpainter import WEIGHTS, SelfEnsemble, load_model
+from ..files import WEIGHTS
+from ..inpainter import SelfEnsemble, load_model
 from ..masks import sample_masks
 from ..metrics import (
     THESIS_TABLE_4_2,

@@ -1,0 +1,214 @@
+"""What a training writes: checkpoints that continue exactly, log rows, and the card of a model."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from .config import flat, load_config, model_config
+from .errors import RoiganError
+from .files import WEIGHTS, replacing, write_atomically
+from .inpainter import load_model
+
+FORMAT = "roigan-train-1"
+
+
+def save(trainer, path: Path) -> None:
+    """Write everything a run needs to go on."""
+    if not all(p.isfinite().all() for p in trainer.g_params + trainer.d_params):
+        raise RoiganError(
+            f"The weights became NaN at step {trainer.step_count}; the last checkpoint is intact: "
+            f"continue with a lower lr_g and lr_d, or with precision='fp32'."
+        )
+    state = {"format": FORMAT, "config": asdict(trainer.cfg), "step": trainer.step_count}
+    state |= {"seconds": trainer.seconds, "data": trainer.data.fingerprint}
+    state["started_from"] = trainer.started_from
+    for name in ("generator", "discriminator", "ema", "reader", "heads", "opt_g", "opt_d"):
+        part = getattr(trainer, name)
+        state[name] = part.state_dict() if part else {}
+    with replacing(path) as scratch:
+        torch.save(state, scratch)
+
+
+def read(path, start=False, device="cpu") -> dict:
+    """The state that a checkpoint holds. start: `path` may be the name of a shipped model whose
+    discriminator and reader ship as well. RoiganError for a missing, damaged or foreign file.
+    """
+    beside = WEIGHTS / "training" / f"{Path(path).name}.safetensors"
+    if start and not Path(path).exists() and beside.is_file():
+        return _shipped_state(beside)
+    if not Path(path).is_file():
+        shipped = ", ".join(sorted(p.stem for p in beside.parent.glob("*.safetensors")))
+        raise RoiganError(
+            f"There is no checkpoint {path} to start from; give the checkpoint.pt of a run, or one "
+            f"of {shipped}, which ship."
+        )
+    try:
+        state = torch.load(path, weights_only=True, map_location=device)
+    except Exception:
+        raise RoiganError(
+            f"{path} is damaged and cannot be continued; remove it to train from the start."
+        ) from None
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise RoiganError(
+            f"{path} is not a training checkpoint of this kit; remove it or choose another folder."
+        )
+    return state
+
+
+def load(trainer, path, start: bool = False) -> None:
+    """Continue from a checkpoint of the same configuration. RoiganError where it does not fit.
+
+    start: take the networks alone, whatever images they were trained on, and count from 0.
+    """
+    state = read(path, start, trainer.device)
+    about, ours = flat(state["config"]), flat(asdict(trainer.cfg))
+    theirs, model = asdict(model_config(state["config"])), asdict(trainer.cfg.model)
+    found = [(k, theirs[k], v) for k, v in model.items() if theirs[k] != v]
+    if not start:
+        if state["data"] != trainer.data.fingerprint:
+            found.append(("data", state["data"], trainer.data.fingerprint))
+        heads = about.get("projected", 0.0), ours.get("projected", 0.0)
+        found += [("projected", *heads)] * ((heads[0] > 0) != (heads[1] > 0))
+    if found:
+        k, old, new = found[0]
+        way = "choose another output folder or start with fresh=True"
+        way = f"leave {k} out, or start from another model" if start else way
+        raise RoiganError(
+            f"{path} was trained with {k}={old!r}, this run asks for {k}={new!r}; {way}."
+        )
+    try:
+        for name in ("generator", "discriminator", "ema", "reader"):
+            if getattr(trainer, name):
+                getattr(trainer, name).load_state_dict(state[name])
+        same = about.get("perceptual_net") == ours["perceptual_net"]
+        if trainer.heads and state.get("heads") and same:  # without them, a start begins new ones
+            trainer.heads.load_state_dict(state["heads"])
+    except RuntimeError:
+        raise RoiganError(
+            f"{path} holds networks of another version of the kit; choose another output folder or "
+            f"start with fresh=True."
+        ) from None
+    if start:
+        seen = state.get("images_seen", state["step"] * about["batch"])
+        trainer.started_from = {"dataset": about["dataset"], "steps": state["step"]}
+        trainer.started_from |= {"seconds": round(state["seconds"]), "images_seen": seen}
+        trainer.started_from["before"] = state.get("started_from")
+        return
+    trainer.opt_g.load_state_dict(state["opt_g"])
+    trainer.opt_d.load_state_dict(state["opt_d"])
+    trainer.step_count, trainer.seconds = state["step"], state["seconds"]
+    trainer.started_from = state.get("started_from")
+
+
+def with_start(cfg):
+    """The configuration with the architecture of the checkpoint, or shipped model, it starts from.
+
+    RoiganError where the configuration itself asks for another one.
+    """
+    state = read(cfg.run.start, start=True)
+    theirs = model_config(state["config"])
+    default = load_config(cfg.run.profile, recipe=cfg.run.recipe).model
+    for name, new in asdict(cfg.model).items():
+        old = getattr(theirs, name)
+        if new not in (old, getattr(default, name)) or name == "architecture" and new != old:
+            raise RoiganError(
+                f"{cfg.run.start} was trained with {name}={old!r}, this run asks for "
+                f"{name}={new!r}; leave {name} out, or start from another model."
+            )
+    return cfg.replace(**asdict(theirs))
+
+
+def _shipped_state(beside):
+    """A shipped model, and the networks that learned beside it, as a checkpoint holds them."""
+    from safetensors.torch import load_file
+
+    model, parts = load_model(beside.stem), {"heads": {}}
+    for key, value in load_file(beside).items():
+        part, _, name = key.partition(".")
+        parts.setdefault(part, {})[name] = value.float()
+    weights, card = model.generator.state_dict(), model.card
+    config = flat(card["training"]) | {"dataset": card["dataset"]}
+    state = {"format": FORMAT, "config": config, "step": card["steps"], "seconds": card["seconds"]}
+    return (
+        state | {"images_seen": card["images_seen"], "generator": weights, "ema": weights} | parts
+    )
+
+
+def steps_of(folder: Path) -> int | None:
+    """The number of steps that the run in a folder was begun with; None where there is none."""
+    try:
+        path = folder / "checkpoint.pt"
+        saved = torch.load(path, weights_only=True, map_location="cpu", mmap=True)["config"]
+        return flat(saved)["steps"]
+    except Exception:  # `train` says what is wrong with it
+        return None
+
+
+def card(trainer) -> dict:
+    """What a reader of the weights should know: data, steps, seconds, configuration."""
+    cfg, data, start = trainer.cfg, trainer.data, trainer.started_from
+    cuda = trainer.device.type == "cuda"
+    threads = f"{torch.get_num_threads()} CPU threads"
+    found = {
+        "dataset": cfg.data.dataset,
+        "data": data.fingerprint,
+        "images": len(data),
+        "steps": trainer.step_count,
+        "images_seen": trainer.step_count * cfg.optimisation.batch,
+        "seconds": round(trainer.seconds),
+        "config_hash": cfg.hash(data.fingerprint, str(start)),
+        "training": asdict(cfg),
+        "precision": trainer.precision,
+        "machine": torch.cuda.get_device_name(trainer.device) if cuda else threads,
+        "torch": torch.__version__,
+    }
+    return found | ({"started_from": start} if start else {})
+
+
+def row(trainer, found, rate) -> dict:
+    """A row of the log: the means of what the steps since the last one gave; rate in steps/s."""
+    kept = {"step": trainer.step_count, "seconds": round(trainer.seconds, 1)}
+    kept |= {"memory_gib": round(_memory(), 3), "precision": trainer.precision}
+    kept |= {k: round(sum(v) / len(v), 5) for k, v in found.items()}
+    return kept | {"images_per_second": round(rate * trainer.cfg.optimisation.batch, 2)}
+
+
+def _memory() -> float:
+    """Resident memory of this process, or peak memory of the GPU, in GiB."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**30
+    except (OSError, ValueError):
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30
+
+
+def read_log(path, step, say) -> list:
+    """The rows of a log up to a step. Damaged lines are left out, and said to be."""
+    rows, damaged = [], []
+    lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
+    for number, text in enumerate(lines, 1):
+        try:
+            found = json.loads(text)
+            rows += [found] * (found["step"] <= step)
+        except (ValueError, KeyError, TypeError):
+            damaged.append(str(number))
+    if damaged:
+        say(
+            f"{path} is damaged in line {', '.join(damaged)}, left out here; the training does not "
+            f"depend on it"
+        )
+    return rows
+
+
+def write_log(path, rows) -> None:
+    """The whole log, in one step."""
+    write_atomically(path, "".join(json.dumps(r) + "\n" for r in rows).encode())

@@ -1,0 +1,113 @@
+"""What a configuration may hold; `load_config` asks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+
+from .errors import RoiganError
+from .recipes import PARTS
+
+_CHOICES = {
+    "architecture": ("improved", "thesis", "published"),
+    "size": (32, 64, 128, 256),
+    "reduction": ("sum", "mean", "relative"),
+    "learns": ("all", "discriminator", "reader"),
+    "precision": ("fp32", "bf16"),
+    "perceptual_net": ("factors", "vgg16", "vgg19", "vgg11_bn", "none"),
+}
+_POSITIVE = (
+    "width",
+    "encoder_width",
+    "deep_width",
+    "steps",
+    "batch",
+    "lr_g",
+    "lr_d",
+    "log_every",
+    "grid_every",
+    "checkpoint_every",
+    "n_continuous",
+    "n_categories",
+    "penalty_every",
+    "accumulate",
+)
+_SHARES = ("path_b", "warmup", "ramp", "decay", "ema")
+
+
+def check_config(cfg) -> None:
+    """RoiganError, in one sentence, for a configuration that cannot work."""
+    kinds = {f.name: f.type for part in PARTS for f in fields(getattr(cfg, part))}
+    values = {k: v for part in PARTS for k, v in vars(getattr(cfg, part)).items()}
+    values |= values.pop("weights")
+    for name, value in values.items():
+        kind = kinds.get(name, "float")
+        wanted = {"int": int, "float": (int, float), "bool": bool}.get(kind, object)
+        if not isinstance(value, wanted) or (isinstance(value, bool) and kind in ("int", "float")):
+            what = {"int": "a whole number", "float": "a number", "bool": "True or False"}[kind]
+            raise RoiganError(f"{name} is {value!r}; it has to be {what}.")
+        if kind in ("int", "float") and (not math.isfinite(value) or value < 0):
+            raise RoiganError(
+                f"{name} is {value!r}; it has to be a finite number that is not negative."
+            )
+    for name, choices in _CHOICES.items():
+        if values[name] not in choices:
+            *most, last = map(str, choices)
+            raise RoiganError(f"{name} is {values[name]!r}; choose {', '.join(most)} or {last}.")
+    for name in _POSITIVE:
+        if values[name] <= 0:
+            raise RoiganError(f"{name} is {values[name]}; it has to be greater than 0.")
+    for name in _SHARES:
+        if not 0 <= values[name] <= 1:
+            raise RoiganError(f"{name} is {values[name]}; it has to lie between 0 and 1.")
+    model, objective, opt = cfg.model, cfg.objective, cfg.optimisation
+    weight = objective.weight
+    looks = weight("projected") > 0 or weight("style") > 0
+    for wrong, sentence in (
+        (
+            cfg.data.shift >= model.size // 2 or cfg.data.soften > 0.3,
+            f"shift is {cfg.data.shift} and soften {cfg.data.soften}; shift has to stay below "
+            f"{model.size // 2}, half an image, and soften below 0.3.",
+        ),
+        (
+            objective.siblings == 0 and (weight("apart") > 0 or weight("faint") > 0),
+            "apart and faint compare siblings; give siblings=4 as well, or leave both at 0.",
+        ),
+        (
+            objective.siblings and not 2 <= objective.siblings <= model.n_codes + 1,
+            f"siblings is {objective.siblings}; it has to be 0, or from 2 to {model.n_codes + 1}, "
+            f"one more than there are codes.",
+        ),
+        (
+            objective.labels and (not model.own_reader or objective.path_b == 1),
+            "labels are shown on path A; give the improved recipe and path_b below 1, or leave "
+            "labels out.",
+        ),
+        (
+            objective.labels and weight("mirror") > 0,
+            "mirror asks the same picture of a code in a mirrored face, where a label such as gaze "
+            "turns round; leave mirror at 0 with labels.",
+        ),
+        (
+            looks and (weight("perceptual") == 0 or objective.perceptual_net == "none"),
+            "projected and style look through the perceptual network; give perceptual > 0 and a "
+            "perceptual_net, or leave both at 0.",
+        ),
+        (
+            model.smooth_colour and not model.residual,
+            "smooth_colour smooths what a residual generator adds, and this one is not residual; "
+            "leave it at False.",
+        ),
+        (
+            model.architecture == "published" and (opt.accumulate, objective.penalty_every) != (1, 1),
+            "The published step matches the features of a batch's first image and has its penalty "
+            "in every step; leave accumulate and penalty_every at 1.",
+        ),
+        (
+            model.architecture == "published" and (opt.warmup, opt.ramp) != (0, 0),
+            "The published step has its discriminator from the first step on; leave warmup and ramp "
+            "at 0.",
+        ),
+    ):
+        if wrong:
+            raise RoiganError(sentence)
