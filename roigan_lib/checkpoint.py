@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from .config import flat, load_config, model_config
+from .config import Config, flat, load_config, model_config
 from .errors import RoiganError
-from .files import WEIGHTS, replacing, write_atomically
+from .files import WEIGHTS, place, replacing, write_atomically
 from .inpainter import load_model
 
 FORMAT = "roigan-train-1"
@@ -139,14 +139,25 @@ def _shipped_state(beside):
     )
 
 
-def steps_of(folder: Path) -> int | None:
-    """The number of steps that the run in a folder was begun with; None where there is none."""
+def steps_within(cfg: Config, minutes: float, seconds: float, folder=None) -> int:
+    """How many steps, of so many seconds each, fit into 0.9 of the minutes, at most the recipe's.
+
+    The other tenth is for sample grids and checkpoints. Warm-up, ramp and decay are shares of the
+    steps, so a run with this number completes its schedule in time. A run that has begun in
+    `folder` keeps the steps it began with.
+    """
+    path = (Path(folder) if folder else run_folder(cfg)) / "checkpoint.pt"
     try:
-        path = folder / "checkpoint.pt"
         saved = torch.load(path, weights_only=True, map_location="cpu", mmap=True)["config"]
         return flat(saved)["steps"]
-    except Exception:  # `train` says what is wrong with it
-        return None
+    except Exception:  # where there is one, `train` says what is wrong with it
+        pass
+    return max(1, min(cfg.optimisation.steps, int(0.9 * 60 * minutes / seconds)))
+
+
+def run_folder(cfg: Config) -> Path:
+    """Where a run lives: $ROIGAN_RUNS (default runs/ in the repository) / <profile>-<dataset>."""
+    return place("ROIGAN_RUNS", "runs") / f"{cfg.run.profile}-{cfg.data.dataset}"
 
 
 def card(trainer) -> dict:

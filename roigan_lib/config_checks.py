@@ -99,7 +99,8 @@ def check_config(cfg) -> None:
             "leave it at False.",
         ),
         (
-            model.architecture == "published" and (opt.accumulate, objective.penalty_every) != (1, 1),
+            model.architecture == "published"
+            and (opt.accumulate, objective.penalty_every) != (1, 1),
             "The published step matches the features of a batch's first image and has its penalty "
             "in every step; leave accumulate and penalty_every at 1.",
         ),

@@ -20,8 +20,9 @@ FORMAT = "roigan-1"
 class RoIGAN:
     """A trained generator with its codes: `inpaint`, `generate`, `sample_codes`.
 
-    Attributes: size (pixels), n_continuous, n_discrete, n_categories, n_noise, name, checkpoint_hash (12 hex digits),
-    card (what is known of the training), generator (the torch module).
+    Attributes: size (pixels), n_continuous, n_discrete, n_categories, n_noise, name,
+    checkpoint_hash (12 hex digits), card (what is known of the training), generator (the torch
+    module).
     """
 
     def __init__(self, generator: Generator, name="untitled", checkpoint_hash=None, card=None):
@@ -41,7 +42,9 @@ class RoIGAN:
 
     @property
     def slider_names(self):
-        """{code: name} of the sliders that were told their factor in training (`Config.labels`); empty for all others."""
+        """{code: name} of the sliders that were told their factor in training (`Config.labels`);
+        empty for all others.
+        """
         told = label_names(flat(self.card.get("training", {})).get("labels"))
         return {f"c{k}": name.replace("_", " ") for k, name in enumerate(told, 1)}
 
@@ -57,11 +60,15 @@ class RoIGAN:
         return self
 
     def sample_codes(self, n: int, seed: int = 0) -> torch.Tensor:
-        """n code rows from the prior, (n, n_continuous + n_discrete): U(−1, 1), then category indices."""
+        """n code rows from the prior, (n, n_continuous + n_discrete): U(−1, 1), then category
+        indices.
+        """
         return sample_codes(self.config, n, torch.Generator().manual_seed(check_seed(seed)))
 
     def sample_noise(self, n: int, seed: int = 0) -> torch.Tensor:
-        """The incompressible noise z0 ~ N(0, 1) that `seed` stands for in a batch of n images, (n, n_noise)."""
+        """The incompressible noise z0 ~ N(0, 1) that `seed` stands for in a batch of n images, (n,
+        n_noise).
+        """
         return torch.randn(
             n, self.n_noise, generator=torch.Generator().manual_seed(check_seed(seed) + 1_000_003)
         )
@@ -69,16 +76,19 @@ class RoIGAN:
     def generate(self, images, masks, codes=None, seed: int = 0, noise=None) -> torch.Tensor:
         """The raw output of the generator for the whole frame, (n, 3, S, S), clamped to [-1, 1].
 
-        images (n, 3, S, S) in [-1, 1]; masks (n, 1, S, S) or one mask for all, 1 = the region to fill; codes
-        (n, n_codes) or one row for all, None draws them from the prior with `seed`, which also fixes the noise z0;
-        noise (n, n_noise) or one row for all, in its place. Raises RoiganError for anything else.
+        images (n, 3, S, S) in [-1, 1]; masks (n, 1, S, S) or one mask for all, 1 = the region to
+        fill; codes (n, n_codes) or one row for all, None draws them from the prior with `seed`,
+        which also fixes the noise z0; noise (n, n_noise) or one row for all, in its place. Raises
+        RoiganError for anything else.
         """
         return self._redraw(
             *self._pair(images, masks), codes, seed, noise
         ).clone()  # no longer an inference tensor
 
     def _pair(self, images, masks):
-        """`check_pair`, but not once more for what it gave the last time: a slider moves on one picture."""
+        """`check_pair`, but not once more for what it gave the last time: a slider moves on one
+        picture.
+        """
         return self._last[:2] if self._is_last(images, masks) else check_pair(images, masks)
 
     def _is_last(self, *pair):
@@ -114,7 +124,8 @@ class RoIGAN:
             return torch.cat(out) if len(out) > 1 else out[0]
 
     def inpaint(self, images, masks, codes=None, seed: int = 0, noise=None) -> torch.Tensor:
-        """Completed images (3.9), (n, 3, S, S): new content inside the region, outside it the input bit for bit.
+        """Completed images (3.9), (n, 3, S, S): new content inside the region, outside it the input
+        bit for bit.
 
         Arguments and errors as in `generate`.
         """
@@ -124,7 +135,9 @@ class RoIGAN:
         )
 
     def _features(self, images, masks, x, m):
-        """Encoder maps and mask windows do not depend on the sliders: a slider move reuses the last ones."""
+        """Encoder maps and mask windows do not depend on the sliders: a slider move reuses the last
+        ones.
+        """
         if not self._is_last(images, masks):
             self._last = (images.clone(), masks.clone(), self.generator.features_of(x, m))
         return self._last[2]
@@ -170,12 +183,14 @@ class RoIGAN:
 
 
 class SelfEnsemble:
-    """A model that completes each picture twice, as it is and mirrored, and answers with the mean of both.
+    """A model that completes each picture twice, as it is and mirrored, and answers with the mean
+    of both.
 
-    The geometric self-ensemble of super-resolution (Timofte et al. 2016; EDSR+, Lim et al. 2017). Faces know no left and
-    right, so half of the difference between the two answers is error: the mean lies closer to the original, at twice
-    the time. It is a little smoother, and a code that means left or right cancels itself. Takes a `RoIGAN` and goes
-    wherever one goes; all but `inpaint` is that model's.
+    The geometric self-ensemble of super-resolution (Timofte et al. 2016; EDSR+, Lim et al. 2017).
+    Faces know no left and right, so half of the difference between the two answers is error: the
+    mean lies closer to the original, at twice the time. It is a little smoother, and a code that
+    means left or right cancels itself. Takes a `RoIGAN` and goes wherever one goes; all but
+    `inpaint` is that model's.
     """
 
     def __init__(self, gan: RoIGAN):
@@ -194,7 +209,9 @@ class SelfEnsemble:
         return self
 
     def inpaint(self, images, masks, codes=None, seed: int = 0, noise=None) -> torch.Tensor:
-        """Completed images (n, 3, S, S), as `RoIGAN.inpaint`: arguments, errors, and the input outside bit for bit."""
+        """Completed images (n, 3, S, S), as `RoIGAN.inpaint`: arguments, errors, and the input
+        outside bit for bit.
+        """
         images, masks = check_pair(images, masks)
         one = self.gan.inpaint(images, masks, codes, seed, noise)
         two = self._twin.inpaint(images.flip(-1), masks.flip(-1), codes, seed, noise).flip(-1)

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import torch
 from torch.nn import functional as F
@@ -24,26 +23,12 @@ from .models import pyramid_fill
 GUMBEL = 0.5  # noise on category choices read from images (straight-through Gumbel softmax)
 
 
-class Batch(NamedTuple):
-    """What is drawn for a step, rows of path A first."""
-
-    images: torch.Tensor  # (n, 3, S, S) in [-1, 1]
-    masks: torch.Tensor  # (n, 1, S, S), 1 = the region
-    codes: torch.Tensor  # (n, n_codes) from the prior
-    noise: torch.Tensor  # (n, n_noise) from N(0, 1)
-    jitter: torch.Tensor  # (n, n_continuous): what is added to codes read from images
-    gumbel: torch.Tensor  # (n, n_discrete, n_categories)
-    labels: torch.Tensor  # (n, labels) in [-1, 1]
-    alpha: torch.Tensor  # (n, 1, 1, 1) in [0, 1]: where the gradient penalty looks
-    more: tuple = ()  # recipe published: noise on the images; codes and noise of D's own drawing
-
-
 class Step:
     """A batch and what the networks make of it, each thing once and when it is first asked for.
 
-    net: an object with generator, discriminator, reader, heads, perceptual and ema (reader, heads and
-    perceptual may be None); n_a: rows of path A; whole: the batch is not in parts, so that what D saw
-    can be kept for G.
+    net: an object with generator, discriminator, reader, heads, perceptual and ema (reader, heads
+    and perceptual may be None); n_a: rows of path A; whole: the batch is not in parts, so that what
+    D saw can be kept for G.
     """
 
     def __init__(self, cfg, net, batch, n_a, precision="fp32", whole=True):

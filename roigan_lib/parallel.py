@@ -1,8 +1,10 @@
-"""One training on several processes: `python -m torch.distributed.run --nproc_per_node 2 -m roigan_lib train …`.
+"""One training on several processes: `python -m torch.distributed.run --nproc_per_node 2 -m
+roigan_lib train …`.
 
-Every process draws the whole batch and works on its share; gradients are averaged. Whatever a loss divides by or compares
-within the batch is shared too, so that two processes at half the batch take the step of one process at the whole. With
-one process every function here returns what it was given.
+Every process draws the whole batch and works on its share; gradients are averaged. Whatever a loss
+divides by or compares within the batch is shared too, so that two processes at half the batch take
+the step of one process at the whole. With one process every function here returns what it was
+given.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ def rank() -> int:
 
 
 def start() -> None:
-    """Join the other processes where torch.distributed.run started this one (nccl with a GPU each, else gloo)."""
+    """Join the other processes where torch.distributed.run started this one (nccl with a GPU each,
+    else gloo).
+    """
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not dist.is_initialized():
         gpu = torch.cuda.device_count() >= int(os.environ.get("LOCAL_WORLD_SIZE", 1)) > 0
         if gpu:
@@ -40,7 +44,9 @@ def stop() -> None:
 
 
 def share(n_a: int, n: int):
-    """Which of n rows are this process': its share of the first n_a (path A), then of the others; None for all."""
+    """Which of n rows are this process': its share of the first n_a (path A), then of the others;
+    None for all.
+    """
     k, r = size(), rank()
     if k == 1:
         return None
@@ -60,7 +66,9 @@ def average(value: torch.Tensor) -> torch.Tensor:
 
 
 def any_of(flag) -> bool:
-    """Whether the flag is set in any of the processes, so that all of them stop at the same step."""
+    """Whether the flag is set in any of the processes, so that all of them stop at the same
+    step.
+    """
     if size() == 1:
         return bool(flag)
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"

@@ -15,11 +15,12 @@ from .errors import RoiganError
 class PerceptualNet(nn.Module):
     """Frozen feature maps V_l for (3.12): forward(images in [-1, 1]) -> list of maps.
 
-    name: `factors`, the kit's own network that reads synthfaces' factors (ships with the kit); `vgg16`, as in the
-    thesis (torchvision's ImageNet weights, all 13 ReLUs; downloaded once); `vgg19`, as in the author's release (ReLU
-    1_1 … 5_1, images as they are, without ImageNet's mean and deviation); `vgg11_bn`, lighter (ReLU 1_1, 2_1, 3_2).
-    weights: a local .pth or .npz with torchvision's key names, instead of a download.
-    Raises RoiganError where the weights cannot be had or do not fit.
+    name: `factors`, the kit's own network that reads synthfaces' factors (ships with the kit);
+    `vgg16`, as in the thesis (torchvision's ImageNet weights, all 13 ReLUs; downloaded once);
+    `vgg19`, as in the author's release (ReLU 1_1 … 5_1, images as they are, without ImageNet's mean
+    and deviation); `vgg11_bn`, lighter (ReLU 1_1, 2_1, 3_2). weights: a local .pth or .npz with
+    torchvision's key names, instead of a download. Raises RoiganError where the weights cannot be
+    had or do not fit.
     """
 
     TAPS = {

@@ -1,9 +1,9 @@
 """In which precision the networks compute: the one place that decides.
 
-bfloat16 shortens a step where a GPU or the processor (AVX512-BF16, AMX) multiplies it by itself. Elsewhere it
-is emulated, and one step can take dozens of times as long as in float32. So a convolution is timed both ways, in a
-fraction of a second, and the answer is kept for this machine. The environment variable ROIGAN_BF16, set to
-fast or slow, takes the place of the measurement.
+bfloat16 shortens a step where a GPU or the processor (AVX512-BF16, AMX) multiplies it by itself.
+Elsewhere it is emulated, and one step can take dozens of times as long as in float32. So a
+convolution is timed both ways, in a fraction of a second, and the answer is kept for this machine.
+The environment variable ROIGAN_BF16, set to fast or slow, takes the place of the measurement.
 """
 
 from __future__ import annotations
@@ -45,10 +45,12 @@ def processor() -> str:
 
 
 def probe(rounds: int = 15) -> tuple[float, float]:
-    """Seconds that a convolution, forward and back, takes on this processor in float32 and in bfloat16.
+    """Seconds that a convolution, forward and back, takes on this processor in float32 and in
+    bfloat16.
 
-    Both take turns, after one round to warm up. The quickest round of each counts, because other programs only
-    add time. It ends after three rounds where bfloat16 is hopeless or half a second is over.
+    Both take turns, after one round to warm up. The quickest round of each counts, because other
+    programs only add time. It ends after three rounds where bfloat16 is hopeless or half a second
+    is over.
     """
     generator = torch.Generator().manual_seed(0)
     x, weight = (
@@ -73,10 +75,11 @@ def probe(rounds: int = 15) -> tuple[float, float]:
 
 
 def ratio() -> float:
-    """How many times as long bfloat16 takes on this machine: from $ROIGAN_CACHE/precision.json, else by `probe`.
+    """How many times as long bfloat16 takes on this machine: from $ROIGAN_CACHE/precision.json,
+    else by `probe`.
 
-    What was measured is written there if possible. An answer holds for one processor, version of torch and number
-    of threads, and for what the variables ISA say.
+    What was measured is written there if possible. An answer holds for one processor, version of
+    torch and number of threads, and for what the variables ISA say.
     """
     path = (
         Path(os.environ.get("ROIGAN_CACHE") or Path.home() / ".cache" / "roigan") / "precision.json"
@@ -105,9 +108,11 @@ def ratio() -> float:
 
 
 def decide(asked: str, device="cpu") -> tuple[str, str]:
-    """The precision to use where `asked` (fp32 or bf16) is asked for; and where they differ one sentence, else "".
+    """The precision to use where `asked` (fp32 or bf16) is asked for; and where they differ one
+    sentence, else "".
 
-    All processes of a training get the same. Raises RoiganError where ROIGAN_BF16 is neither fast nor slow.
+    All processes of a training get the same. Raises RoiganError where ROIGAN_BF16 is neither fast
+    nor slow.
     """
     told, device = os.environ.get("ROIGAN_BF16", ""), torch.device(device)
     if told not in ("", "fast", "slow"):

@@ -1,7 +1,8 @@
 """What one step of the author's release minimizes (recipe `published`), as its code computes it.
 
-Where they depart from thesis 3.7, each function says so. Conventions as in `losses`; tests/yardstick.py is the same step once
-more, written plainly. Facts: the public repository vaden4d/roi-gan, files Trainer.py and Losses.py.
+Where they depart from thesis 3.7, each function says so. Conventions as in `losses`;
+tests/yardstick.py is the same step once more, written plainly. Facts: the public repository
+vaden4d/roi-gan, files Trainer.py and Losses.py.
 """
 
 from __future__ import annotations
@@ -56,10 +57,11 @@ def generator_loss(s, ramp):
 
 
 def discriminator_terms(discriminator, x, done, m, alpha):
-    """Hinge, penalty and zero concentrator (3.19) of D in training mode: a dictionary of scalars; scores of real and fake.
+    """Hinge, penalty and zero concentrator (3.19) of D in training mode: a dictionary of scalars;
+    scores of real and fake.
 
-    x, done (n, 3, 64, 64), m (n, 1, 64, 64), alpha (n, 1, 1, 1). Fake, real and mixed images pass one after the other, each
-    with a power iteration of its own.
+    x, done (n, 3, 64, 64), m (n, 1, 64, 64), alpha (n, 1, 1, 1). Fake, real and mixed images pass
+    one after the other, each with a power iteration of its own.
     """
     fake, real = discriminator(done, m)[0], discriminator(x, m)[0]
     return (
@@ -74,7 +76,9 @@ def discriminator_terms(discriminator, x, done, m, alpha):
 
 
 def penalty(discriminator, x, done, m, alpha):
-    """(3.10) as printed, outside the region, on the gradient of the sum of all scores; 1e-12 under the root."""
+    """(3.10) as printed, outside the region, on the gradient of the sum of all scores; 1e-12 under
+    the root.
+    """
     t = (alpha * x + (1 - alpha) * done).detach().requires_grad_()
     (slope,) = torch.autograd.grad(discriminator(t, m)[0].sum(), t, create_graph=True)
     length = (((1 - m) * slope).flatten(1).square().sum(1) + 1e-12).sqrt()
@@ -84,10 +88,11 @@ def penalty(discriminator, x, done, m, alpha):
 def generator_terms(discriminator, x, m, codes, raw, style, logvar, n_continuous, perceptual=None):
     """Every term of (3.18), unweighted, with D and Q in eval mode: a dictionary of scalars.
 
-    codes (n, n_codes); raw and logvar as the generator gives them; perceptual: a network images -> maps, or None.
-    Q reads the completed image; features are matched on the first image of the batch; total variation runs over the frame of
-    RoI · x_c; the info terms are sums over codes. The KL is a mean over the style vector, and takes σZ + μ, here `style`,
-    where (1.6) has μ: the variable is overwritten before it is returned.
+    codes (n, n_codes); raw and logvar as the generator gives them; perceptual: a network images ->
+    maps, or None. Q reads the completed image; features are matched on the first image of the
+    batch; total variation runs over the frame of RoI · x_c; the info terms are sums over codes. The
+    KL is a mean over the style vector, and takes σZ + μ, here `style`, where (1.6) has μ: the
+    variable is overwritten before it is returned.
     """
     done = L.complete(raw, x, m)
     scores, maps = discriminator(done, m)
@@ -113,7 +118,9 @@ def generator_terms(discriminator, x, m, codes, raw, style, logvar, n_continuous
 
 
 def variation(images):
-    """Mean |difference| of neighbours over the whole frame, both directions added: images (n, 3, H, W) are RoI · x_c."""
+    """Mean |difference| of neighbours over the whole frame, both directions added: images (n, 3, H,
+    W) are RoI · x_c.
+    """
     return images.diff(dim=3).abs().mean() + images.diff(dim=2).abs().mean()
 
 

@@ -18,22 +18,21 @@ from pathlib import Path
 import torch
 
 from . import checkpoint, objective, parallel, precision, released
+from .batches import Batch, Batches, fixed_grid
+from .checkpoint import run_folder
 from .checks import check_device, check_images, check_output, on_signals, only_run
-from .config import Config, label_names, load_config
-from .data import open_dataset, synthfaces
-from .data.augment import augment
-from .errors import RoiganError, suggest
-from .files import place
-from .inpainter import RoIGAN, sample_codes, save_model
+from .config import Config, load_config
+from .data import open_dataset
+from .errors import RoiganError
+from .inpainter import RoIGAN, save_model
 from .losses import visible_change
-from .masks import sample_masks
 from .models import ProjectedHeads, Reader, networks
 from .perceptual import PerceptualNet
 
 
 @dataclass
 class Run:
-    """What `train` returns: model (EMA weights), folder, log rows, and whether all steps were made."""
+    """What `train` returns: model (EMA weights), folder, log rows, whether all steps were made."""
 
     model: RoIGAN
     folder: Path
@@ -49,24 +48,6 @@ class Trainer:
     def __init__(self, cfg: Config, data=None, device=None):
         self.begin(cfg, data, device)
         o, opt = cfg.objective, cfg.optimisation
-        # rows of path A in a batch
-        self.n_a = opt.batch - round(opt.batch * o.path_b) if cfg.model.own_reader else 0
-        shares = parallel.size() * opt.accumulate
-        n_b = opt.batch - self.n_a
-        if self.n_a % shares or n_b % shares:
-            raise RoiganError(
-                f"{parallel.size()} process(es) with accumulate={opt.accumulate} cannot share a "
-                f"batch of {opt.batch} with {self.n_a} images on path A; choose a batch of which "
-                f"both paths divide by {shares}."
-            )
-        if o.siblings and n_b % (o.siblings * shares):
-            raise RoiganError(
-                f"Groups of siblings={o.siblings} do not fill the {n_b} rows of path B, in {shares} "
-                f"part(s); choose siblings, batch and path_b so that they do."
-            )
-        names = label_names(o.labels)
-        self.labels = true_labels(self.data, names, cfg.model.n_continuous)
-        self.turned = torch.tensor([n in synthfaces.MIRRORED for n in names], dtype=torch.bool)
         self.objective = released if cfg.model.architecture == "published" else objective
         generator, discriminator = networks(cfg.model)
         self.generator = self.put(generator(cfg.model))
@@ -92,7 +73,7 @@ class Trainer:
         self.opt_d = torch.optim.Adam(self.d_params, lr=opt.lr_d, **adam)
 
     def begin(self, cfg, data, device):
-        """What every trainer of the kit has: device, precision, data, counters, a seed that is set."""
+        """What every trainer has: device, precision, data, counters, a seed that is set."""
         self.cfg, self.device, d = cfg, check_device(device), cfg.data
         self.precision, self.remark = precision.decide(cfg.optimisation.precision, self.device)
         size, batch = cfg.model.size, cfg.optimisation.batch
@@ -104,71 +85,24 @@ class Trainer:
                 f"The data set has {len(data)} images, fewer than one batch of {batch}; add images "
                 f"or lower batch."
             )
+        self.batches = Batches(cfg, self.data, self.device)
         self.step_count, self.seconds, self.started_from = 0, 0.0, None
         self.limit = 60 * cfg.run.stop_after_minutes  # seconds of this process
-        self._order = (-1, None)
         torch.manual_seed(cfg.run.seed)
 
     def put(self, network):
         """A network on the device, channels last."""
         return network.to(device=self.device, memory_format=torch.channels_last)
 
-    # -- what a step draws ----------------------------------------------------------------------
-    def pictures(self, step, generator):
-        """Images of a step (batch, 3, S, S), their numbers in the data set, which are mirrored."""
-        n, size, d = len(self.data), self.cfg.optimisation.batch, self.cfg.data
-        epoch, i = divmod(step, n // size)
-        if self._order[0] != epoch:
-            seed = self.cfg.run.seed * 7919 + epoch
-            self._order = epoch, torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-        chosen = self._order[1][i * size : (i + 1) * size]
-        images, flip = self.data[chosen], torch.zeros(size, dtype=torch.bool)
-        if d.flip:
-            flip = torch.rand(size, generator=generator) < 0.5
-            images[flip] = images[flip].flip(-1)
-        return augment(images, d.shift, d.soften, generator).to(self.device), chosen, flip
-
-    def random(self, step):
-        """The CPU generator of a step."""
-        return torch.Generator().manual_seed((self.cfg.run.seed * 1_000_003 + step) * 31 + 17)
-
-    def draw(self, step) -> objective.Batch:
-        """Everything random of a step; of several processes, this one's share."""
-        model, o, n = self.cfg.model, self.cfg.objective, self.cfg.optimisation.batch
-        g = self.random(step)
-        images, chosen, flip = self.pictures(step, g)
-        labels = self.labels[chosen]
-        labels = torch.where(flip[:, None] & self.turned, -labels, labels)
-        masks = sample_masks(self.cfg.data.mask_family, n, model.size, generator=g).to(self.device)
-        codes = sample_codes(model, n, g)
-        noise = torch.randn(n, model.n_noise, generator=g)
-        if o.siblings:
-            first = torch.arange(self.n_a, n, o.siblings).repeat_interleave(o.siblings)
-            for rows in (images, masks, codes, noise):
-                rows[self.n_a :] = rows[first]
-            codes[self.n_a :] = one_moved(model, o.siblings, codes[self.n_a :], g)
-        jitter = torch.randn(n, model.n_continuous, generator=g) * o.code_noise
-        uniform = torch.rand(n, model.n_discrete, model.n_categories, generator=g)
-        gumbel = -torch.log(-torch.log(uniform.clamp(1e-6, 1 - 1e-6)))
-        drawn = [images, masks, codes, noise, jitter, gumbel, labels]
-        drawn.append(torch.rand(n, 1, 1, 1, generator=g))
-        if self.objective is released:
-            drawn += [torch.randn(images.shape, generator=g), sample_codes(model, n, g)]
-            drawn.append(torch.randn(n, model.n_noise, generator=g))
-        rows = parallel.share(self.n_a, n)
-        drawn = [t.to(self.device) for t in drawn]
-        drawn = drawn if rows is None else [t[rows.to(self.device)] for t in drawn]
-        return objective.Batch(*drawn[:8], more=tuple(drawn[8:]))
-
     def parts(self, batch):
         """The batch in `accumulate` parts, each with its share of path A and of path B."""
-        k, n_a = self.cfg.optimisation.accumulate, self.n_a // parallel.size()
+        k, n_a = self.cfg.optimisation.accumulate, self.batches.n_a // parallel.size()
         if k == 1:
             return [objective.Step(self.cfg, self, batch, n_a, self.precision)]
         rows = torch.arange(len(batch.images))
         paths = [path for path in (rows[:n_a], rows[n_a:]) if len(path)]
         shares = [torch.cat(rows) for rows in zip(*(path.chunk(k) for path in paths))]
-        cut = [objective.Batch(*(t[rows] for t in batch[:8])) for rows in shares]
+        cut = [Batch(*(t[rows] for t in batch[:8])) for rows in shares]
         return [objective.Step(self.cfg, self, one, n_a // k, self.precision, False) for one in cut]
 
     # -- one step -------------------------------------------------------------------------------
@@ -179,7 +113,7 @@ class Trainer:
         return 1.0 if opt.decay == 0 or left >= opt.decay else 0.02 + 0.98 * left / opt.decay
 
     def ramp(self) -> float:
-        """Share of the adversarial terms: 0 through the warm-up, in which D does not run, then to 1."""
+        """Share of the adversarial terms: 0 in the warm-up, in which D does not run, then to 1."""
         opt = self.cfg.optimisation
         done = self.step_count + 1 - opt.warmup * opt.steps
         return min(1.0, max(0.0, done / max(1, opt.ramp * opt.steps)))
@@ -187,15 +121,15 @@ class Trainer:
     def step(self) -> dict:
         """One update of D and one of G and Q; returns the losses as floats. RoiganError on NaN.
 
-        With `accumulate` the batch goes through in parts, whose gradients are added: each judges its
-        losses by itself, and is drawn once for D and again for G, so that one part at a time needs
-        memory.
+        With `accumulate` the batch goes through in parts, whose gradients are added: each judges
+        its losses by itself, and is drawn once for D and again for G, so that one part at a time
+        needs memory.
         """
         opt, ramp = self.cfg.optimisation, self.ramp() * (self.cfg.optimisation.learns != "reader")
         for optimizer, rate in ((self.opt_g, opt.lr_g), (self.opt_d, opt.lr_d)):
             optimizer.param_groups[0]["lr"] = rate * self.rate()
         self.generator.train(), self.discriminator.train()
-        parts = self.parts(self.draw(self.step_count))
+        parts = self.parts(self.batches.draw(self.step_count))
         if ramp:
             for part in parts:
                 loss = self.objective.discriminator_loss(part, self.step_count)
@@ -302,82 +236,8 @@ def frozen(parameters):
         p.requires_grad_(True)
 
 
-def true_labels(data, names, most):
-    """Factors of an ImageSet by name, their range scaled to [-1, 1]: (n, len(names)).
-
-    most: how many sliders there are. RoiganError for a name that is no continuous factor of the data.
-    """
-    if not names:
-        return torch.zeros(len(data), 0)
-    if data.factors is None or list(data.factor_names) != synthfaces.NAMES:
-        raise RoiganError(
-            f"{data!r} has no factors that could be labels; leave labels out, or use synthfaces."
-        )
-    known = [f.name for f in synthfaces.FACTORS if f.kind == "continuous"]
-    for name in names:
-        if name not in known:
-            raise RoiganError(
-                f"labels names {name!r}; {suggest(name, known)}choose continuous factors of "
-                f"synthfaces: {', '.join(known)}."
-            )
-    if len(set(names)) < len(names) or len(names) > most:
-        raise RoiganError(
-            f"labels names {len(names)} factors for {most} continuous codes; name each once, and no "
-            f"more than there are codes."
-        )
-    columns = [synthfaces.index(name) for name in names]
-    ends = [[getattr(synthfaces.FACTORS[k], end) for k in columns] for end in ("low", "high")]
-    low, high = map(torch.tensor, ends)
-    return 2 * (data.factors[:, columns] - low) / (high - low) - 1
-
-
-def one_moved(model, siblings, codes, generator):
-    """Code rows (n, n_codes) in groups of siblings: the first stays, each other has one code moved.
-
-    No two of a group move the same code. A continuous code moves by half its range towards the other
-    side of 0, a discrete one to another category, so every row still follows the prior.
-    """
-    codes, n = codes.clone(), model.n_categories
-    for start in range(0, len(codes), siblings):
-        moved = torch.randperm(model.n_codes, generator=generator)[: siblings - 1]
-        for row, k in enumerate(moved.tolist(), start + 1):
-            c = codes[start, k]
-            step = torch.randint(1, max(2, n), (), generator=generator)
-            codes[row] = codes[start]
-            by_half = c - 1 if c > 0 else c + 1
-            codes[row, k] = (c + step) % n if k >= model.n_continuous else by_half
-    return codes
-
-
-def steps_within(cfg: Config, minutes: float, seconds: float, folder=None) -> int:
-    """How many steps, of so many seconds each, fit into 0.9 of the minutes, at most the recipe's.
-
-    The other tenth is for sample grids and checkpoints. Warm-up, ramp and decay are shares of the
-    steps, so a run with this number completes its schedule in time. A run that has begun in
-    `folder` keeps the steps it began with.
-    """
-    begun = checkpoint.steps_of(Path(folder) if folder else run_folder(cfg))
-    return begun or max(1, min(cfg.optimisation.steps, int(0.9 * 60 * minutes / seconds)))
-
-
-def run_folder(cfg: Config) -> Path:
-    """Where a run lives: $ROIGAN_RUNS (default runs/ in the repository) / <profile>-<dataset>."""
-    return place("ROIGAN_RUNS", "runs") / f"{cfg.run.profile}-{cfg.data.dataset}"
-
-
-def fixed_grid(cfg: Config, data, n: int = 8):
-    """Images, masks and codes of every sample grid of a run: (n, 3, S, S), (n, 1, S, S), (n, n_codes).
-
-    Fewer than n where the data set has fewer images.
-    """
-    n, seed = min(n, len(data)), cfg.run.seed
-    masks = sample_masks(cfg.data.mask_family, n, cfg.model.size, seed=seed + 5)
-    codes = sample_codes(cfg.model, n, torch.Generator().manual_seed(seed + 6))
-    return data[:n], masks, codes
-
-
 def diversity(model: RoIGAN, images, masks, seed: int = 0) -> float:
-    """Visible change in the hole between two draws of all codes and the noise, 0 … 1 of the range."""
+    """Visible change in the hole between two draws of codes and noise, 0 … 1 of the range."""
     draws = torch.stack([model.inpaint(images, masks, seed=s) for s in (seed, seed + 1)])
     return visible_change(draws, masks).mean().item()
 

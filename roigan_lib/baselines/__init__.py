@@ -1,4 +1,6 @@
-"""Methods to compare against: two without learning, and GLCIC, which learns. A new one is one file and one line here."""
+"""Methods to compare against: two without learning, and GLCIC, which learns. A new one is one file
+and one line here.
+"""
 
 from .classic import navier_stokes, telea
 from .glcic import load_glcic, train_glcic

@@ -1,4 +1,6 @@
-"""Two methods of OpenCV that know nothing of faces: Telea's fast marching (the thesis' "FMM") and Navier-Stokes."""
+"""Two methods of OpenCV that know nothing of faces: Telea's fast marching (the thesis' "FMM") and
+Navier-Stokes.
+"""
 
 import numpy as np
 import torch
@@ -8,18 +10,21 @@ from ..errors import RoiganError
 
 
 def telea(images, masks, radius=3):
-    """Fill each hole from its border inwards (A. Telea, J. Graphics Tools 9(1), 2004; thesis 2.1 and table 4.2, "FMM").
+    """Fill each hole from its border inwards (A. Telea, J. Graphics Tools 9(1), 2004; thesis 2.1
+    and table 4.2, "FMM").
 
-    images: float (n, 3, H, W) in [-1, 1]; masks: float (n, 1, H, W) in {0, 1}, 1 = the region to fill.
-    radius: pixels around a point that it is filled from; OpenCV's usual 3.
-    Returns float (n, 3, H, W) on the images' device: the hole filled from an 8-bit copy (steps of 2/255), every other
-    pixel bit-equal to the input. Deterministic. Raises RoiganError for a wrong shape or where OpenCV is missing.
+    images: float (n, 3, H, W) in [-1, 1]; masks: float (n, 1, H, W) in {0, 1}, 1 = the region to
+    fill. radius: pixels around a point that it is filled from; OpenCV's usual 3. Returns float (n,
+    3, H, W) on the images' device: the hole filled from an 8-bit copy (steps of 2/255), every other
+    pixel bit-equal to the input. Deterministic. Raises RoiganError for a wrong shape or where
+    OpenCV is missing.
     """
     return _by_opencv("INPAINT_TELEA", images, masks, radius)
 
 
 def navier_stokes(images, masks, radius=3):
-    """Continue the lines of equal brightness into each hole (M. Bertalmio, A. Bertozzi, G. Sapiro, CVPR 2001).
+    """Continue the lines of equal brightness into each hole (M. Bertalmio, A. Bertozzi, G. Sapiro,
+    CVPR 2001).
 
     Arguments, result and errors as for `telea`.
     """

@@ -1,13 +1,17 @@
-"""GLCIC, the learned baseline of table 4.2: a completion network trained against a local and a global discriminator.
+"""GLCIC, the learned baseline of table 4.2: a completion network trained against a local and a
+global discriminator.
 
-S. Iizuka, E. Simo-Serra, H. Ishikawa, "Globally and Locally Consistent Image Completion", SIGGRAPH 2017. Layers have
-the names of otenim/GLCIC-PyTorch (MIT), whose state dicts load unchanged; inside, images lie in [0, 1] as in that code.
+S. Iizuka, E. Simo-Serra, H. Ishikawa, "Globally and Locally Consistent Image Completion", SIGGRAPH
+2017. Layers have the names of otenim/GLCIC-PyTorch (MIT), whose state dicts load unchanged; inside,
+images lie in [0, 1] as in that code.
 
-One rule of scale: the paper works at 256 pixels, and every length in pixels shrinks with S/256. The local crop has S/2;
-dilations 2, 4, 8, 16 become 1, 1, 2, 4 at S = 64 (none below 1), where the paper's own would reach past the 16x16 map
-and leave conv10 one tap of nine; each discriminator halves its picture until the map is 4x4 or smaller.
+One rule of scale: the paper works at 256 pixels, and every length in pixels shrinks with S/256. The
+local crop has S/2; dilations 2, 4, 8, 16 become 1, 1, 2, 4 at S = 64 (none below 1), where the
+paper's own would reach past the 16x16 map and leave conv10 one tap of nine; each discriminator
+halves its picture until the map is 4x4 or smaller.
 
-Left out: the blending of the paper (fast marching, then Poisson), so pixels outside the hole stay as they are.
+Left out: the blending of the paper (fast marching, then Poisson), so pixels outside the hole stay
+as they are.
 """
 
 import json
@@ -36,7 +40,9 @@ CELEBA_MEAN = (0.5063, 0.4258, 0.3832)  # otenim's weights saw CelebA
 
 
 def dilations_for(size):
-    """Dilations of conv7 … conv10 for images of `size` pixels: the paper's, times size/256, at least 1."""
+    """Dilations of conv7 … conv10 for images of `size` pixels: the paper's, times size/256, at
+    least 1.
+    """
     return tuple(max(1, round(d * size / 256)) for d in DILATIONS)
 
 
@@ -51,9 +57,11 @@ def _scaled(channels, width):
 
 
 class CompletionNetwork(nn.ModuleDict):
-    """x (n, 3, H, W) in [0, 1] and m (n, 1, H, W), H and W divisible by 4, to a picture (n, 3, H, W) in [0, 1].
+    """x (n, 3, H, W) in [0, 1] and m (n, 1, H, W), H and W divisible by 4, to a picture (n, 3, H,
+    W) in [0, 1].
 
-    The hole of x is not seen: the mean pixel stands in its place. `width` multiplies all channel counts, 1 = paper.
+    The hole of x is not seen: the mean pixel stands in its place. `width` multiplies all channel
+    counts, 1 = paper.
     """
 
     def __init__(self, width=1.0, dilations=DILATIONS, mean=CELEBA_MEAN):
@@ -83,7 +91,9 @@ class CompletionNetwork(nn.ModuleDict):
 
 
 class Tower(nn.ModuleDict):
-    """One discriminator without its verdict: squares (n, 3, side, side) in [0, 1] to vectors (n, 1024 * width)."""
+    """One discriminator without its verdict: squares (n, 3, side, side) in [0, 1] to vectors (n,
+    1024 * width).
+    """
 
     def __init__(self, side, width=1.0):
         super().__init__()
@@ -105,7 +115,9 @@ class Tower(nn.ModuleDict):
 
 
 class ContextDiscriminator(nn.Module):
-    """Images (n, 3, S, S) in [0, 1], and masks (n, 1, S, S) for where the local one looks, to logits (n,) of real."""
+    """Images (n, 3, S, S) in [0, 1], and masks (n, 1, S, S) for where the local one looks, to
+    logits (n,) of real.
+    """
 
     def __init__(self, size, width=1.0):
         super().__init__()
@@ -122,9 +134,11 @@ class ContextDiscriminator(nn.Module):
 
 
 def crop_corners(masks, side):
-    """Corners (n, 2), top then left, of squares centred on the bounding boxes of holes and shifted to stay inside.
+    """Corners (n, 2), top then left, of squares centred on the bounding boxes of holes and shifted
+    to stay inside.
 
-    masks (n, 1, H, W) of {0, 1}; side in pixels, at most H and W. Of a hole that is larger a square shows the middle.
+    masks (n, 1, H, W) of {0, 1}; side in pixels, at most H and W. Of a hole that is larger a square
+    shows the middle.
     """
     found = []
     for axis in (2, 1):
@@ -135,10 +149,11 @@ def crop_corners(masks, side):
 
 
 class GLCIC:
-    """A trained completion network: `inpaint`, as a RoIGAN has it, but without codes and without chance.
+    """A trained completion network: `inpaint`, as a RoIGAN has it, but without codes and without
+    chance.
 
-    Attributes: size (pixels it was trained at), name, card (what is known of the training), checkpoint_hash (12 hex
-    digits), network (the torch module).
+    Attributes: size (pixels it was trained at), name, card (what is known of the training),
+    checkpoint_hash (12 hex digits), network (the torch module).
     """
 
     def __init__(self, network, size=64, name="glcic", card=None):
@@ -147,10 +162,12 @@ class GLCIC:
         self.checkpoint_hash = weights_hash(network.state_dict())
 
     def inpaint(self, images, masks, codes=None, seed: int = 0) -> torch.Tensor:
-        """Completed images (n, 3, H, W) in [-1, 1] on the CPU: outside the hole the input bit for bit.
+        """Completed images (n, 3, H, W) in [-1, 1] on the CPU: outside the hole the input bit for
+        bit.
 
-        images (n, 3, H, W) in [-1, 1], H and W divisible by 4; masks (n, 1, H, W) or one for all, 1 = the region to
-        fill. codes and seed are ignored: GLCIC has one answer. RoiganError: what `check_pair` refuses, other sizes.
+        images (n, 3, H, W) in [-1, 1], H and W divisible by 4; masks (n, 1, H, W) or one for all, 1
+        = the region to fill. codes and seed are ignored: GLCIC has one answer. RoiganError: what
+        `check_pair` refuses, other sizes.
         """
         images, masks = check_pair(images, masks)
         if images.shape[2] % 4 or images.shape[3] % 4:
@@ -232,7 +249,9 @@ def _read_otenim(path):
 
 
 class GLCICTrainer(Trainer):
-    """Both networks and one `step`; image order, mirrors, loop and checkpoints are the kit's own."""
+    """Both networks and one `step`; image order, mirrors, loop and checkpoints are the kit's
+    own.
+    """
 
     shown = ("phase", "mse", "d", "adversarial")
 
@@ -260,8 +279,8 @@ class GLCICTrainer(Trainer):
 
     def draw(self, step):
         """Images in [0, 1], their holes, and where the local discriminator looks at real ones."""
-        g = self.random(step)
-        x, size = (self.pictures(step, g)[0] + 1) / 2, self.cfg.model.size
+        g = self.batches.random(step)
+        x, size = (self.batches.pictures(step, g)[0] + 1) / 2, self.cfg.model.size
         masks = sample_masks(self.cfg.data.mask_family, 2 * len(x), size, generator=g)
         return x, *masks.to(self.device).chunk(2)
 
@@ -367,10 +386,10 @@ def train_glcic(
 ) -> GLCIC:
     """Train a GLCIC in three phases, or go on from the checkpoint in `folder`.
 
-    data: an ImageSet of size x size pixels. folder, progress, fresh: as in `train`. width multiplies
-    all channel counts (1 = paper). The phases take SHARES of the steps (paper: 500,000 at a batch of
-    96) or, with minutes > 0, of that much training time, steps then unheeded. precision, shift,
-    soften: as in `Config`.
+    data: an ImageSet of size x size pixels. folder, progress, fresh: as in `train`. width
+    multiplies all channel counts (1 = paper). The phases take SHARES of the steps (paper: 500,000
+    at a batch of 96) or, with minutes > 0, of that much training time, steps then unheeded.
+    precision, shift, soften: as in `Config`.
 
     Everything random comes from (seed, step): a run that was cut goes on bit for bit, with minutes
     from the seconds on record. Ctrl-C and SIGTERM save and return what there is, card["finished"]

@@ -40,7 +40,7 @@ def read_recipe(name: str) -> dict:
     for key, table in tables.items():
         if key in PARTS:
             merged[key] = merged.get(key, {}) | table
-        elif key in ("profile", "note", "average", "stages"):
+        elif key in ("profile", "note", "average", "stages", "exceptions"):
             merged[key] = table
         else:
             raise RoiganError(

@@ -1,0 +1,161 @@
+"""What a step draws: pictures, regions, codes and noise, all of it from (seed, step)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from . import parallel
+from .config import Config, label_names
+from .data import synthfaces
+from .data.augment import augment
+from .errors import RoiganError, suggest
+from .inpainter import sample_codes
+from .masks import sample_masks
+
+
+class Batch(NamedTuple):
+    """What is drawn for a step, rows of path A first."""
+
+    images: torch.Tensor  # (n, 3, S, S) in [-1, 1]
+    masks: torch.Tensor  # (n, 1, S, S), 1 = the region
+    codes: torch.Tensor  # (n, n_codes) from the prior
+    noise: torch.Tensor  # (n, n_noise) from N(0, 1)
+    jitter: torch.Tensor  # (n, n_continuous): what is added to codes read from images
+    gumbel: torch.Tensor  # (n, n_discrete, n_categories)
+    labels: torch.Tensor  # (n, labels) in [-1, 1]
+    alpha: torch.Tensor  # (n, 1, 1, 1) in [0, 1]: where the gradient penalty looks
+    more: tuple = ()  # recipe published: noise on the images; codes and noise of D's own drawing
+
+
+class Batches:
+    """The batches of a run. n_a: how many rows of each go through path A."""
+
+    def __init__(self, cfg, data, device):
+        self.cfg, self.data, self.device, self._order = cfg, data, device, (-1, None)
+        o, opt = cfg.objective, cfg.optimisation
+        # rows of path A in a batch
+        self.n_a = opt.batch - round(opt.batch * o.path_b) if cfg.model.own_reader else 0
+        shares = parallel.size() * opt.accumulate
+        n_b = opt.batch - self.n_a
+        if self.n_a % shares or n_b % shares:
+            raise RoiganError(
+                f"{parallel.size()} process(es) with accumulate={opt.accumulate} cannot share a "
+                f"batch of {opt.batch} with {self.n_a} images on path A; choose a batch of which "
+                f"both paths divide by {shares}."
+            )
+        if o.siblings and n_b % (o.siblings * shares):
+            raise RoiganError(
+                f"Groups of siblings={o.siblings} do not fill the {n_b} rows of path B, in {shares} "
+                f"part(s); choose siblings, batch and path_b so that they do."
+            )
+        names = label_names(o.labels)
+        self.labels = true_labels(data, names, cfg.model.n_continuous)
+        self.turned = torch.tensor([n in synthfaces.MIRRORED for n in names], dtype=torch.bool)
+
+    def pictures(self, step, generator):
+        """Images of a step (batch, 3, S, S), their numbers in the data set, which are mirrored."""
+        n, size, d = len(self.data), self.cfg.optimisation.batch, self.cfg.data
+        epoch, i = divmod(step, n // size)
+        if self._order[0] != epoch:
+            seed = self.cfg.run.seed * 7919 + epoch
+            self._order = epoch, torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+        chosen = self._order[1][i * size : (i + 1) * size]
+        images, flip = self.data[chosen], torch.zeros(size, dtype=torch.bool)
+        if d.flip:
+            flip = torch.rand(size, generator=generator) < 0.5
+            images[flip] = images[flip].flip(-1)
+        return augment(images, d.shift, d.soften, generator).to(self.device), chosen, flip
+
+    def random(self, step):
+        """The CPU generator of a step."""
+        return torch.Generator().manual_seed((self.cfg.run.seed * 1_000_003 + step) * 31 + 17)
+
+    def draw(self, step) -> Batch:
+        """Everything random of a step; of several processes, this one's share."""
+        model, o, n = self.cfg.model, self.cfg.objective, self.cfg.optimisation.batch
+        g = self.random(step)
+        images, chosen, flip = self.pictures(step, g)
+        labels = self.labels[chosen]
+        labels = torch.where(flip[:, None] & self.turned, -labels, labels)
+        masks = sample_masks(self.cfg.data.mask_family, n, model.size, generator=g).to(self.device)
+        codes = sample_codes(model, n, g)
+        noise = torch.randn(n, model.n_noise, generator=g)
+        if o.siblings:
+            first = torch.arange(self.n_a, n, o.siblings).repeat_interleave(o.siblings)
+            for rows in (images, masks, codes, noise):
+                rows[self.n_a :] = rows[first]
+            codes[self.n_a :] = one_moved(model, o.siblings, codes[self.n_a :], g)
+        jitter = torch.randn(n, model.n_continuous, generator=g) * o.code_noise
+        uniform = torch.rand(n, model.n_discrete, model.n_categories, generator=g)
+        gumbel = -torch.log(-torch.log(uniform.clamp(1e-6, 1 - 1e-6)))
+        drawn = [images, masks, codes, noise, jitter, gumbel, labels]
+        drawn.append(torch.rand(n, 1, 1, 1, generator=g))
+        if model.architecture == "published":
+            drawn += [torch.randn(images.shape, generator=g), sample_codes(model, n, g)]
+            drawn.append(torch.randn(n, model.n_noise, generator=g))
+        rows = parallel.share(self.n_a, n)
+        drawn = [t.to(self.device) for t in drawn]
+        drawn = drawn if rows is None else [t[rows.to(self.device)] for t in drawn]
+        return Batch(*drawn[:8], more=tuple(drawn[8:]))
+
+
+def true_labels(data, names, most):
+    """Factors of an ImageSet by name, their range scaled to [-1, 1]: (n, len(names)).
+
+    most: how many sliders there are. RoiganError for a name that is no continuous factor of the
+    data.
+    """
+    if not names:
+        return torch.zeros(len(data), 0)
+    if data.factors is None or list(data.factor_names) != synthfaces.NAMES:
+        raise RoiganError(
+            f"{data!r} has no factors that could be labels; leave labels out, or use synthfaces."
+        )
+    known = [f.name for f in synthfaces.FACTORS if f.kind == "continuous"]
+    for name in names:
+        if name not in known:
+            raise RoiganError(
+                f"labels names {name!r}; {suggest(name, known)}choose continuous factors of "
+                f"synthfaces: {', '.join(known)}."
+            )
+    if len(set(names)) < len(names) or len(names) > most:
+        raise RoiganError(
+            f"labels names {len(names)} factors for {most} continuous codes; name each once, and no "
+            f"more than there are codes."
+        )
+    columns = [synthfaces.index(name) for name in names]
+    ends = [[getattr(synthfaces.FACTORS[k], end) for k in columns] for end in ("low", "high")]
+    low, high = map(torch.tensor, ends)
+    return 2 * (data.factors[:, columns] - low) / (high - low) - 1
+
+
+def one_moved(model, siblings, codes, generator):
+    """Code rows (n, n_codes) in groups of siblings: the first stays, each other has one code moved.
+
+    No two of a group move the same code. A continuous code moves by half its range towards the
+    other side of 0, a discrete one to another category, so every row still follows the prior.
+    """
+    codes, n = codes.clone(), model.n_categories
+    for start in range(0, len(codes), siblings):
+        moved = torch.randperm(model.n_codes, generator=generator)[: siblings - 1]
+        for row, k in enumerate(moved.tolist(), start + 1):
+            c = codes[start, k]
+            step = torch.randint(1, max(2, n), (), generator=generator)
+            codes[row] = codes[start]
+            by_half = c - 1 if c > 0 else c + 1
+            codes[row, k] = (c + step) % n if k >= model.n_continuous else by_half
+    return codes
+
+
+def fixed_grid(cfg: Config, data, n: int = 8):
+    """Images, masks and codes of every sample grid of a run: (n, 3, S, S), (n, 1, S, S), (n,
+    n_codes).
+
+    Fewer than n where the data set has fewer images.
+    """
+    n, seed = min(n, len(data)), cfg.run.seed
+    masks = sample_masks(cfg.data.mask_family, n, cfg.model.size, seed=seed + 5)
+    codes = sample_codes(cfg.model, n, torch.Generator().manual_seed(seed + 6))
+    return data[:n], masks, codes
