@@ -93,7 +93,7 @@ def _noise_images(n, size=64):
 
 
 def _untrained(profile, **fields):
-    cfg = load_config(profile, **fields).model()
+    cfg = load_config(profile, **fields).model
     torch.manual_seed(0)
     return RoIGAN(networks(cfg)[0](cfg).to(memory_format=torch.channels_last), "untrained")
 
@@ -213,7 +213,7 @@ def reading(dataset="synthfaces", root=None, crop=None, batch=16, repeats=5, lim
     data = open_dataset(dataset, "train", 64, root, crop, limit)
     cfg = load_config("laptop", dataset=dataset, root=root, crop=crop, batch=batch)
     trainer = Trainer(cfg, data, "cpu")
-    trainer.step_count = cfg.steps - 1  # past the warm-up: a whole step
+    trainer.step_count = cfg.optimisation.steps - 1  # past the warm-up: a whole step
     generator, files = torch.Generator().manual_seed(0), []
     for picture in to_uint8(data[:batch]).permute(0, 2, 3, 1).numpy():
         file, large = io.BytesIO(), Image.fromarray(picture).resize((178, 218))  # bicubic
@@ -254,7 +254,7 @@ def inception(n=32, dims=768, repeats=3):
 
 def parts_of_a_step(trainer, repeats=2):
     """Median seconds of the parts of a Trainer's step, and of whole steps. It trains it."""
-    x, m, codes, noise = trainer._draw(0)[:4]
+    x, m, codes, noise = trainer.batches.draw(0)[:4]
     g, d, z = trainer.generator, trainer.discriminator, trainer.generator.join_codes(codes, noise)
 
     def step_at(count):
@@ -262,12 +262,12 @@ def parts_of_a_step(trainer, repeats=2):
         trainer.step()
 
     ways = {
-        "draw the batch": lambda: trainer._draw(1),
+        "draw the batch": lambda: trainer.batches.draw(1),
         "generator, forward only": lambda: g(x, m, z),
         "generator": lambda: g(x, m, z)[0].mean().backward(),
         "discriminator": lambda: d(x, m)[0].mean().backward(),
         "step of the warm-up": lambda: step_at(0),
-        "step after it": lambda: step_at(trainer.cfg.steps - 1),
+        "step after it": lambda: step_at(trainer.cfg.optimisation.steps - 1),
     }
     return in_turn(ways, repeats, within=10)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from ..config import RECIPES, THESIS_TRAINING, Config, ModelConfig, load_config
+from ..config import WEIGHTS, Config, load_config
 from ..control import visible_change_per_code
 from ..control.tracing import traces
 from ..data import open_dataset
@@ -18,12 +18,15 @@ SMALL = dict(recipe="thesis-scaled", size=32, width=0.25, encoder_width=1.0, dee
 SMALL |= dict(batch=16, perceptual_net="factors", penalty_every=4, precision="bf16")
 SMALL |= dict(grid_every=100_000, log_every=50)
 TWO_PATHS = dict(own_reader=True, path_b=0.5, prior=1.0, code_noise=0.15)
-OUR_NETWORKS = {name: getattr(ModelConfig(), name) for name in RECIPES["thesis"]}
+OUR_NETWORKS = dict(architecture="improved")
+_OURS = Config()
+_TRAINING = ("lr_g", "lr_d", "beta2", "decay", "ema", "warmup", "ramp")
 OUR_LOSSES = {
-    name: getattr(Config(), name)
-    for name in THESIS_TRAINING
-    if name not in ("perceptual_net", "penalty")
-}  # D has no spectral norm here, so the penalty stays
+    **{k: _OURS.objective.weight(k) for k in WEIGHTS if k != "penalty"},  # D has no spectral norm
+    **{k: getattr(_OURS.objective, k) for k in ("reduction", "path_b", "code_noise")},
+    **{k: getattr(_OURS.optimisation, k) for k in _TRAINING},
+    "flip": True,
+}
 SUSPECTS = {
     "as in the thesis": {},
     "two paths, Q reads the original": TWO_PATHS,
@@ -50,19 +53,19 @@ def run(folder, steps=2500, names=SUSPECTS, faces=64, progress=print, seed=0) ->
         place = Path(folder) / f"suspect-{list(SUSPECTS).index(name)}-seed-{seed}"
         done = train(cfg, place, progress=progress)
         gan = load_model(done.folder / "model.safetensors")
-        people = open_dataset("synthfaces", "test", cfg.size, limit=faces)
-        mask = region(cfg.size, *FACE)
+        people = open_dataset("synthfaces", "test", cfg.model.size, limit=faces)
+        mask = region(cfg.model.size, *FACE)
         shared = {
             "method": name,
             "dataset": "synthfaces",
-            "seed": cfg.seed,
+            "seed": cfg.run.seed,
             "config": cfg.hash(),
             "spread": None,
             "checkpoint": gan.checkpoint_hash,
-            "batch": cfg.batch,
+            "batch": cfg.optimisation.batch,
             "versions": versions(),
         }
-        trained = {"split": "train", "mask_law": cfg.mask_family} | shared
+        trained = {"split": "train", "mask_law": cfg.data.mask_family} | shared
         shared |= {
             "split": "test",
             "mask_law": "face ellipse",
@@ -72,8 +75,8 @@ def run(folder, steps=2500, names=SUSPECTS, faces=64, progress=print, seed=0) ->
             "n_fake": len(people),
         }
         kinds = {
-            "discrete": ("info_d", 1, math.log(cfg.n_categories)),
-            "continuous": ("info_c", cfg.n_continuous if cfg.code_sums else 1, math.log(2)),
+            "discrete": ("info_d", 1, math.log(cfg.model.n_categories)),
+            "continuous": ("info_c", cfg.model.n_continuous if cfg.objective.reduction != "relative" else 1, math.log(2)),
         }
         for row in done.rows:
             for kind, (loss, codes, most) in kinds.items():
