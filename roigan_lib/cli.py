@@ -1,0 +1,373 @@
+"""The same work from a shell: roigan train | inpaint | compare | data | models | reproduce | …"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal, Union
+
+import tyro
+from tyro.conf import Positional, UseAppendAction
+
+from .checks import check_device, check_output, check_seed
+from .config import WEIGHTS, Config, flat, load_config
+from .config_checks import check_config
+from .errors import RoiganError
+from .recipes import read_recipe
+
+Device = Annotated[str, tyro.conf.arg(help="auto | cpu | cuda | mps")]
+
+
+def say(text):
+    """A line on the terminal, at once."""
+    print(text, flush=True)
+
+
+def note(text):
+    """A line beside the output."""
+    print(text, file=sys.stderr)
+
+
+def crop_of(text):
+    """A number of pixels where the text is one; else a name, which the data set knows."""
+    return int(text) if text and text.isdecimal() else text
+
+
+def device_of(name):
+    """The name of a device, or None for the best there is."""
+    return None if name == "auto" else name
+
+
+def numbers(option, text, example):
+    """The numbers of a comma-separated list."""
+    try:
+        return [float(word) for word in text.split(",")]
+    except ValueError:
+        raise RoiganError(
+            f"{option} {text!r} is not a list of numbers; write such as {example}."
+        ) from None
+
+
+@dataclass
+class Train:
+    """Train, or go on with a run; every default shown is that of --profile and --recipe."""
+
+    config: Config
+    out: str | None = None  # folder of the run (default runs/<profile>-<dataset>)
+    fresh: bool = False  # forget an earlier checkpoint
+    device: Device = "auto"
+
+    def run(self):
+        from . import parallel
+        from .making import make
+
+        wanted = self.config.replace(crop=crop_of(self.config.data.crop))
+        check_config(wanted)
+        recipe, profile = wanted.run.recipe, wanted.run.profile
+        base = flat(asdict(load_config(profile, recipe=recipe)))
+        changed = {k: v for k, v in flat(asdict(wanted)).items() if base.get(k, 0.0) != v}
+        parallel.start()
+        run = make(recipe, self.out, profile, say, self.fresh, device_of(self.device), **changed)
+        if parallel.rank() == 0:
+            state = "finished" if run.finished else "stopped, the same command goes on"
+            say(
+                f"{state}: {run.folder / 'model.safetensors'} after {run.model.card['steps']} steps"
+            )
+        parallel.stop()
+
+
+@dataclass
+class Inpaint:
+    """Redraw a region of one picture."""
+
+    image: Positional[str]
+    mask: str | None = None  # PNG in the picture's proportions, white = the region to fill
+    model: str = "synthfaces"  # shipped name or checkpoint
+    crop: str = "square"  # square | thesis | full | pixels
+    eyes: str | None = None  # x1,y1,x2,y2 in pixels, or auto: place the face in the model's frame
+    # by its eyes, and paste the result into the photograph at full size
+    codes: str | None = None  # comma-separated slider values, then category indices
+    seed: int = 0  # also of the region, a random ellipse, where there is no mask
+    out: str = "completed.png"
+    device: Device = "auto"
+
+    def run(self):
+        import torch
+
+        from .inpainter import load_model
+        from .photo import WRITERS, save_photo
+
+        check_seed(self.seed)
+        check_output(self.out, WRITERS)
+        gan = load_model(self.model, check_device(device_of(self.device)))
+        if not Path(self.image).is_file():
+            raise RoiganError(
+                f"There is no image {self.image}; give the path of a JPEG or PNG file."
+            )
+        codes = torch.tensor(numbers("--codes", self.codes, "0.5,-1,0,2")) if self.codes else None
+        picture, crop = (self.in_photo if self.eyes else self.in_crop)(gan, codes)
+        told = save_photo(self.out, picture, Path(self.image), crop)
+        height, width = picture.shape[:2]
+        say(f"{self.out}: {width}×{height} pixels, model {gan.name}, seed {self.seed}")
+        for line in told:
+            say(line)
+
+    def region(self, gan, width, height):
+        """The region in the photograph's pixels, or an ellipse in the model's."""
+        from .masks import sample_masks
+        from .photo import open_mask
+
+        if self.mask:
+            return open_mask(self.mask, width, height, gan.size)
+        return sample_masks("elliptic", 1, gan.size, seed=self.seed)
+
+    def in_photo(self, gan, codes):
+        """The photograph at its own size, its region redrawn, placed by the eyes; no crop."""
+        from .photo import face_frame, find_eyes, inpaint_photo, open_photo
+
+        photo = open_photo(self.image)
+        eyes = None if self.eyes == "auto" else self.eyes
+        if eyes:
+            example = "210,245,300,240 (x and y of both, in pixels) or auto"
+            eyes = numbers("--eyes", eyes, example)
+            eyes = list(zip(eyes[::2], eyes[1::2]))
+        frame = face_frame(
+            eyes or find_eyes(photo), gan.size, self.crop if self.crop == "full" else "thesis"
+        )
+        mask = self.region(gan, photo.shape[1], photo.shape[0])
+        return inpaint_photo(gan, photo, mask, frame, codes, self.seed), None
+
+    def in_crop(self, gan, codes):
+        """The completed crop of the picture at the model's size, as in a data set; and the crop."""
+        import numpy as np
+        import torch
+        from PIL import Image
+
+        from .data.decode import check_crop, crop_box, resize
+        from .photo import crop_frame, mask_to_model, open_photo
+
+        crop, photo = check_crop(crop_of(self.crop)), open_photo(self.image)
+        height, width = photo.shape[:2]
+        pixels = resize(Image.fromarray(photo).crop(crop_box(width, height, crop)), gan.size)
+        image = torch.tensor(np.asarray(pixels)).permute(2, 0, 1)[None].float() / 127.5 - 1
+        mask = self.region(gan, width, height)
+        if mask.ndim == 2:
+            mask = mask_to_model(mask, crop_frame(width, height, gan.size, crop))
+        done = gan.inpaint(image, mask, codes, self.seed)[0].permute(1, 2, 0)
+        return ((done + 1) * 127.5).round().byte().numpy(), crop
+
+
+@dataclass
+class Compare:
+    """A table of RoI-GAN and Telea on mask families."""
+
+    model: str = "synthfaces"
+    dataset: str = "synthfaces"
+    split: str = "test"
+    root: str | None = None
+    crop: str | None = None
+    n: int = 1000
+    dims: int = 0  # Inception features for FID: 64, 192, 768, 2048; 0: none
+    families: str = "elliptic,rectangular,mixed"
+    seed: int = 0
+    sheet: str | None = None  # PNG with the first images under each mask family
+    rows: str | None = None  # jsonl file to merge the rows into
+    device: Device = "auto"
+
+    def run(self):
+        from . import telea
+        from .data import open_dataset
+        from .inpainter import load_model
+        from .masks import sample_masks
+        from .metrics import check_rows, compare, to_markdown, write_rows
+
+        check_seed(self.seed)
+        if self.rows:
+            check_rows(self.rows)
+        if self.sheet:
+            check_output(self.sheet, (".png",))
+        gan, crop = load_model(self.model, check_device(device_of(self.device))), crop_of(self.crop)
+        data = open_dataset(self.dataset, self.split, gan.size, self.root, crop, self.n)
+        masks = {
+            f: sample_masks(f, len(data), gan.size, seed=self.seed)
+            for f in self.families.split(",")
+        }
+        methods, named = {"roi-gan": gan, "telea": telea}, dict(data=data.name, split=self.split)
+        table = compare(
+            methods, data[:], masks, dims=self.dims or None, seed=self.seed, progress=note, **named
+        )
+        say(to_markdown(table))
+        if self.sheet:
+            self.draw(gan, data, masks)
+        if self.rows:
+            write_rows(self.rows, table)
+            say(f"{len(table)} rows in {self.rows}")
+
+    def draw(self, gan, data, masks):
+        """Twelve columns, shared by the families: original, masked, completed twice."""
+        import torch
+
+        from . import telea
+        from .plots import masked, save, sheet
+
+        k = max(1, 12 // len(masks))
+        x = torch.cat([data[:k]] * len(masks))
+        holes = torch.cat([h[:k] for h in masks.values()])
+        done = gan.inpaint(x, holes, seed=self.seed), telea(x, holes)
+        titles = [family if i == 0 else "" for family in masks for i in range(k)]
+        names = ["original", "masked", "RoI-GAN", "Telea"]
+        stack = torch.cat([x, masked(x, holes), *done])
+        save(sheet(stack, ncols=len(x), rows=names, titles=titles, scale=1), self.sheet)
+
+
+@dataclass
+class Data:
+    """Check, prepare or download celeba, cats or cars."""
+
+    action: Positional[Literal["check", "prepare", "download"]]
+    # say what is there and missing; decode into the cache; fetch, or go on fetching
+    name: Positional[str]  # celeba | cats | cars | folder
+    root: str | None = None  # folder or archive (default $ROIGAN_DATA; for download data/NAME)
+    size: int = 64
+    crop: str | None = None  # as for train
+
+    def run(self):
+        from .data import sources
+
+        if self.action == "check":
+            ready, lines = sources.check(self.name, self.root)
+            say("\n".join(lines))
+            return 0 if ready else 1
+        if self.action == "prepare":
+            sources.prepare(self.name, self.root, self.size, crop_of(self.crop), say)
+        else:
+            sources.download(self.name, self.root or f"data/{self.name}", say)
+
+
+@dataclass
+class Models:
+    """The shipped models; with --check whether recipe, weights and rows of each agree."""
+
+    check: bool = False  # status 1 where something does not agree
+
+    def run(self):
+        from .inpainter import shipped
+        from .making import check
+
+        rows, agree = check(shipped())
+        for row in rows:
+            told = (
+                f"{row['rows']} rows of these weights"
+                if row["rows"]
+                else "no rows of these weights"
+            )
+            say(f"{row['model']} {row['weights']}: {row['recipe']}; {told}")
+        return 0 if agree or not self.check else 1
+
+
+@dataclass
+class Photographs:
+    """Table 4.2, figures 4.3-4.5 and A.1-A.4 from the shipped checkpoints."""
+
+    celeba: str | None = None  # as --root of this data set, or a folder with squares in test/
+    cats: str | None = None
+    cars: str | None = None
+    n: int = 1000  # test images of each set, at most
+    dims: int = 768  # Inception features for FID; 0: none
+    study: int = 0  # also ask, with so many seeds, which FID table 4.2 holds
+    others: str | None = None  # further faces for --study, where there are fewer than 2 n
+    seed: int = 0
+    out: str | None = None  # folder (default figures/)
+
+    def run(self):
+        from .metrics import to_markdown
+        from .studies import table_4_2
+
+        roots = {name: getattr(self, name) for name in ("celeba", "cats", "cars")}
+        rows = table_4_2.run(
+            roots, self.out, self.n, self.dims or None, self.seed, self.study, self.others, note
+        )
+        faces = rows[rows["dataset"] == "celeba"]
+        few = self.dims and len(faces)
+        say(table_4_2.summary(faces, f"fid{self.dims}") if few else to_markdown(rows))
+
+
+@dataclass
+class Bench:
+    """Speed as ratios: masks, train step, slider, reading, FID features."""
+
+    quick: bool = False  # tiny networks, one repetition: does it run?
+    rows: str | None = None  # jsonl file for the rows
+
+    def run(self):
+        from .metrics import check_rows, write_rows
+        from .studies.bench import run
+
+        if self.rows:
+            check_rows(self.rows)
+        rows = run(say, self.quick)
+        if self.rows:
+            write_rows(self.rows, rows)
+
+
+@dataclass
+class Reproduce:
+    """Run the notebook series."""
+
+    profile: Literal["smoke", "laptop", "thesis"] = "laptop"  # sets what notebooks leave open
+    dataset: str = "synthfaces"
+    out: str | None = None  # folder (default build/<profile>-<dataset>)
+    only: UseAppendAction[list[str]] = field(default_factory=list)
+    force: bool = False  # run notebooks that are complete, too
+
+    def run(self):
+        raise NotImplementedError
+
+
+COMMANDS = (Train, Inpaint, Compare, Photographs, Reproduce, Data, Models, Bench)
+
+
+def main(argv=None) -> int:
+    """Run a command; returns its exit status, 2 for bad input (said in a sentence on stderr)."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+        for before, word in zip(["the first argument", *argv], argv):
+            if word == "":  # an unset variable of the shell, most likely
+                raise RoiganError(
+                    f"{before.lstrip('-')} is empty; give it a value, or leave it out."
+                )
+        return command(argv).run() or 0
+    except KeyboardInterrupt:
+        note("stopped")
+        return 130
+    except RoiganError as error:
+        note(f"error: {error}")
+        return 2
+
+
+def command(argv):
+    """The command with its arguments; those of `train` default to its profile and recipe."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--profile")
+    first.add_argument("--recipe")
+    asked = vars(first.parse_known_args(argv)[0]) if argv[:1] == ["train"] else {}
+    cfg = defaults(**asked)
+    cfg = cfg.replace(**{name: cfg.objective.weight(name) for name in WEIGHTS})
+    kinds = [
+        Annotated[kind, tyro.conf.subcommand(kind.__name__.lower(), default=Train(cfg))]
+        if kind is Train
+        else Annotated[kind, tyro.conf.subcommand(kind.__name__.lower())]
+        for kind in COMMANDS
+    ]
+    style = tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagConversionOff
+    return tyro.cli(
+        Union[tuple(kinds)], args=argv, prog="roigan", config=style, description=__doc__
+    )
+
+
+def defaults(profile=None, recipe=None):
+    """What a plain `train` with this profile and recipe takes."""
+    profile = profile or (read_recipe(recipe).get("profile") if recipe else None) or "laptop"
+    return load_config(profile, **({"recipe": recipe} if recipe else {}))

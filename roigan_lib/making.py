@@ -1,0 +1,137 @@
+"""A shipped model is what one recipe file makes: its stages one after the other, and their mean."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from . import parallel
+from .checkpoint import read
+from .config import Config, flat, load_config
+from .files import place
+from .inpainter import load_model, save_model
+from .recipes import PARTS, read_recipe, recipe_names
+from .training import Run, run_folder, train
+
+BY_HAND = "made by hand, not repeatable"
+
+
+def stages(recipe: str, profile: str | None = None, **overrides) -> list[tuple[str, Config]]:
+    """The stages of a recipe, by name, each with its configuration: [("all", …)] where it has one.
+
+    A stage is the recipe with the stage's own tables over it; the overrides count in all of them.
+    """
+    tables = read_recipe(recipe)
+    profile = profile or tables.get("profile", "laptop")
+    cfg = load_config(profile, recipe=recipe, **overrides)
+    found = [("all", cfg)]
+    if "stages" in tables:
+        found = []
+        for n, stage in enumerate(tables["stages"], 1):
+            own = {k: v for part in PARTS for k, v in stage.get(part, {}).items()}
+            weights = own.pop("weights", {})
+            config = load_config(profile, **{"recipe": recipe} | own | weights | overrides)
+            found.append((f"{n}-{stage.get('name', 'stage')}", config))
+    return found
+
+
+def recipe_hash(recipe: str, profile: str | None = None, **overrides) -> str:
+    """Twelve hex digits that name what a recipe trains: its stages, which are averaged."""
+    named = [[name, cfg.hash()] for name, cfg in stages(recipe, profile, **overrides)]
+    text = json.dumps([named, read_recipe(recipe).get("average", [])])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def make(
+    recipe,
+    folder=None,
+    profile=None,
+    progress=print,
+    fresh=False,
+    device=None,
+    data=None,
+    **overrides,
+) -> Run:
+    """Train a recipe through all its stages, or go on after a stop; the Run of the last one.
+
+    folder (default runs/<profile>-<dataset>): the model, and a folder of its own for each of several
+    stages. A stage begins with the networks of the one before, unless it names a `start`. The card
+    has the recipe's name and hash. Raises RoiganError as `train` does.
+    """
+    parts = stages(recipe, profile, **overrides)
+    folder = Path(folder) if folder else run_folder(parts[0][1])
+    run, before = None, None
+    for name, cfg in parts:
+        if before and not cfg.run.start:
+            cfg = cfg.replace(start=str(before))
+        place_of = folder if len(parts) == 1 else folder / name
+        if progress and len(parts) > 1:
+            progress(f"stage {name}")
+        run = train(cfg, place_of, data, progress, fresh, device)
+        before = place_of / "checkpoint.pt"
+        if not run.finished:
+            return run
+    chosen = read_recipe(recipe).get("average", [])
+    known = [name for name, _ in parts]
+    folders = [folder / next((k for k in known if k.endswith(name)), name) for name in chosen]
+    states = [read(f / "checkpoint.pt")["ema"] for f in folders]
+    state = run.model.generator.state_dict()
+    if states:
+        state = {k: torch.stack([s[k].float() for s in states]).mean(0) for k in states[0]}
+    if parallel.rank() > 0:
+        return run
+    named = {"name": str(recipe), "hash": recipe_hash(recipe, profile, **overrides)}
+    card = run.model.card | {"recipe": named}
+    path = save_model(state, run.model.config, folder / "model.safetensors", card)
+    return Run(load_model(path), folder, run.rows, True)
+
+
+def repeatable(gan) -> str:
+    """How a model's recipe stands: "recipe celeba_thesis, …" or that it was made by hand.
+
+    A card of before recipes had hashes agrees where each value that it recorded is the recipe's.
+    """
+    if gan.name not in recipe_names():
+        return BY_HAND
+    now, named = recipe_hash(gan.name), gan.card.get("recipe")
+    if named:
+        return f"recipe {gan.name}, {'agrees' if named['hash'] == now else 'changed since'}"
+    (_, cfg), *more = stages(gan.name)
+    ours, theirs = flat(asdict(cfg)), flat(gan.card["training"])
+    skipped = {"recipe", "architecture", *(k for k in theirs if k not in ours)}
+    same = all(ours[k] == v for k, v in theirs.items() if k not in skipped)
+    return f"recipe {gan.name}, {'agrees' if same and not more else 'changed since'}"
+
+
+def check(names) -> tuple[list[dict], bool]:
+    """For each shipped model: recipe, weights, rows; and whether all of them agree."""
+    rows = [
+        json.loads(line)
+        for path in sorted(place("ROIGAN_FIGURES", "figures").glob("*.jsonl"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if line.strip()
+    ]
+    counted = {}
+    for row in rows:
+        mark = str(row.get("checkpoint") or "").partition("+")[0]
+        counted[mark] = counted.get(mark, 0) + 1
+    found = []
+    for name in names:
+        gan = load_model(name)
+        n = counted.get(gan.checkpoint_hash, 0)
+        found.append(
+            {
+                "model": name,
+                "weights": gan.checkpoint_hash,
+                "data": gan.card.get("dataset"),
+                "images seen": gan.card.get("images_seen"),
+                "recipe": repeatable(gan),
+                "rows": n,
+            }
+        )
+    wrong = [r["model"] for r in found if r["recipe"].endswith("since") or not r["rows"]]
+    return found, not wrong
