@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Annotated, Literal, Union
 
 import tyro
-from tyro.conf import Positional, UseAppendAction
+from tyro.conf import FlagConversionOff, Positional, UseAppendAction, arg
 
 from .checks import check_device, check_output, check_seed
 from .config import WEIGHTS, Config, flat, load_config
 from .config_checks import check_config
-from .errors import RoiganError
+from .errors import RoiganError, missing_package
 from .recipes import read_recipe
 
-Device = Annotated[str, tyro.conf.arg(help="auto | cpu | cuda | mps")]
+Device = Annotated[str, arg(help="auto | cpu | cuda | mps")]
 
 
 def say(text):
@@ -54,7 +54,7 @@ def numbers(option, text, example):
 class Train:
     """Train, or go on with a run; every default shown is that of --profile and --recipe."""
 
-    config: Config
+    config: FlagConversionOff[Config]
     out: str | None = None  # folder of the run (default runs/<profile>-<dataset>)
     fresh: bool = False  # forget an earlier checkpoint
     device: Device = "auto"
@@ -145,7 +145,12 @@ class Inpaint:
         import torch
         from PIL import Image
 
+<<<<<<< HEAD
         from .data.decode import check_crop, crop_box, resize
+=======
+        from .data import to_uint8
+        from .data.decode import check_crop, crop_box, resize
+>>>>>>> 1eb5499 (Let the command line answer by status, and reproduce by its command)
         from .photo import crop_frame, mask_to_model, open_photo
 
         crop, photo = check_crop(crop_of(self.crop)), open_photo(self.image)
@@ -155,8 +160,8 @@ class Inpaint:
         mask = self.region(gan, width, height)
         if mask.ndim == 2:
             mask = mask_to_model(mask, crop_frame(width, height, gan.size, crop))
-        done = gan.inpaint(image, mask, codes, self.seed)[0].permute(1, 2, 0)
-        return ((done + 1) * 127.5).round().byte().numpy(), crop
+        done = to_uint8(gan.inpaint(image, mask, codes, self.seed)[0])
+        return done.permute(1, 2, 0).numpy(), crop
 
 
 @dataclass
@@ -181,7 +186,8 @@ class Compare:
         from .data import open_dataset
         from .inpainter import load_model
         from .masks import sample_masks
-        from .metrics import check_rows, compare, to_markdown, write_rows
+        from .metrics import compare
+        from .metrics.table import check_rows
 
         check_seed(self.seed)
         if self.rows:
@@ -198,11 +204,11 @@ class Compare:
         table = compare(
             methods, data[:], masks, dims=self.dims or None, seed=self.seed, progress=note, **named
         )
-        say(to_markdown(table))
+        say(table.to_markdown())
         if self.sheet:
             self.draw(gan, data, masks)
         if self.rows:
-            write_rows(self.rows, table)
+            table.save(self.rows)
             say(f"{len(table)} rows in {self.rows}")
 
     def draw(self, gan, data, masks):
@@ -250,7 +256,9 @@ class Data:
 class Models:
     """The shipped models; with --check whether recipe, weights and rows of each agree."""
 
-    check: bool = False  # status 1 where something does not agree
+    check: Annotated[bool, tyro.conf.FlagCreatePairsOff] = (
+        False  # status 1 where something does not agree
+    )
 
     def run(self):
         from .inpainter import shipped
@@ -282,16 +290,15 @@ class Photographs:
     out: str | None = None  # folder (default figures/)
 
     def run(self):
-        from .metrics import to_markdown
         from .studies import table_4_2
 
         roots = {name: getattr(self, name) for name in ("celeba", "cats", "cars")}
         rows = table_4_2.run(
             roots, self.out, self.n, self.dims or None, self.seed, self.study, self.others, note
         )
-        faces = rows[rows["dataset"] == "celeba"]
-        few = self.dims and len(faces)
-        say(table_4_2.summary(faces, f"fid{self.dims}") if few else to_markdown(rows))
+        faces = rows.select(dataset="celeba")
+        shown = self.dims and len(faces)
+        say(table_4_2.summary(faces, f"fid{self.dims}") if shown else rows.to_markdown())
 
 
 @dataclass
@@ -302,7 +309,8 @@ class Bench:
     rows: str | None = None  # jsonl file for the rows
 
     def run(self):
-        from .metrics import check_rows, write_rows
+        from .metrics import write_rows
+        from .metrics.table import check_rows
         from .studies.bench import run
 
         if self.rows:
@@ -316,14 +324,21 @@ class Bench:
 class Reproduce:
     """Run the notebook series."""
 
-    profile: Literal["smoke", "laptop", "thesis"] = "laptop"  # sets what notebooks leave open
-    dataset: str = "synthfaces"
-    out: str | None = None  # folder (default build/<profile>-<dataset>)
-    only: UseAppendAction[list[str]] = field(default_factory=list)
-    force: bool = False  # run notebooks that are complete, too
+    profile: str = "laptop"  # smoke | laptop | thesis
+    dataset: str = "synthfaces"  # synthfaces | celeba | cats | cars | folder
+    out: str | None = None  # folder for the result (default: build/<profile>-<dataset>)
+    notebooks: str | None = None  # folder of notebooks (default: the repository's)
+    only: list[str] = field(default_factory=list)  # run only those, e.g. 03 08
+    store: bool = False  # put the result in place of the repository's
+    force: bool = False  # run again what is done
+    parameter: Annotated[UseAppendAction[list[str]], arg(aliases=["-p"])] = field(
+        default_factory=list
+    )  # NAME=VALUE, for each notebook that has the name in its parameters cell
 
     def run(self):
-        raise NotImplementedError
+        from .studies.reproduce import command
+
+        return command(**vars(self) | {"only": self.only or None})
 
 
 COMMANDS = (Train, Inpaint, Compare, Photographs, Reproduce, Data, Models, Bench)
@@ -339,11 +354,14 @@ def main(argv=None) -> int:
                     f"{before.lstrip('-')} is empty; give it a value, or leave it out."
                 )
         return command(argv).run() or 0
+    except SystemExit as stop:  # --help, or arguments that tyro has refused
+        return stop.code or 0
     except KeyboardInterrupt:
         note("stopped")
         return 130
-    except RoiganError as error:
-        note(f"error: {error}")
+    except (RoiganError, ModuleNotFoundError) as error:
+        missing = isinstance(error, ModuleNotFoundError)
+        note(f"error: {missing_package(error) if missing else error}")
         return 2
 
 
@@ -361,10 +379,9 @@ def command(argv):
         else Annotated[kind, tyro.conf.subcommand(kind.__name__.lower())]
         for kind in COMMANDS
     ]
-    style = tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagConversionOff
-    return tyro.cli(
-        Union[tuple(kinds)], args=argv, prog="roigan", config=style, description=__doc__
-    )
+    style = tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes
+    chosen = Union[tuple(kinds)]  # noqa: UP007 (made from a tuple)
+    return tyro.cli(chosen, args=argv, prog="roigan", config=style, description=__doc__)
 
 
 def defaults(profile=None, recipe=None):

@@ -40,7 +40,7 @@ def stages(recipe: str, profile: str | None = None, **overrides) -> list[tuple[s
 
 
 def recipe_hash(recipe: str, profile: str | None = None, **overrides) -> str:
-    """Twelve hex digits that name what a recipe trains: its stages, which are averaged."""
+    """Twelve hex digits that name what a recipe trains: its stages, and which it averages."""
     named = [[name, cfg.hash()] for name, cfg in stages(recipe, profile, **overrides)]
     text = json.dumps([named, read_recipe(recipe).get("average", [])])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -58,9 +58,9 @@ def make(
 ) -> Run:
     """Train a recipe through all its stages, or go on after a stop; the Run of the last one.
 
-    folder (default runs/<profile>-<dataset>): the model, and a folder of its own for each of several
-    stages. A stage begins with the networks of the one before, unless it names a `start`. The card
-    has the recipe's name and hash. Raises RoiganError as `train` does.
+    folder (default runs/<profile>-<dataset>): the model, and a folder of its own for each of
+    several stages. A stage begins with the networks of the one before, unless it names a `start`.
+    The card has the recipe's name and hash. Raises RoiganError as `train` does.
     """
     parts = stages(recipe, profile, **overrides)
     folder = Path(folder) if folder else run_folder(parts[0][1])

@@ -125,7 +125,7 @@ def test_train_goes_on(home, capsys):
     )
     assert "other output folder" not in told and load_model(home / "run").card["steps"] == 6
     assert "width=0.25" in refused(capsys, *train(home, 6, "--width", "0.25"))
-    assert main(train(home, 2, "--fresh", "--flip", "false", "--crop", "40")) == 0
+    assert main(train(home, 2, "--fresh", "--flip", "False", "--crop", "40")) == 0
     card = load_model(home / "run").card
     assert (
         card["steps"] == 2 and card["training"]["flip"] is False and card["training"]["crop"] == 40
