@@ -145,12 +145,8 @@ class Inpaint:
         import torch
         from PIL import Image
 
-<<<<<<< HEAD
-        from .data.decode import check_crop, crop_box, resize
-=======
         from .data import to_uint8
         from .data.decode import check_crop, crop_box, resize
->>>>>>> 1eb5499 (Let the command line answer by status, and reproduce by its command)
         from .photo import crop_frame, mask_to_model, open_photo
 
         crop, photo = check_crop(crop_of(self.crop)), open_photo(self.image)
