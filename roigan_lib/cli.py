@@ -97,7 +97,7 @@ class Inpaint:
         import torch
 
         from .inpainter import load_model
-        from .photo import WRITERS, save_photo
+        from .picture_files import WRITERS, save_photo
 
         check_seed(self.seed)
         check_output(self.out, WRITERS)
@@ -117,7 +117,7 @@ class Inpaint:
     def region(self, gan, width, height):
         """The region in the photograph's pixels, or an ellipse in the model's."""
         from .masks import sample_masks
-        from .photo import open_mask
+        from .picture_files import open_mask
 
         if self.mask:
             return open_mask(self.mask, width, height, gan.size)
@@ -125,7 +125,8 @@ class Inpaint:
 
     def in_photo(self, gan, codes):
         """The photograph at its own size, its region redrawn, placed by the eyes; no crop."""
-        from .photo import face_frame, find_eyes, inpaint_photo, open_photo
+        from .photo import face_frame, find_eyes, inpaint_photo
+        from .picture_files import open_photo
 
         photo = open_photo(self.image)
         eyes = None if self.eyes == "auto" else self.eyes
@@ -146,8 +147,10 @@ class Inpaint:
         from PIL import Image
 
         from .data import to_uint8
+        from .data import to_uint8
         from .data.decode import check_crop, crop_box, resize
-        from .photo import crop_frame, mask_to_model, open_photo
+        from .photo import crop_frame, mask_to_model
+        from .picture_files import open_photo
 
         crop, photo = check_crop(crop_of(self.crop)), open_photo(self.image)
         height, width = photo.shape[:2]
