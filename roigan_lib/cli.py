@@ -147,7 +147,6 @@ class Inpaint:
         from PIL import Image
 
         from .data import to_uint8
-        from .data import to_uint8
         from .data.decode import check_crop, crop_box, resize
         from .photo import crop_frame, mask_to_model
         from .picture_files import open_photo
