@@ -101,8 +101,8 @@ def sample_factors(n, seed=0):
     """Draw n people: (n, F) float32 factor rows in the order of FACTORS.
 
     Only uniform numbers of a CPU generator are used, row by row: the same everywhere, and the first
-    m rows of n are those of m. Two hidden traits, age and a masculine-feminine one, tie hair, beard,
-    jaw, brows and make-up together.
+    m rows of n are those of m. Two hidden traits, age and a masculine-feminine one, tie hair,
+    beard, jaw, brows and make-up together.
     """
     random = torch.Generator().manual_seed(check_seed(seed))
     u = torch.rand((n, len(FACTORS) + 4), generator=random, dtype=torch.float64)

@@ -1,12 +1,10 @@
 """The painter of synthfaces: factor rows in, colour portraits out.
 
-A portrait is a stack of signed-distance shapes (hair, neck, head, eyes, …) blended back to front for
-a whole batch at once. A smoothstep about a pixel wide on the signed distance smooths the edges, so
-any size works and the same factors give the same picture at every size. All variety comes from the
-factor row: there are no random pixels.
-
-Frame coordinates: x to the right and y down, both in [-1, 1]; "left" and "right" mean left and right
-in the picture.
+A portrait is a stack of signed-distance shapes (hair, neck, head, eyes, …) blended back to front
+for a whole batch at once. A smoothstep about a pixel wide on the signed distance smooths the edges,
+so the same factors give the same picture at every size. All variety comes from the factor row:
+there are no random pixels. Frame coordinates: x to the right and y down, both in [-1, 1]; "left"
+and "right" are those of the picture.
 """
 
 from __future__ import annotations
@@ -63,7 +61,7 @@ def _colour(like, *rgb):
 
 
 def _along(palette, t):
-    """Colour (n, 3, 1, 1) at position t (n, 1, 1, 1) in [0, 1] along a palette, piecewise linear."""
+    """Colour (n, 3, 1, 1) at t (n, 1, 1, 1) in [0, 1] along a palette, piecewise linear."""
     p = torch.tensor(palette, device=t.device)
     s = t.reshape(-1).clamp(0, 1) * (len(palette) - 1)
     i = s.long().clamp(max=len(palette) - 2)
@@ -450,22 +448,15 @@ class _Portrait:
 def render(factors, size=64, device="cpu", chunk=32):
     """Draw factor rows (n, F), or one row (F,), as portraits (n, 3, size, size) in [-1, 1].
 
-    size: 16 to 1024 pixels, meant for 32 to 256. Numbers outside a factor's range are clamped to it.
-    RoiganError if the rows do not have one number per entry of FACTORS or are not finite.
+    size: 16 to 1024 pixels, meant for 32 to 256. Numbers outside a factor's range are clamped to
+    it. RoiganError: another shape or size, rows that are not finite.
     """
     rows = torch.atleast_2d(torch.as_tensor(factors, dtype=torch.float32))
-    if rows.ndim != 2 or rows.shape[1] != len(FACTORS):
+    fits = rows.ndim == 2 and rows.shape[1] == len(FACTORS) and torch.isfinite(rows).all()
+    if not fits or not (isinstance(size, int) and 16 <= size <= 1024):
         raise RoiganError(
-            f"render() takes factor rows of {len(FACTORS)} numbers, got shape {tuple(rows.shape)}; "
-            "draw some with sample_factors(n, seed)."
-        )
-    if not torch.isfinite(rows).all():
-        raise RoiganError(
-            "The factor rows hold a number that is not finite; draw some with sample_factors(n, seed)."
-        )
-    if not (isinstance(size, int) and 16 <= size <= 1024):
-        raise RoiganError(
-            f"The portrait size must be a whole number from 16 to 1024, got {size!r}."
+            f"render() takes finite factor rows of shape (n, {len(FACTORS)}), which sample_factors() "
+            f"draws, and a size of 16 to 1024 pixels, not {tuple(rows.shape)} and {size!r}."
         )
     low, high = torch.tensor([[factor.low, factor.high] for factor in FACTORS]).T
     rows = torch.minimum(torch.maximum(rows.cpu(), low), high).to(device)
