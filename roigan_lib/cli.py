@@ -184,8 +184,7 @@ class Compare:
         from .data import open_dataset
         from .inpainter import load_model
         from .masks import sample_masks
-        from .metrics import compare
-        from .metrics.table import check_rows
+        from .metrics import check_rows, compare, to_markdown, write_rows
 
         check_seed(self.seed)
         if self.rows:
@@ -202,11 +201,11 @@ class Compare:
         table = compare(
             methods, data[:], masks, dims=self.dims or None, seed=self.seed, progress=note, **named
         )
-        say(table.to_markdown())
+        say(to_markdown(table))
         if self.sheet:
             self.draw(gan, data, masks)
         if self.rows:
-            table.save(self.rows)
+            write_rows(self.rows, table)
             say(f"{len(table)} rows in {self.rows}")
 
     def draw(self, gan, data, masks):
@@ -288,15 +287,16 @@ class Photographs:
     out: str | None = None  # folder (default figures/)
 
     def run(self):
+        from .metrics import to_markdown
         from .studies import table_4_2
 
         roots = {name: getattr(self, name) for name in ("celeba", "cats", "cars")}
         rows = table_4_2.run(
             roots, self.out, self.n, self.dims or None, self.seed, self.study, self.others, note
         )
-        faces = rows.select(dataset="celeba")
+        faces = rows[rows["dataset"] == "celeba"]
         shown = self.dims and len(faces)
-        say(table_4_2.summary(faces, f"fid{self.dims}") if shown else rows.to_markdown())
+        say(table_4_2.summary(faces, f"fid{self.dims}") if shown else to_markdown(rows))
 
 
 @dataclass
@@ -307,8 +307,7 @@ class Bench:
     rows: str | None = None  # jsonl file for the rows
 
     def run(self):
-        from .metrics import write_rows
-        from .metrics.table import check_rows
+        from .metrics import check_rows, write_rows
         from .studies.bench import run
 
         if self.rows:

@@ -214,16 +214,15 @@ def _style(axes, title):
 
 
 def curves(rows, keys, x="step", smooth=0.9, ncols=3, scale=1.0):
-    """Training curves. rows: dictionaries, or the path of a .jsonl log; rows without a key are passed over for it.
+    """Training curves. rows: dictionaries, a DataFrame or the path of a .jsonl log; rows without a key are passed over for it.
 
     keys: one panel each; an entry that is a tuple puts its keys into one panel. smooth: the share of the running mean
     that each point keeps (0 = none); the raw values stay behind it, pale. scale: of a panel's 3.2 by 2.2 inches; the
     letters keep their size. Raises RoiganError for an unknown key.
     """
-    if isinstance(rows, (str, Path)):
-        from .metrics.table import load_rows
+    from .metrics import load_rows, records
 
-        rows = load_rows(rows)
+    rows = records(load_rows(rows) if isinstance(rows, (str, Path)) else rows)
     panels = [(key,) if isinstance(key, str) else tuple(key) for key in keys]
     known = sorted(
         {key for row in rows for key, value in row.items() if isinstance(value, (int, float))}
@@ -284,6 +283,9 @@ def bars(table, metrics=None, ncols=3):
 
     metrics: names, with or without their _n… ending; default all of them but outside_change. KID has its sd as whisker.
     """
+    from .metrics import records
+
+    table = records(table)
     names = list(dict.fromkeys(row["metric"] for row in table))
     if metrics is None:
         wanted = [name for name in names if name != "outside_change"]

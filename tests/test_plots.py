@@ -11,7 +11,7 @@ from PIL import Image
 
 from roigan_lib import plots
 from roigan_lib.errors import RoiganError
-from roigan_lib.metrics import Table
+from roigan_lib.metrics import frame
 
 
 def pixels(fig):
@@ -102,7 +102,7 @@ def test_one_nan_does_not_blank_the_curve():
 
 
 def test_bars_have_the_tables_heights():
-    table = Table(
+    table = frame(
         {"metric": m, "method": who, "mask_law": law, "value": i + 1.0, "spread": 0.1}
         for i, (m, who, law) in enumerate(
             [

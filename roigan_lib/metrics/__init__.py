@@ -12,17 +12,30 @@ from .frechet import frechet_distance, frechet_from_moments
 from .inpainting import METRICS, border_ratio, diversity, l1_hole, outside_change, psnr, ssim
 from .kernel import kernel_distance, polynomial_mmd2
 from .precision import precision_recall
-from .table import Table, load_rows, write_rows
+from .rows import (
+    best,
+    check_rows,
+    frame,
+    load_rows,
+    pivot,
+    records,
+    show,
+    to_markdown,
+    value,
+    write_rows,
+)
 
 __all__ = [
     "METRICS",
     "THESIS_TABLE_4_2",
-    "Table",
+    "best",
     "border_ratio",
+    "check_rows",
     "compare",
     "complete",
     "diversity",
     "factor_features",
+    "frame",
     "frechet_distance",
     "frechet_from_moments",
     "inception_available",
@@ -33,11 +46,16 @@ __all__ = [
     "load_rows",
     "mask_hash",
     "outside_change",
+    "pivot",
     "polynomial_mmd2",
     "precision_recall",
     "psnr",
+    "records",
+    "show",
     "ssim",
+    "to_markdown",
     "to_uint8",
+    "value",
     "versions",
     "write_rows",
 ]

@@ -15,7 +15,7 @@ from .frechet import frechet_distance, small_n_note
 from .inpainting import METRICS, diversity
 from .kernel import kernel_distance
 from .precision import precision_recall
-from .table import Table
+from .rows import frame
 
 # Table 4.2 of the thesis: FID between 1,000 completed images and 1,000 of CelebA's test images, by mask family. The
 # scale is that of 768-dimensional features (2048 would give tens), which the thesis does not say.
@@ -154,7 +154,7 @@ def compare(
     diversity_seeds=4,
     progress=False,
 ):
-    """Score inpainting methods on the same images and masks; returns a `Table` of rows.
+    """Score inpainting methods on the same images and masks; returns the rows as a DataFrame, see `rows.show`.
 
     methods    {name: model with .inpaint, or callable (images, masks) -> completed}; a `seed` argument is used if there
     images     (n, 3, H, W) in [-1, 1], or an image set (whose name and split then go into the rows)
@@ -201,7 +201,7 @@ def compare(
         "versions": versions(),
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    table = Table()
+    table = []
     for law, holes in masks.items():
         for name, method in methods.items():
             done = complete(name, method, pixels, holes, seed, batch, say)
@@ -266,7 +266,7 @@ def compare(
                     {"metric": key, "value": value, "spread": spread, **row, **about, **more}
                     for key, value, spread, more in scores
                 ]
-    return table
+    return frame(table)
 
 
 def _bins(law, masks, edges):

@@ -26,7 +26,7 @@ from ..data import ImageSet, open_dataset, to_uint8
 from ..errors import RoiganError
 from ..inpainter import RoIGAN
 from ..masks import FAMILIES, LAWS, gaussians, sample_masks
-from ..metrics import Table, load_rows
+from ..metrics import load_rows, records
 from ..models import networks
 from ..perceptual import PerceptualNet
 from ..precision import probe, processor
@@ -363,7 +363,7 @@ def run(say=print, quick=False):
 def stored():
     """The rows that `bench --rows figures/speed.jsonl` left; empty where there is none."""
     path = ROOT / "figures" / "speed.jsonl"
-    return load_rows(path) if path.is_file() else Table()
+    return records(load_rows(path)) if path.is_file() else []
 
 
 def to_markdown(rows):

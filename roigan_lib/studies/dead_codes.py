@@ -11,7 +11,7 @@ from ..control.tracing import traces
 from ..data import open_dataset
 from ..inpainter import load_model
 from ..masks import FACE, region
-from ..metrics import Table, mask_hash, versions
+from ..metrics import frame, mask_hash, versions
 from ..training import train
 
 SMALL = dict(recipe="thesis-scaled", size=32, width=0.25, encoder_width=1.0, deep_width=1.0)
@@ -37,7 +37,7 @@ SUSPECTS = {
 }
 
 
-def run(folder, steps=2500, names=SUSPECTS, faces=64, progress=print, seed=0) -> Table:
+def run(folder, steps=2500, names=SUSPECTS, faces=64, progress=print, seed=0):
     """Train the named suspects on synthfaces, each in a folder of its own; rows of what they learn.
 
     A run goes on from its checkpoint; one with all its steps (2,500 of 16 images are 40,000) is
@@ -88,4 +88,4 @@ def run(folder, steps=2500, names=SUSPECTS, faces=64, progress=print, seed=0) ->
         for source, layers in traces(gan, people[:], mask).items():
             for layer, share in layers.items():
                 rows.append({"metric": f"trace_{source}_{layer}", "value": share, **shared})
-    return Table(rows)
+    return frame(rows)

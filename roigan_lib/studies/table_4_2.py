@@ -21,17 +21,19 @@ from ..inpainter import SelfEnsemble, load_model
 from ..masks import sample_masks
 from ..metrics import (
     THESIS_TABLE_4_2,
-    Table,
+    check_rows,
     compare,
     complete,
+    frame,
     frechet_distance,
     inception_dims,
     inception_features,
     load_rows,
+    records,
     versions,
+    write_rows,
 )
 from ..metrics.features import inception_hash
-from ..metrics.table import check_rows
 from . import traversals
 
 FAMILIES = ("elliptic", "rectangular", "mixed-released")  # printed mixtures miss table 4.2
@@ -147,7 +149,7 @@ def which_fid(
             for d in dims
         ]
 
-    rows = Table(distances(real["same"], "real", "none", 0, ["other"]))
+    rows = distances(real["same"], "real", "none", 0, ["other"])
     for family in families:
         for seed in range(seeds):
             begin = time.perf_counter()
@@ -155,7 +157,7 @@ def which_fid(
             features = inception_features(complete(name, method, pixels, masks, seed), dims)
             rows += distances(features, name, family, seed, real)
             say(f"which FID: {family}, seed {seed}, {time.perf_counter() - begin:.0f} s")
-    return rows
+    return frame(rows)
 
 
 def _markdown(head, rows):
@@ -170,7 +172,6 @@ def _number(value, form=".3f"):
 
 def which_fid_table(rows):
     """Markdown of `which_fid`'s rows, mean ± sd over mask seeds, beside the thesis' FMM row."""
-    rows = pd.DataFrame(rows)
     drawn, lines = rows[rows.method != "real"], []
     laws = list(drawn.mask_law.unique())
     floor = rows[rows.method == "real"].set_index("metric").value
@@ -193,7 +194,6 @@ def _by_law(rows, index):
 
 def summary(rows, metric="fid768"):
     """Table 4.2 in Markdown, thesis and ours for each mask family, from rows of `compare`."""
-    rows = pd.DataFrame(rows)
     ours = _by_law(rows[rows.metric.str.fullmatch(rf"{metric}(_n\d+)?")], "method")
     head = [cell for law in FAMILIES for cell in (f"{law}: thesis", "ours")]
     lines = [
@@ -253,7 +253,7 @@ def model_cards(folder):
     """Markdown: a card for each shipped checkpoint, from its header and the rows in `folder`."""
     folder = Path(folder)
     files = [folder / name for name in ("real_images.jsonl", "comparison.jsonl")]
-    rows = pd.concat([pd.DataFrame(load_rows(file)) for file in files if file.exists()])
+    rows = pd.concat([load_rows(file) for file in files if file.exists()])
     rows = rows[rows.mask_law.isin(FAMILIES)]
     lines = ["# Cards of the shipped checkpoints", ""]
     lines += ["Written by `python -m roigan_lib photographs`."]
@@ -299,7 +299,7 @@ def training_curves(folder):
         {"minutes": row["seconds"] / 60}
         | {f"{key}, {log.stem.removeprefix('training_')}": row[key] for key in CURVES if key in row}
         for log in sorted(Path(folder).glob("training_*.jsonl"))
-        for row in load_rows(log)
+        for row in records(load_rows(log))
     ]
     known = dict.fromkeys(key for row in rows for key in row if key != "minutes")
     panels = [tuple(k for k in known if k.startswith(f"{name}, ")) for name in CURVES]
@@ -332,7 +332,7 @@ def run(roots, out=None, n=1000, dims=768, seed=0, study=0, others=None, say=pri
         raise RoiganError(
             "Which FID table 4.2 holds is asked of its faces: give --celeba a folder as well."
         )
-    methods, rows = {}, Table()
+    methods, rows = {}, []
     for name in sets:
         try:
             methods[name] = methods_for(name)
@@ -342,7 +342,7 @@ def run(roots, out=None, n=1000, dims=768, seed=0, study=0, others=None, say=pri
             say(f"left out: {error}")
     if study:
         found = _study(sets["celeba"], roots["celeba"], others, n, study, say)
-        found.save(out / "which_fid.jsonl")
+        write_rows(out / "which_fid.jsonl", found)
     shown = {name: (sets[name][:], found[OURS]) for name, found in methods.items() if OURS in found}
     if "celeba" in methods:
         first = max(0, min(40, len(sets["celeba"]) - 4))  # not the faces of the card
@@ -362,10 +362,10 @@ def run(roots, out=None, n=1000, dims=768, seed=0, study=0, others=None, say=pri
         say(f"{name}: {len(sets[name])} test images; {', '.join(tried)}")
         options = dict(dims=dims, seed=seed, bins=BINS, progress=say)
         found = compare(tried, sets[name], list(FAMILIES), **options)
-        found.save(out / "real_images.jsonl")
-        rows += found
+        write_rows(out / "real_images.jsonl", found)
+        rows.append(found)
     write_atomically(out / "model_cards.md", model_cards(out).encode())
-    return rows
+    return pd.concat(rows, ignore_index=True)
 
 
 def _study(faces, root, others, n, seeds, say):
