@@ -102,7 +102,7 @@ def test_imports_in_the_library_are_declared():
 
 def test_every_dependency_is_imported_or_a_program():
     """What nothing imports goes, but for programs and what others import."""
-    programs = {"jupyterlab", "nbval", "ruff", "pre-commit", "jinja2", "tomli", "tyro"}
+    programs = {"jupyterlab", "nbval", "ruff", "pre-commit", "jinja2", "tomli"}
     sources = [*(ROOT / "roigan_lib").rglob("*.py"), *(ROOT / "tests").glob("*.py")]
     used = {name for path in sources for name in foreign(ast.parse(path.read_text("utf-8")))}
     assert {canonicalize_name(r.name) for r in DEPENDENCIES} - programs <= used
@@ -139,12 +139,12 @@ def test_the_core_completes_a_picture_and_an_absent_extra_is_one_sentence(tmp_pa
     extras = [r for r in DEPENDENCIES if r.name not in core]
     Image.new("RGB", (80, 80), "gray").save(tmp_path / "a.png")
     inpaint = "inpaint a.png --crop square --model celeba --out b.png".split()
-    code = f"from roigan_lib.__main__ import main; sys.exit(main({inpaint}))"
+    code = f"from roigan_lib.cli import main; sys.exit(main({inpaint}))"
     done = run_without(extras, code, tmp_path)
     assert done.returncode == 0 and (tmp_path / "b.png").exists(), done.stderr
     done = run_without(extras, "import roigan_lib; roigan_lib.explore", tmp_path)
     assert "RoiganError: anywidget is not installed: pip install 'roigan-lib[" in done.stderr
-    code = "from roigan_lib.__main__ import main; sys.exit(main(['reproduce']))"
+    code = "from roigan_lib.cli import main; sys.exit(main(['reproduce']))"
     done = run_without(extras, code, tmp_path)
     assert done.returncode == 2
     assert re.fullmatch(
