@@ -12,6 +12,7 @@ from PIL import Image
 from roigan_lib import RoiganError, open_dataset
 from roigan_lib.data import DATASETS, ImageSet, folder
 from roigan_lib.data.decode import decode
+from roigan_lib.data.folder import FileSet
 
 
 @pytest.fixture(autouse=True)
@@ -128,6 +129,36 @@ def test_unknown_names_suggest(tmp_path):
 def test_wrong_options_are_named(wrong, tmp_path):
     ((key, value),) = wrong.items()
     assert f"{key}={value!r}" in refusal("folder", root=fill(tmp_path / "p", 1), **wrong)
+
+
+def test_a_new_data_set_is_one_declaration(tmp_path, monkeypatch):
+    class Dogs(FileSet):
+        name, title, official = "dogs", "pictures of dogs", {"train": 4, "test": 1}
+
+        def members(self):
+            return [path for path in sorted(self.pictures) if "dogs" in path]
+
+        def splits(self, members):
+            return {path: "test" if path.endswith("0.png") else "train" for path in members}
+
+        def cuts(self, members, crop, size):
+            upper = lambda image: image.crop((0, 0, size, size))
+            return {path: ("upper left", upper) for path in members}
+
+        def known(self, members):
+            return {"attributes": torch.tensor([["1" in path] for path in members])}
+
+    monkeypatch.setitem(DATASETS, "dogs", Dogs.load)
+    fill(tmp_path / "dogs", 4, width=30), fill(tmp_path / "cats", 2)
+    ds = open_dataset("dogs", "train", size=8, root=tmp_path)
+    assert (len(ds), ds.name, ds.names[0]) == (3, "dogs", "dogs/001.png")
+    assert ds.attributes.tolist() == [[True], [False], [False]]
+    expected = np.asarray(picture(1, 30, 20))[:8, :8].transpose(2, 0, 1)
+    assert np.array_equal(ds.uint8[0].numpy(), expected)
+    assert "dogs has no valid split" in refusal("dogs", "valid", root=tmp_path)
+    assert "holds no pictures of dogs" in refusal("dogs", root=tmp_path / "cats")
+    with Dogs(tmp_path) as files:
+        assert files.counts() == {"train": 3, "test": 1}
 
 
 # ---- where the pictures are

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import os
 import time
 import urllib.error
@@ -35,16 +35,13 @@ def table_4_1(place=None):
     """
     place, rows = place or os.environ.get("ROIGAN_DATA"), []
     for name, kind in FILES.items():
-        if kind.thesis is None:
-            continue
-        found = None
-        for root in [Path(place).expanduser() / name, Path(place).expanduser()] if place else []:
-            try:
-                found = found or (counts(name, root) if root.exists() else None)
-            except RoiganError:  # another data set lies there
-                continue
-        row = {"data set": name, "thesis train": kind.thesis[0], "thesis test": kind.thesis[1]}
-        rows.append(row | {"official": kind.official or None, "found": found or None})
+        if kind.thesis:
+            found = {}
+            for root in (Path(place) / name, Path(place)) if place else ():
+                with contextlib.suppress(RoiganError):  # nothing, or another data set lies there
+                    found = found or counts(name, root)
+            row = {"data set": name, "thesis train": kind.thesis[0], "thesis test": kind.thesis[1]}
+            rows.append(row | {"official": kind.official or None, "found": found or None})
     return rows
 
 
@@ -53,16 +50,13 @@ def check(name, root=None):
 
     name: celeba, cats, cars or folder; root: as for `open_dataset`. Decodes nothing.
     """
-    kind = _kind(name)
-    root = root if root is not None else os.environ.get("ROIGAN_DATA")
-    if not root or not Path(root).expanduser().exists():
-        where = f"there is no {root}" if root else "no root: give --root or set ROIGAN_DATA"
-        return False, [f"{where}.", f"{kind.by_hand}."]
-    root, lines = Path(root).expanduser(), []
-    for path in [root] if root.is_file() else sorted(root.rglob("*")):
+    kind, lines = _kind(name), []
+    place = os.environ.get("ROIGAN_DATA") if root is None else root
+    top = Path(place or os.devnull).expanduser()  # nothing there: opening says so
+    for path in [top] if top.is_file() else sorted(top.rglob("*")):
         if path.suffix in UNFINISHED:
             lines.append(f"{path} is a download that did not finish: let it go on, or remove it.")
-        elif path.suffix == ".zip" and (trouble := diagnose(path)):
+        elif path.suffix == ".zip" and path.is_file() and (trouble := diagnose(path)):
             lines.append(trouble)
     try:
         with kind(root) as files:
@@ -70,8 +64,8 @@ def check(name, root=None):
     except RoiganError as error:
         return False, lines or [str(error), f"{kind.by_hand}."]
     if not found:
-        return False, lines + [f"{root} holds no pictures of {name}.", f"{kind.by_hand}."]
-    lines.append(f"{root}: " + ", ".join(f"{n:,} {split}" for split, n in found.items()) + ".")
+        return False, lines + [f"{top} holds no {kind.title}.", f"{kind.by_hand}."]
+    lines.append(f"{top}: " + ", ".join(f"{n:,} {split}" for split, n in found.items()) + ".")
     for split, n in kind.official.items():
         if (there := found.get(split, 0)) != n:
             whole = "the set is not whole, and opens as it is"
@@ -118,9 +112,11 @@ def fetch(url, path, md5=None, say=print, name="folder"):
 
     Returns the path. RoiganError, in one sentence, for everything that can go wrong on the way.
     """
+    from torchvision.datasets.utils import calculate_md5
+
     path = Path(path)
     part, by_hand = path.with_name(path.name + ".part"), _kind(name).by_hand
-    if path.is_file() and md5 in (None, _md5(path)):
+    if path.is_file() and md5 in (None, calculate_md5(path)):
         say(f"{path} is already there.")
         return path
     try:
@@ -143,7 +139,7 @@ def fetch(url, path, md5=None, say=print, name="folder"):
         raise RoiganError(
             f"{why} after {got / 2**20:,.1f} MB: the same command goes on from there."
         ) from None
-    if md5 not in (None, _md5(part)):
+    if md5 not in (None, calculate_md5(part)):
         part.unlink()
         raise RoiganError(
             f"{path.name} came with another MD5 checksum than published, and was removed: run the "
@@ -183,14 +179,6 @@ def _receive(answer, part, have, say):
                 )
     if total > have and got < total:
         raise OSError(f"{total - got:,} bytes are missing")
-
-
-def _md5(path):
-    digest = hashlib.md5()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _kind(name):

@@ -455,8 +455,8 @@ def render(factors, size=64, device="cpu", chunk=32):
     fits = rows.ndim == 2 and rows.shape[1] == len(FACTORS) and torch.isfinite(rows).all()
     if not fits or not (isinstance(size, int) and 16 <= size <= 1024):
         raise RoiganError(
-            f"render() takes finite factor rows of shape (n, {len(FACTORS)}), which sample_factors() "
-            f"draws, and a size of 16 to 1024 pixels, not {tuple(rows.shape)} and {size!r}."
+            f"render() takes finite factor rows of shape (n, {len(FACTORS)}), as sample_factors() "
+            f"draws them, and a size of 16 to 1024 pixels, not {tuple(rows.shape)} and {size!r}."
         )
     low, high = torch.tensor([[factor.low, factor.high] for factor in FACTORS]).T
     rows = torch.minimum(torch.maximum(rows.cpu(), low), high).to(device)
