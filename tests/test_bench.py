@@ -59,6 +59,7 @@ def test_the_generator_row_compares_the_same_drawing():
     )  # no further from double precision
 
 
+@pytest.mark.slow
 def test_the_train_step_row_runs_the_plain_step_with_the_same_losses():
     rows = bench.train_step(width=0.125, batch=2, repeats=1)
     assert [row["metric"].partition("term")[2] for row in rows] == ["", ", bfloat16"]
@@ -82,6 +83,7 @@ def test_the_train_step_row_runs_the_plain_step_with_the_same_losses():
     )
 
 
+@pytest.mark.slow
 def test_a_lazy_penalty_is_rarer_and_stronger():
     few = dict(width=0.125, batch=2, perceptual=0.0)
     cfg = load_config("thesis", penalty_every=2, **few)
@@ -121,6 +123,7 @@ def test_outside_a_clone_the_rows_of_the_networks_are_left_out_with_a_sentence(
     assert len(said) == 3 and all("run the benchmark from a clone" in line for line in said)
 
 
+@pytest.mark.slow
 def test_reading_from_the_cache_and_from_files_stand_beside_the_step():
     cached, files = bench.reading(batch=4, repeats=3, limit=8)
     assert cached["plain_ms"] == files["plain_ms"] and cached["batch"] == files["batch"] == 4

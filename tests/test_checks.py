@@ -139,6 +139,7 @@ def test_row_files(tmp_path):
         check_rows(tmp_path / "rows.jsonl")
 
 
+@pytest.mark.slow
 def test_one_run_a_folder_and_a_killed_one_does_not_block(tmp_path):
     hold = (
         "import time; from roigan_lib.checks import only_run\n"

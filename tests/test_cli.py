@@ -74,6 +74,7 @@ def refused(capsys, *arguments):
     return error
 
 
+@pytest.mark.slow
 def test_from_a_shell_without_a_traceback():
     root = Path(__file__).resolve().parent.parent
     done = subprocess.run(
@@ -109,6 +110,7 @@ def test_unknown_words_leave_with_2(capsys, arguments):
     assert main(arguments) == 2 and "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_train_goes_on(home, capsys):
     assert load_model(home / "run").card["steps"] == 4
     assert main(train(home, 6)) == 0

@@ -42,6 +42,7 @@ def test_suspects_change_what_they_say_and_no_more():
     )
 
 
+@pytest.mark.slow
 def test_a_run_gives_its_rows_and_is_not_trained_twice(tmp_path, monkeypatch):
     monkeypatch.setitem(dead_codes.SMALL, "log_every", 1)
     monkeypatch.setitem(dead_codes.SMALL, "width", 0.125)

@@ -65,6 +65,7 @@ def scene():
     return torch.zeros(2, 3, 16, 16), mask
 
 
+@pytest.mark.slow
 def test_known_directions_are_found_loudest_first(scene):
     found = principal_directions(Linear(), *scene, k=2, samples=3000)
     loud = torch.cat([found.codes, found.noise], 1)
@@ -165,6 +166,7 @@ def _loudness(gan, k, x, m):
     return visible_change(sweep(gan, x, m, ends(gan, k)), m).mean().item()
 
 
+@pytest.mark.slow
 def test_a_code_becomes_as_loud_as_asked_along_its_own_way(roomy):
     x, m = torch.rand(6, 3, 32, 32) * 2 - 1, sample_masks("elliptic", 1, 32)
     column, before = roomy.n_noise + 2, roomy.generator.dense[0].weight.clone()
@@ -184,6 +186,7 @@ def test_a_code_becomes_as_loud_as_asked_along_its_own_way(roomy):
         amplify(roomy, 2, x, m, 0.99)
 
 
+@pytest.mark.slow
 def test_a_dead_code_is_revived_and_nothing_else_moves(roomy):
     """A column of zeros gets a direction that noise and codes leave free, as loud as asked; the given model stays."""
     x, m = torch.rand(6, 3, 32, 32) * 2 - 1, sample_masks("elliptic", 1, 32)

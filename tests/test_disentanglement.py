@@ -273,6 +273,7 @@ def test_completions_serve_every_image_with_codes_of_its_own(faces):
     )
 
 
+@pytest.mark.slow
 def test_painted_codes_are_read_back_and_a_dead_one_is_not(faces):
     gan, lines = Painter(), []
     drawn = dis.completions(gan, *faces, 960)

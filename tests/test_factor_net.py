@@ -36,6 +36,7 @@ def test_small_frozen_and_differentiable(net):
     assert torch.isfinite(x.grad).all() and x.grad.abs().sum() > 0
 
 
+@pytest.mark.slow
 def test_the_metadata_holds_on_test_images(net):
     meta = fn.factor_net_metadata()
     assert meta["steps"] > 0 and meta["seconds"] > 0 and meta["n_test"] >= 500
@@ -59,6 +60,7 @@ def test_the_metadata_holds_on_test_images(net):
     } <= set(readable)
 
 
+@pytest.mark.slow
 def test_training_learns_and_saves_what_it_measured(tmp_path):
     data = open_dataset("synthfaces", "test", 64, limit=64)
     net, meta = fn.train_factor_net(steps=6, batch=16, train=data, test=data, log=None)

@@ -316,6 +316,7 @@ def test_missing_inception_weights_are_one_sentence(monkeypatch, tmp_path):
         metrics.inception_features(torch.zeros(2, 3, 32, 32), dims=500)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*official weight file")
 @needs_inception
 def test_our_faster_inception_is_pytorch_fids(tmp_path):
@@ -464,6 +465,7 @@ def test_real_features_are_taken_once(pair, no_factors, monkeypatch):
     assert (table[table.metric == "kid64_n12"].spread > 0).all() and row["reference"] == "other"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*official weight file")
 def test_compare_with_the_networks_at_hand(pair):
     images = torch.nn.functional.interpolate(pair[0], (64, 64))
@@ -675,6 +677,7 @@ def test_bins_hold_the_scores_of_their_images(pair, no_factors):
     assert len(table[table.metric == "diversity"]) == 1
 
 
+@pytest.mark.slow
 @needs_inception
 @pytest.mark.filterwarnings("ignore:.*official weight file")
 def test_several_depths_come_from_one_pass(pair):

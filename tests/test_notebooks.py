@@ -152,6 +152,7 @@ def test_takes_the_parameters_of_reproduce(path):
     assert {"profile", "dataset"} <= set(rp.parameter_names(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_its_page_needs_nothing_beside_itself(path):
     page = to_html(nbformat.read(path, as_version=4), path.parent)

@@ -100,6 +100,7 @@ def test_imports_in_the_library_are_declared():
         assert not undeclared, f"{path.name} imports {undeclared}"
 
 
+@pytest.mark.slow
 def test_every_dependency_is_imported_or_a_program():
     """What nothing imports goes, but for programs and what others import."""
     programs = {"jupyterlab", "nbval", "ruff", "pre-commit", "jinja2", "tomli"}
@@ -134,6 +135,7 @@ def run_without(extras, code, cwd):
     )
 
 
+@pytest.mark.slow
 def test_the_core_completes_a_picture_and_an_absent_extra_is_one_sentence(tmp_path):
     core = {r.name for r in CORE}
     extras = [r for r in DEPENDENCIES if r.name not in core]
@@ -221,6 +223,7 @@ def test_make_explains_a_missing_python():
     assert not (ROOT / "build" / "none").exists()
 
 
+@pytest.mark.slow
 def test_the_additions_of_contributing_run_as_they_stand(tmp_path):
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     code = "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))

@@ -71,6 +71,7 @@ def rows(folder):
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["improved", "thesis"])
 def test_two_processes_take_the_steps_of_one(pictures, tmp_path, recipe):
     extra = ["--recipe", recipe, "--perceptual-net", "factors"]
@@ -87,6 +88,7 @@ def test_two_processes_take_the_steps_of_one(pictures, tmp_path, recipe):
     assert load_model(tmp_path / "two").card["images_seen"] == 160
 
 
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_shared_is_one_sentence(pictures, tmp_path):
     done = train(pictures, tmp_path, "--batch", "6", processes=2)
     assert done.returncode != 0 and "cannot share a batch of 6" in done.stderr

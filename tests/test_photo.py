@@ -143,6 +143,7 @@ def test_large_photographs_are_averaged_and_not_sampled():
     np.testing.assert_allclose(ours, grain.reshape(64, 10, 64, 10, 3).mean((1, 3)), atol=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crop", ["thesis", "full"])
 @pytest.mark.parametrize(
     "width, height, eyes", SITES + [(300, 240, ((30, 20), (180, 40)))]

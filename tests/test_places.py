@@ -189,6 +189,7 @@ def painted(draw, least=16, most=40):
 turns = st.sampled_from(sorted(TURNS))
 
 
+@pytest.mark.slow
 @steady(60)
 @given(
     painted(),
@@ -224,6 +225,7 @@ def test_a_mask_goes_through_the_crop_and_both_turns(
     assert np.array_equal(np.asarray(Image.open(out)), wanted)
 
 
+@pytest.mark.slow
 @steady(40)
 @given(
     painted(),

@@ -134,6 +134,7 @@ def test_saved_files(tmp_path):
         plots.save(fig, tmp_path / "file" / "x.png")
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_one_small_png():
     bundle = plots.sheet(torch.rand(20, 3, 64, 64) * 2 - 1)._repr_mimebundle_()
     assert set(bundle) == {"image/png", "text/plain"}

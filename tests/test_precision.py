@@ -144,6 +144,7 @@ def test_a_gpu_is_asked_whether_it_multiplies_bfloat16_itself(monkeypatch):
     assert "an old card" in precision.decide("bf16", "cuda")[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told, used", [("slow", "fp32"), ("fast", "bf16")])
 def test_a_run_says_and_records_what_it_computed_in(told, used, monkeypatch, tmp_path):
     monkeypatch.setenv("ROIGAN_BF16", told)
@@ -188,6 +189,7 @@ def test_glcic_follows_the_same_decision(monkeypatch, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_the_benchmark_leaves_out_what_is_hopeless_and_says_so(monkeypatch):
     monkeypatch.setenv("ROIGAN_BF16", "slow")
     said, small = [], dict(width=0.125, batch=2)

@@ -83,6 +83,7 @@ def test_the_layout_is_that_of_the_released_checkpoints(pair):
     assert set(discriminator) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_a_checkpoint_of_that_layout_loads_and_draws_what_the_description_draws(
     pair, batch, prefix, tmp_path
@@ -150,6 +151,7 @@ def test_which_parameters_never_take_part(pair, batch):
     net.zero_grad(set_to_none=True)
 
 
+@pytest.mark.slow
 def test_it_trains_and_continues_exactly(tmp_path):
     pixels = torch.randint(
         0, 256, (8, 3, 64, 64), generator=torch.Generator().manual_seed(4), dtype=torch.uint8

@@ -58,6 +58,7 @@ def start(series, out):
     )
 
 
+@pytest.mark.slow
 def test_runs_in_order_skips_what_is_done_and_writes_pages(series, tmp_path, capsys):
     write_notebook(
         series / "01_b.ipynb",
@@ -95,6 +96,7 @@ def test_runs_in_order_skips_what_is_done_and_writes_pages(series, tmp_path, cap
     assert log_of(series) == ["a", "b", "b2", "a"]
 
 
+@pytest.mark.slow
 def test_a_new_checkpoint_runs_later_notebooks_again(series, tmp_path):
     make = (
         "import os, pathlib; p = pathlib.Path(os.environ['ROIGAN_RUNS'], 'smoke-synthfaces'); "
@@ -118,6 +120,7 @@ def test_a_new_checkpoint_runs_later_notebooks_again(series, tmp_path):
     assert log_of(series) == ["a", "t", "c", "t", "c"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_killed_run_goes_on_where_it_stopped(series, tmp_path, how):
     write_notebook(series / "00_a.ipynb", log_line(series, "a"))
@@ -156,6 +159,7 @@ def test_a_broken_notebook_gives_status_1_and_one_sentence(series, tmp_path, cap
     assert "failed or unfinished" in page and "01_b: not run yet" in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("behind", [(), ("x = 2", "y = 3")])
 def test_a_kernel_that_dies_is_a_failure_and_is_never_stored(series, tmp_path, capsys, behind):
     write_notebook(series / "00_a.ipynb", "x = 1")
@@ -234,6 +238,7 @@ def test_what_would_stop_a_run_later_stops_it_before(series, tmp_path, monkeypat
     assert log_of(series) == []
 
 
+@pytest.mark.slow
 def test_a_damaged_stamp_is_named_and_its_notebook_runs_again(series, tmp_path, capsys):
     write_notebook(series / "00_a.ipynb", log_line(series, "a"))
     stamp = tmp_path / "out" / "00_a.json"
@@ -257,6 +262,7 @@ def test_a_damaged_stamp_is_named_and_its_notebook_runs_again(series, tmp_path, 
         )
 
 
+@pytest.mark.slow
 def test_two_runs_in_one_folder(series, tmp_path):
     write_notebook(
         series / "00_a.ipynb",

@@ -72,6 +72,7 @@ def test_any_size_shows_the_same_people(size):
     assert (small - other).abs().mean() < 0.03
 
 
+@pytest.mark.slow
 def test_rendering_repeats_bit_for_bit_even_in_another_process():
     code = (
         "import hashlib; from roigan_lib.data import to_uint8, synthfaces as sf; "

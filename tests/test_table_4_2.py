@@ -41,6 +41,7 @@ def of_pixels(monkeypatch):
     monkeypatch.setattr(table_4_2, "inception_dims", lambda: (8, 16))
 
 
+@pytest.mark.slow
 def test_one_call_makes_rows_and_figures(faces, tmp_path):
     lines = []
     rows = table_4_2.run(
@@ -107,6 +108,7 @@ def test_the_study_wants_other_images(faces, tmp_path, of_pixels):
         table_4_2.run({"cats": faces}, tmp_path / "out", dims=None, study=1, say=lambda line: None)
 
 
+@pytest.mark.slow
 def test_a_set_without_a_model_is_left_out(faces, tmp_path, monkeypatch):
     monkeypatch.setattr(table_4_2, "compare", lambda *a, **k: metrics.frame([]))
     (tmp_path / "shipped").mkdir()
@@ -120,6 +122,7 @@ def test_a_set_without_a_model_is_left_out(faces, tmp_path, monkeypatch):
     assert any(line.startswith("left out: No model for 'cars'") for line in lines)
 
 
+@pytest.mark.slow
 def test_bad_requests_are_one_sentence(tmp_path, faces, monkeypatch):
     with pytest.raises(RoiganError, match="no photographs"):
         table_4_2.run({"celeba": None}, tmp_path)

@@ -50,6 +50,7 @@ def state_of(path):
     return {k: v for k, v in state.items() if k != "seconds"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "recipe, change",
     [
@@ -96,6 +97,7 @@ def test_two_and_two_steps_are_four_bit_for_bit(recipe, change, data, tmp_path):
     ) == len(second.d_params)
 
 
+@pytest.mark.slow
 def test_train_goes_on_as_if_it_had_never_stopped(data, tmp_path):
     cfg = tiny()
     said = []
@@ -131,6 +133,7 @@ def test_train_goes_on_as_if_it_had_never_stopped(data, tmp_path):
     assert fresh.model.card["steps"] == 1 and [row["step"] for row in fresh.rows] == [1]
 
 
+@pytest.mark.slow
 def test_starting_from_another_run_takes_its_networks_and_nothing_else(data, tmp_path):
     T.train(tiny(steps=2), tmp_path / "faces", data, progress=None)
     other = ImageSet("others", "train", 32, data.uint8.flip(0)[:8])
@@ -159,6 +162,7 @@ def test_starting_from_another_run_takes_its_networks_and_nothing_else(data, tmp
     assert load_config("laptop", start=start).model() == cfg.model()  # the architecture comes along
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
 def test_an_interrupt_within_a_step_saves_whole_steps_only(data, tmp_path, monkeypatch, how):
     import signal
@@ -300,6 +304,7 @@ def test_softened_images_are_blurred_by_the_kernel_and_keep_flat_ones():
     )
 
 
+@pytest.mark.slow
 def test_projected_heads_learn_with_d_and_move_g(data):
     trainer = T.Trainer(
         tiny(projected=0.1, adversarial=0.0, matching=0.0, warmup=0.0, ramp=0.0, batch=8, steps=40),
@@ -366,6 +371,7 @@ def test_every_epoch_sees_every_image_once(data):
     assert not torch.equal(epochs[0], epochs[1])
 
 
+@pytest.mark.slow
 def test_it_learns_a_trivial_data_set(tmp_path):
     """A bright disc on black, always the same: in a few steps the hole turns bright, and so does a literal disc."""
     line = torch.arange(32) - 15.5
@@ -569,6 +575,7 @@ def test_each_process_writes_a_temporary_file_of_its_own(data, tmp_path, monkeyp
     assert len(set(written)) == 2
 
 
+@pytest.mark.slow
 def test_a_run_starts_with_the_networks_of_the_shipped_faces(tmp_path):
     faces = ImageSet(
         "random", "train", 64, torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
@@ -709,6 +716,7 @@ def test_unknown_names_come_back_as_sentences(data):
             T.Trainer(tiny(**change), data if "mask_family" in change else None).step()
 
 
+@pytest.mark.slow
 def test_stop_after_minutes_saves_and_can_be_continued(data, tmp_path):
     run = T.train(
         tiny(stop_after_minutes=1e-6, checkpoint_every=100), tmp_path, data, progress=None
@@ -723,6 +731,7 @@ def test_the_folder_follows_the_environment(monkeypatch, tmp_path):
     assert T.run_folder(tiny()) == tmp_path / "smoke-synthfaces"
 
 
+@pytest.mark.slow
 def test_networks_of_another_version_are_one_sentence(data, tmp_path):
     T.train(tiny(steps=1), tmp_path, data, progress=None)
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
@@ -910,6 +919,7 @@ def test_labels_are_the_codes_of_path_a_and_are_not_asked_back_on_path_b(people)
     ]  # the unlabelled codes of the first run, none of the second
 
 
+@pytest.mark.slow
 def test_labels_go_through_whole_steps_with_siblings_and_none_of_the_codes_left(people, tmp_path):
     every = (
         "gaze,mouth_open,eye_size,eye_slant,blush,lashes,freckles,moustache,nose_width,mouth_curve"

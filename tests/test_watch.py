@@ -112,6 +112,7 @@ def test_a_terminal_sees_one_line_in_its_place_and_a_pipe_sees_many(monkeypatch)
             assert "\r" not in text and len(lines) > 6 and lines.count("[1/2] 00_a ok") == 1
 
 
+@pytest.mark.slow
 def test_a_series_shows_cells_progress_and_the_last_time(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(w, "REDRAW", 0.02)
     monkeypatch.setattr(w, "EVERY", 0.05)
