@@ -294,14 +294,24 @@ def flat(config: dict) -> dict:
 
 
 def model_config(stored: dict) -> ModelConfig:
-    """The architecture that a checkpoint's header names, also one of the kit's first version."""
+    """The architecture that a checkpoint's header names, also one of the kit's first version.
+
+    RoiganError where that version's single switches make none of ARCHITECTURES.
+    """
     stored = flat(stored)
     name = stored.get("architecture") or stored.get("recipe", "improved")
     known = {f.name for f in fields(ModelConfig)}
-    return ModelConfig(
+    model = ModelConfig(
         **{k: v for k, v in stored.items() if k in known}
         | {"architecture": name.removesuffix("-scaled")}
     )
+    for switch, value in ARCHITECTURES[model.architecture].items():
+        if stored.get(switch, value) != value:
+            raise RoiganError(
+                f"The architecture {model.architecture} has {switch}={value!r}, and the stored one "
+                f"{stored[switch]!r}, which this version of the kit does not have."
+            )
+    return model
 
 
 def label_names(labels: str | None) -> list[str]:

@@ -153,8 +153,9 @@ class RoIGAN:
             codes = codes[None]
         if codes.ndim != 2 or codes.shape[1] != self.config.n_codes or len(codes) not in (1, n):
             raise RoiganError(
-                f"codes have shape {tuple(codes.shape)}; this model takes ({n}, {self.config.n_codes}): "
-                f"{self.n_continuous} values in [-1, 1], then {self.n_discrete} category indices."
+                f"codes have shape {tuple(codes.shape)}; this model takes ({n}, "
+                f"{self.config.n_codes}): {self.n_continuous} values in [-1, 1], then "
+                f"{self.n_discrete} category indices."
             )
         if not codes.isfinite().all():
             raise RoiganError("codes hold NaN or infinite values; give numbers from -1 to 1.")
@@ -176,8 +177,8 @@ class RoIGAN:
             or not noise.isfinite().all()
         ):
             raise RoiganError(
-                f"noise has shape {tuple(noise.shape)}; this model takes ({n}, {self.n_noise}) finite "
-                f"numbers, as `sample_noise` draws them."
+                f"noise has shape {tuple(noise.shape)}; this model takes ({n}, {self.n_noise}) "
+                f"finite numbers, as `sample_noise` draws them."
             )
         return noise.expand(n, -1)
 
@@ -313,7 +314,7 @@ def _read_checkpoint(path):
         ) from None
     data = data if isinstance(data, dict) else {}
     if isinstance(data.get("model"), dict):  # {'model', 'optimizer', 'epoch', 'iter'}
-        state = {k.removeprefix("module."): v.float() for k, v in data["model"].items()}
+        state = {k.removeprefix("module."): v for k, v in data["model"].items()}
         if "head_local.0.weight" in state:
             raise RoiganError(
                 f"{path.name} is a discriminator of the author's release; load the generator's "
@@ -326,7 +327,7 @@ def _read_checkpoint(path):
             )
         config = asdict(load_config("thesis", recipe="published").model)
         card = {"epoch": data.get("epoch"), "source": "author's release"}
-        return state, {"config": config, "card": card}
+        return {k: v.float() for k, v in state.items()}, {"config": config, "card": card}
     if data.get("format") != "roigan-train-1" or not {"ema", "step"} <= data.keys():
         raise RoiganError(f"{path.name} is not a training checkpoint of this kit.")
     return data["ema"], {"config": data["config"], "card": {"steps": data["step"]}}

@@ -9,7 +9,6 @@ B the rows whose codes are drawn from the prior. The thesis has path B only.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,6 +18,7 @@ from torch.nn import functional as F
 from . import losses as L
 from . import parallel
 from .models import pyramid_fill
+from .precision import autocast
 
 GUMBEL = 0.5  # noise on category choices read from images (straight-through Gumbel softmax)
 
@@ -44,8 +44,7 @@ class Step:
 
     def cast(self):
         """Passes through the networks run in here."""
-        bf16 = self.precision == "bf16"
-        return torch.autocast(self.x.device.type, torch.bfloat16) if bf16 else nullcontext()
+        return autocast(self.precision, self.x.device)
 
     @cached_property
     def read(self):

@@ -14,6 +14,7 @@ import os
 import platform
 import subprocess
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -133,3 +134,9 @@ def decide(asked: str, device="cpu") -> tuple[str, str]:
     if parallel.any_of(slow):
         return "fp32", f"bfloat16 {why}: going on in float32; ROIGAN_BF16=fast forces bfloat16."
     return "bf16", ""
+
+
+def autocast(used: str, device):
+    """The context of passes through networks in the precision that `decide` gave for the device."""
+    bf16 = used == "bf16"
+    return torch.autocast(torch.device(device).type, torch.bfloat16) if bf16 else nullcontext()

@@ -1,33 +1,42 @@
-"""The configuration: no silent typos, no value that cannot work, and the thesis' constants in the thesis profile."""
+"""The configuration: no silent typos, no value that cannot work, the thesis' constants."""
 
-from dataclasses import FrozenInstanceError, asdict, replace
+import json
+import pickle
+from dataclasses import FrozenInstanceError, asdict
 
 import pytest
 
 from roigan_lib.config import (
+    ARCHITECTURES,
     PROFILES,
-    RECIPES,
-    THESIS_TRAINING,
-    TRAINING,
+    WEIGHTS,
     Config,
     ModelConfig,
+    flat,
     load_config,
+    model_config,
 )
 from roigan_lib.errors import RoiganError
+from roigan_lib.recipes import read_recipe, recipe_names
+
+WAYS = ("improved", "thesis", "thesis-scaled", "published")
 
 
 @pytest.mark.parametrize("profile", list(PROFILES))
-@pytest.mark.parametrize("recipe", [None, *RECIPES])
+@pytest.mark.parametrize("recipe", [None, *recipe_names()])
 def test_every_profile_and_recipe_loads(profile, recipe):
     cfg = load_config(profile, **({"recipe": recipe} if recipe else {}))
-    assert cfg.profile == profile and cfg.recipe == (
+    assert cfg.run.profile == profile and cfg.run.recipe == (
         recipe or PROFILES[profile].get("recipe", "improved")
     )
-    for name, value in RECIPES[cfg.recipe].items():
-        assert getattr(cfg, name) == value
-    assert cfg.n_codes == cfg.n_continuous + cfg.n_discrete
+    for part in ("model", "data", "objective", "optimisation", "run"):
+        for name, value in read_recipe(cfg.run.recipe).get(part, {}).items():
+            assert getattr(getattr(cfg, part), name) == value
+    assert cfg.model.n_codes == cfg.model.n_continuous + cfg.model.n_discrete
     with pytest.raises(FrozenInstanceError):
-        cfg.steps = 3
+        cfg.optimisation.steps = 3
+    with pytest.raises(FrozenInstanceError):
+        cfg.optimisation = None
 
 
 @pytest.mark.parametrize(
@@ -37,7 +46,7 @@ def test_every_profile_and_recipe_loads(profile, recipe):
         (dict(profile="zzz"), ("'zzz'", "choose one of")),
         (dict(step=5), ("'step'", "did you mean 'steps'")),
         (dict(batchsize=5), ("'batchsize'", "no parameter")),
-        (dict(recipe="improvd"), ("'improvd'", "improved, thesis, thesis-scaled")),
+        (dict(recipe="improvd"), ("'improvd'", "did you mean 'improved'", "thesis, thesis-scaled")),
         (dict(reduction="total"), ("'total'", "sum, mean or relative")),
         (dict(recipe="published", accumulate=2), ("first image", "penalty_every at 1")),
         (dict(recipe="published", penalty_every=4), ("in every step", "penalty_every at 1")),
@@ -60,7 +69,9 @@ def test_every_profile_and_recipe_loads(profile, recipe):
         (dict(batch=True), ("batch", "True")),
         (dict(precision="fp16"), ("precision", "fp32 or bf16")),
         (dict(recipe="thesis", smooth_colour=True), ("smooth_colour", "not residual")),
-        (dict(norm="batch"), ("norm", "layer or instance")),
+        (dict(architecture="thesus"), ("architecture", "improved, thesis or published")),
+        (dict(residual=False), ("'residual'", "no parameter")),
+        (dict(weights={}), ("'weights'", "no parameter")),
         (dict(perceptual_net="vgg18"), ("perceptual_net", "vgg16")),
         (dict(flip="yes"), ("flip", "'yes'")),
     ],
@@ -73,21 +84,28 @@ def test_bad_input_is_one_sentence(arguments, words):
 
 
 def test_whole_numbers_pass_for_fractions():
-    assert load_config("smoke", width=1, penalty=5).width == 1
-    assert load_config("smoke", n_discrete=0, n_noise=0, n_continuous=1).n_codes == 1
+    assert load_config("smoke", width=1, penalty=5).model.width == 1
+    assert load_config("smoke", n_discrete=0, n_noise=0, n_continuous=1).model.n_codes == 1
 
 
 def test_paths_become_text_that_a_checkpoint_can_hold(tmp_path):
-    assert load_config("smoke", root=tmp_path).root == str(tmp_path)
+    assert load_config("smoke", root=tmp_path).data.root == str(tmp_path)
 
 
 def test_overrides_win_over_profile_and_recipe():
-    cfg = load_config("smoke", recipe="thesis", lr_g=1e-3, equalized=False, steps=7)
-    assert (cfg.lr_g, cfg.equalized, cfg.steps, cfg.penalty) == (1e-3, False, 7, 5.0)
-    assert (cfg.n_discrete, cfg.width) == (
-        PROFILES["smoke"]["n_discrete"],
-        PROFILES["smoke"]["width"],
-    )
+    cfg = load_config("smoke", recipe="thesis", lr_g=1e-3, own_reader=True, steps=7, kl=0.25)
+    opt, smoke = cfg.optimisation, PROFILES["smoke"]
+    assert (opt.lr_g, opt.lr_d, opt.steps, cfg.model.own_reader) == (1e-3, 1e-4, 7, True)
+    assert cfg.objective.weights == load_config("thesis").objective.weights | {"kl": 0.25}
+    assert (cfg.model.n_discrete, cfg.model.width) == (smoke["n_discrete"], smoke["width"])
+
+
+def test_replace_leaves_the_original_alone():
+    cfg = Config()
+    new = cfg.replace(kl=9.0, steps=5, dataset="cats")
+    assert (new.objective.weight("kl"), new.optimisation.steps, new.data.dataset) == (9, 5, "cats")
+    assert cfg == Config() and new != cfg
+    assert cfg.replace() == cfg and cfg.objective.weight("style") == 0
 
 
 def test_hash_names_what_matters():
@@ -101,85 +119,124 @@ def test_hash_names_what_matters():
         grid_every=9,
         checkpoint_every=11,
     ).items():
-        assert replace(cfg, **{name: value}).hash() == cfg.hash(), name
+        assert cfg.replace(**{name: value}).hash() == cfg.hash(), name
     matters = dict(
         steps=13, seed=1, width=0.25, lr_g=1e-3, dataset="folder", mask_family="mixed", crop="full"
     )
-    changed = [replace(cfg, **{name: value}).hash() for name, value in matters.items()]
+    changed = [cfg.replace(**{name: value}).hash() for name, value in matters.items()]
     assert len({cfg.hash(), *changed}) == 1 + len(matters)
 
 
 def test_describe_shows_what_was_changed():
-    text = load_config("smoke", beta1=0.4).describe()
-    assert "beta1 = 0.4  (default 0.5)" in text and "steps = 12" in text
-    assert "beta2" not in text and load_config("smoke", beta1=0.4).hash() in text.splitlines()[0]
+    text = load_config("smoke", beta2=0.9, style=0.1, zero=0.0).describe()
+    assert "beta2 = 0.9  (default 0.99)" in text and "steps = 12" in text
+    assert "style = 0.1  (default 0.0)" in text and "zero = 0.0  (default 0.0001)" in text
+    assert "decay" not in text
+    assert load_config("smoke", beta2=0.9, style=0.1, zero=0.0).hash() in text.splitlines()[0]
 
 
 def test_model_part_is_the_architecture_only():
-    cfg = load_config("smoke", n_noise=9)
-    model = cfg.model()
+    model = load_config("smoke", n_noise=9).model
     assert type(model) is ModelConfig and model.n_noise == 9 and not hasattr(model, "steps")
+    assert pickle.loads(pickle.dumps(model)) == model and model.residual is True
+    assert {name: getattr(model, name) for name in ARCHITECTURES["improved"]} == ARCHITECTURES[
+        "improved"
+    ]
+
+
+def test_a_stored_configuration_is_read_nested_and_as_the_first_version_wrote_it():
+    for recipe in WAYS:
+        cfg = load_config("smoke", recipe=recipe, n_noise=9)
+        stored = json.loads(json.dumps(asdict(cfg)))
+        assert model_config(stored) == model_config(stored["model"]) == cfg.model
+        fields = flat(stored)
+        assert fields["steps"] == 12 and fields["kl"] == cfg.objective.weight("kl")
+        first = {k: v for k, v in fields.items() if k != "architecture"}  # it had the recipe only
+        assert model_config(first) == cfg.model and flat(first) == first
 
 
 def test_thesis_profile_has_the_constants_of_the_thesis():
     cfg = load_config("thesis")
-    generator = (cfg.adversarial, cfg.variation, cfg.perceptual, cfg.matching, cfg.kl, cfg.info)
-    assert generator == (1.0, 0.5, 5.0, 1.0, 0.5, 0.5)  # (3.18)
-    assert (cfg.penalty, cfg.zero) == (5.0, 1e-4)  # (3.19)
-    assert (cfg.lr_g, cfg.lr_d) == (3e-4, 1e-4) and cfg.equalized  # 3.8
-    assert cfg.l1_hole == cfg.l1_outside == 0  # 3.7: switched off in the last experiments
-    assert cfg.perceptual_net == "vgg16" and cfg.size == 64 and cfg.width == cfg.encoder_width == 1
-    assert cfg.mask_family == "elliptic" and cfg.prior == 0 and cfg.path_b == 1
-    assert (
-        not (cfg.residual or cfg.unit_gain or cfg.spectral or cfg.own_reader)
-        and cfg.encoder_norm
-        and cfg.literal
-    )
-    assert cfg.reduction == "sum" and cfg.code_sums and not cfg.flip and cfg.ema == 0
-    assert (cfg.n_noise + cfg.n_continuous + cfg.n_discrete * cfg.n_categories) == 256
+    model, o, opt = cfg.model, cfg.objective, cfg.optimisation
+    found = {name: o.weight(name) for name in WEIGHTS if o.weight(name)}
+    generator = dict(adversarial=1, variation=0.5, perceptual=5, matching=1, kl=0.5, info=0.5)
+    assert found == generator | dict(penalty=5.0, zero=1e-4)  # (3.18), (3.19); 3.7: no L1 at last
+    assert (opt.lr_g, opt.lr_d) == (3e-4, 1e-4) and model.equalized  # 3.8
+    assert o.perceptual_net == "vgg16" and model.size == 64
+    assert model.width == model.encoder_width == 1
+    assert cfg.data.mask_family == "elliptic" and o.path_b == 1
+    assert not (model.residual or model.unit_gain or model.spectral or model.own_reader)
+    assert model.encoder_norm and model.literal and not model.late
+    assert o.reduction == "sum" and not cfg.data.flip and opt.ema == 0
+    assert opt.warmup == opt.ramp == opt.decay == 0 and o.code_noise == 0
+    assert (model.n_noise + model.n_continuous + model.n_discrete * model.n_categories) == 256
     other = load_config("smoke", recipe="thesis")
-    for name in (
-        "variation",
-        "perceptual",
-        "kl",
-        "info",
-        "penalty",
-        "zero",
-        "lr_g",
-        "lr_d",
-        "l1_hole",
-        "path_b",
-    ):
-        assert getattr(other, name) == getattr(cfg, name), name
+    assert other.objective == o and (other.optimisation.lr_g, other.optimisation.lr_d) == (
+        3e-4,
+        1e-4,
+    )
 
 
 def test_the_published_recipe_trains_with_the_constants_of_the_release():
     cfg = load_config("thesis", recipe="published")
-    assert (cfg.lr_g, cfg.lr_d, cfg.perceptual_net, cfg.info, cfg.penalty_inside) == (
-        1e-4,
-        3e-4,
-        "vgg19",
-        1.0,
-        False,
+    o, opt = cfg.objective, cfg.optimisation
+    assert (opt.lr_g, opt.lr_d, o.perceptual_net) == (1e-4, 3e-4, "vgg19")
+    found = {name: o.weight(name) for name in WEIGHTS if o.weight(name)}
+    assert found == dict(
+        adversarial=1.0,
+        matching=1.0,
+        perceptual=5.0,
+        variation=0.5,
+        kl=1.0,
+        info=1.0,
+        penalty=5.0,
+        zero=1e-4,
     )
-    assert (cfg.variation, cfg.kl, cfg.penalty, cfg.zero) == (0.5, 1.0, 5.0, 1e-4)
-    assert load_config("smoke", recipe="published").lr_d == 3e-4
+    assert load_config("smoke", recipe="published").optimisation.lr_d == 3e-4
 
 
 def test_a_recipe_brings_its_losses_into_every_profile():
-    for profile in PROFILES:
-        for recipe, losses in TRAINING.items():
+    free = {"steps", "batch", "precision"}  # what a profile, or a shipped recipe, may choose
+    for recipe in WAYS:
+        tables = read_recipe(recipe)
+        for profile in PROFILES:
             cfg = load_config(profile, recipe=recipe)
-            for name, value in (asdict(Config()) | losses).items():
-                if name in THESIS_TRAINING:
-                    assert getattr(cfg, name) == value, (profile, recipe, name)
+            for part in ("objective", "optimisation"):
+                want = asdict(getattr(Config(), part)) | tables.get(part, {})
+                got = asdict(getattr(cfg, part))
+                assert {k for k in want if want[k] != got[k]} <= free, (profile, recipe)
+            assert cfg.model.architecture == tables.get("model", {}).get("architecture", "improved")
     literal, scaled = (
-        asdict(load_config("thesis", recipe=name)) for name in ("thesis", "thesis-scaled")
+        flat(asdict(load_config("thesis", recipe=name))) for name in ("thesis", "thesis-scaled")
     )
-    assert {k for k in literal if literal[k] != scaled[k]} == {"recipe", "reduction"} and scaled[
-        "reduction"
-    ] == "mean"
+    assert {k for k in literal if literal[k] != scaled[k]} == {"recipe", "reduction"}
+    assert scaled["reduction"] == "mean"
 
 
 def test_defaults_of_the_class_are_a_working_configuration():
-    assert load_config("laptop").model().recipe == Config().recipe == "improved"
+    assert load_config("laptop").model.architecture == Config().model.architecture == "improved"
+    assert read_recipe("improved").keys() <= {"note", "profile"}  # every value is a default
+
+
+def test_a_recipe_of_ones_own(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'base = "thesis"\n[model]\nwidth = 0.25\n[objective.weights]\nkl = 1.0\ninfo = 2.0\n'
+    )
+    cfg = load_config("smoke", recipe=path)
+    assert cfg.model.architecture == "thesis" and cfg.model.width == 0.25
+    assert cfg.objective.weights == {"kl": 1.0, "info": 2.0}  # a table of weights is the whole one
+    assert cfg.optimisation.lr_d == 1e-4 and cfg.run.recipe == str(path)
+    for text, words in (
+        ("[modle]\nwidth = 1", ("'modle'", "did you mean 'model'")),
+        ("[model]\nwidht = 1", ("'widht'", "did you mean 'width'")),
+        ("[model]\nsteps = 1", ("table model has 'steps'",)),
+        ("[objective.weights]\nstile = 1", ("'stile'", "did you mean 'style'")),
+        ("[model]\nwidth = ", ("cannot be read",)),
+        ('[model]\nwidth = "wide"', ("width", "'wide'", "number")),
+    ):
+        path.write_text(text)
+        with pytest.raises(RoiganError) as error:
+            load_config("smoke", recipe=str(path))
+        message = str(error.value)
+        assert all(word in message for word in words) and message.endswith("."), message

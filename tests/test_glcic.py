@@ -1,4 +1,4 @@
-"""GLCIC: the paper's layers, otenim's files, one phase at a time, exact continuation, and whether it learns at all."""
+"""GLCIC: the paper's layers, otenim's files, phases, exact continuation, whether it learns."""
 
 import json
 import signal
@@ -42,7 +42,9 @@ def data():
 @pytest.fixture
 def quick(monkeypatch):
     """Every step logs, every second one is saved, and four steps see all phases."""
-    monkeypatch.setattr(G, "EVERY", dict(log_every=1, checkpoint_every=2))
+    load = G.load_config
+    often = dict(log_every=1, checkpoint_every=2)
+    monkeypatch.setattr(G, "load_config", lambda *a, **fields: load(*a, **often | fields))
     monkeypatch.setattr(G, "SHARES", (0.25, 0.25, 0.5))
 
 
@@ -62,7 +64,7 @@ def pair(n=3, size=(32, 40)):
 
 
 def shake(network):
-    """Statistics and scales that no layer can hide behind, near enough to 1 that nothing saturates."""
+    """Statistics and scales that no layer can hide behind, near 1, so that nothing saturates."""
     for i in range(1, 17):
         bn = network[f"bn{i}"]
         for v, low, high in (
@@ -76,7 +78,7 @@ def shake(network):
 
 
 def transcribed(state, images, masks, mean, dilations):
-    """The network of otenim/GLCIC-PyTorch in eval mode, from its state dict: images in [-1, 1] in and out."""
+    """The network of otenim/GLCIC-PyTorch in eval mode: images in [-1, 1] in and out."""
     x = (images + 1) / 2
     y = torch.cat([x - x * masks + torch.tensor(mean).view(1, 3, 1, 1) * masks, masks], 1)
     for i, (name, _, _, k) in enumerate(LAYERS, 1):
@@ -121,7 +123,7 @@ def one_sentence(error):
     return text
 
 
-# -- the networks -----------------------------------------------------------------------------------------------------
+# -- the networks ----------------------------------------------------------------------------------
 def test_completion_network_has_the_layers_of_the_paper():
     network = G.CompletionNetwork()
     wanted = {f"{name}.{part}" for name, *_ in LAYERS for part in ("weight", "bias")}
@@ -145,7 +147,7 @@ def test_completion_network_has_the_layers_of_the_paper():
 
 @pytest.mark.parametrize("dilations, field", [((2, 4, 8, 16), 303), ((1, 1, 1, 1), 95)])
 def test_receptive_field_is_the_paper_s(dilations, field):
-    """The paper says 307 and 99, counting three coarse pixels, not two, for each transposed convolution."""
+    """The paper says 307 and 99: three coarse pixels, not two, a transposed convolution."""
     network = G.CompletionNetwork(1 / 64, dilations).double().eval()
     for p in network.parameters():
         p.data.fill_(
@@ -221,7 +223,7 @@ def test_discriminator_looks_at_that_crop():
     assert torch.equal(looked[0], x[..., :16, 16:])
 
 
-# -- a model ----------------------------------------------------------------------------------------------------------
+# -- a model ---------------------------------------------------------------------------------------
 def test_outside_is_bit_equal_and_chance_plays_no_part():
     model = G.GLCIC(shake(G.CompletionNetwork(0.0625)))
     images, masks = pair(5)
@@ -304,7 +306,7 @@ def test_wrong_files_are_one_sentence(tmp_path, data, quick):
     refused(whole, "damaged")
 
 
-# -- training ---------------------------------------------------------------------------------------------------------
+# -- training --------------------------------------------------------------------------------------
 def test_holes_are_filled_with_the_mean_of_the_data(data):
     mean = (data[:].double().mean((0, 2, 3)) + 1) / 2
     assert G.mean_pixel(data) == pytest.approx(mean.tolist(), abs=1e-6)
@@ -356,7 +358,7 @@ def test_each_phase_moves_its_own_networks(data, quick):
 
 def test_loss_counts_the_hole_only(data):
     t = trainer(data)
-    x, m, others = t._draw(0)
+    x, m, others = t.draw(0)
     assert (
         x.min() >= 0
         and x.max() <= 1
@@ -381,12 +383,12 @@ def test_bfloat16_takes_the_step_of_float32(data, quick, phase):
 
 
 def test_two_and_two_steps_are_four_bit_for_bit(data, tmp_path, quick):
-    said, phases = [], []
+    said = []
     whole = train(data, tmp_path / "whole")
 
     def interrupt(text):
         said.append(text)
-        if text.startswith("step 2 "):
+        if text.startswith("step 2/"):
             raise KeyboardInterrupt
 
     half = train(data, tmp_path / "cut", interrupt)
@@ -420,7 +422,7 @@ def test_two_and_two_steps_are_four_bit_for_bit(data, tmp_path, quick):
 
 
 def test_ctrl_c_within_a_step_saves_whole_steps_only(data, tmp_path, quick, monkeypatch):
-    inner, calls = G.GLCICTrainer._update, []
+    inner, calls = G.GLCICTrainer.learn, []
 
     def pressed(self, optimizer, loss):
         calls.append(1)
@@ -428,7 +430,7 @@ def test_ctrl_c_within_a_step_saves_whole_steps_only(data, tmp_path, quick, monk
             signal.raise_signal(signal.SIGINT)
         inner(self, optimizer, loss)
 
-    monkeypatch.setattr(G.GLCICTrainer, "_update", pressed)
+    monkeypatch.setattr(G.GLCICTrainer, "learn", pressed)
     assert train(data, tmp_path / "cut").card["steps"] == 3
     train(data, tmp_path / "cut")
     train(data, tmp_path / "whole")
@@ -510,7 +512,8 @@ def test_minutes_are_a_budget_of_training_time(data, tmp_path, quick):
 
 
 def test_it_learns_a_trivial_data_set(tmp_path, monkeypatch):
-    monkeypatch.setattr(G, "EVERY", dict(log_every=5, checkpoint_every=100))
+    load = G.load_config
+    monkeypatch.setattr(G, "load_config", lambda *a, **fields: load(*a, **fields, log_every=5))
     line = torch.arange(32) - 15.5
     disc = ((line[:, None] ** 2 + line**2) < 14**2).to(torch.uint8) * 255
     data = ImageSet("disc", "train", 32, disc.expand(8, 3, 32, 32).contiguous())
@@ -528,9 +531,9 @@ def test_it_learns_a_trivial_data_set(tmp_path, monkeypatch):
 
 def test_bad_values_are_one_sentence(data, tmp_path, quick, monkeypatch):
     for what, changes, words in (
-        (data, dict(size=64), "64x64"),
-        (data, dict(batch=15), "at least 15 images"),
-        (data[:], {}, "not Tensor"),
+        (data, dict(size=64), "32×32 pixels and the configuration has size=64"),
+        (data, dict(batch=15), "14 images, fewer than one batch of 15"),
+        (data[:], {}, "not as a Tensor"),
         (data, dict(size=40), "size is 40"),
         (data, dict(width=0), "width is 0"),
         (data, dict(steps=0), "steps is 0"),

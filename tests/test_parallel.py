@@ -1,4 +1,4 @@
-"""Two processes at half the batch make the steps of one process; started as a user would, by torch.distributed.run."""
+"""Two processes at half the batch make the steps of one, started by torch.distributed.run."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""One place decides the precision: it asks the machine once, believes what it is told, and what was used is on record."""
+"""One place decides the precision: it asks the machine once, and what was used is on record."""
 
 import json
 import time
@@ -9,6 +9,7 @@ import torch
 from roigan_lib import precision
 from roigan_lib import training as T
 from roigan_lib.baselines import glcic
+from roigan_lib.checkpoint import steps_within
 from roigan_lib.config import load_config
 from roigan_lib.errors import RoiganError
 from roigan_lib.studies import bench
@@ -26,7 +27,7 @@ def asked(monkeypatch, tmp_path):
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A made-up processor: machine(float32, bfloat16) sets the seconds of a round, and returns the list of rounds."""
+    """A made-up processor: machine(float32, bfloat16) sets the seconds of a round; the rounds."""
 
     def build(single, half):
         now, rounds = [0.0], []
@@ -159,7 +160,7 @@ def test_a_run_says_and_records_what_it_computed_in(told, used, monkeypatch, tmp
     assert any(halved) == (used == "bf16")  # the networks, not only the record
     assert len([line for line in said if "going on in float32" in line]) == (used == "fp32")
     assert run.model.card["precision"] == used and {row["precision"] for row in run.rows} == {used}
-    assert run.model.card["training"]["precision"] == "bf16"  # what was asked for
+    assert run.model.card["training"]["optimisation"]["precision"] == "bf16"  # what was asked for
     again = T.train(half(steps=3), tmp_path / "run", bench._noise_images(8), progress=None)
     assert again.finished and again.model.card["steps"] == 3
 
@@ -206,13 +207,12 @@ def test_the_benchmark_leaves_out_what_is_hopeless_and_says_so(monkeypatch):
 
 def test_steps_that_fit_a_budget_and_a_run_that_keeps_its_own(tmp_path):
     cfg = half(steps=2800)
-    assert T.steps_within(cfg, 5, 0.2, tmp_path) == 1350  # 0.9 · 300 s / 0.2 s
+    assert steps_within(cfg, 5, 0.2, tmp_path) == 1350  # 0.9 · 300 s / 0.2 s
     assert (
-        T.steps_within(cfg, 5, 0.01, tmp_path) == 2800
-        and T.steps_within(cfg, 0.1, 60, tmp_path) == 1
+        steps_within(cfg, 5, 0.01, tmp_path) == 2800 and steps_within(cfg, 0.1, 60, tmp_path) == 1
     )
     begun = half(steps=2, precision="fp32")
     T.train(begun, tmp_path, bench._noise_images(8), progress=None)
-    assert T.steps_within(cfg, 5, 0.2, tmp_path) == 2
+    assert steps_within(cfg, 5, 0.2, tmp_path) == 2
     (tmp_path / "checkpoint.pt").write_bytes(b"damaged")
-    assert T.steps_within(cfg, 5, 0.2, tmp_path) == 1350  # `train` has the sentence for it
+    assert steps_within(cfg, 5, 0.2, tmp_path) == 1350  # `train` has the sentence for it

@@ -1,6 +1,7 @@
-"""The recipe `published` makes the released step: beside its plain description, and beside the author's own code.
+"""The recipe `published` makes the released step: as its plain description, as the author's code.
 
-The second needs a clone of the author's public repository (vaden4d/roi-gan, which has no licence, so none of it is here):
+The second needs a clone of the author's public repository (vaden4d/roi-gan, which has no licence,
+so none of it is here):
 ROIGAN_RELEASED=path/to/roi-gan/model make test TESTS=tests/test_released.py
 """
 
@@ -15,6 +16,7 @@ import torch
 import yardstick
 
 from roigan_lib import training as T
+from roigan_lib.batches import Batch
 from roigan_lib.config import load_config
 from roigan_lib.data import ImageSet
 
@@ -41,7 +43,7 @@ class FiveMaps(torch.nn.Module):
 
 
 def make(perceptual, width=0.125, **changes):
-    """A trainer of `published` in double precision, whose networks look as if they had seen data."""
+    """A trainer of `published` in double precision, its networks as if they had seen data."""
     pixels = torch.randint(
         0, 256, (8, 3, 64, 64), generator=torch.Generator().manual_seed(1), dtype=torch.uint8
     )
@@ -59,13 +61,16 @@ def make(perceptual, width=0.125, **changes):
                     tensor.uniform_(0.5, 2)
                 elif name.endswith(("bias", "running_mean")):
                     tensor.normal_(std=0.1)
-    drawn = [t.double() if t.is_floating_point() else t for t in trainer._draw(0)]
-    trainer._draw = lambda step: drawn
-    return trainer, drawn
+    double = lambda t: t.double() if t.is_floating_point() else t
+    drawn = trainer.batches.draw(0)
+    more = tuple(map(double, drawn.more))
+    drawn = Batch(*map(double, drawn[:8]), more)
+    trainer.batches.draw = lambda step: drawn
+    return trainer, (*drawn[:4], drawn.alpha, *more)
 
 
 def take(trainer):
-    """The logs of a step that changes no weight, and its gradients of D and of G with Q, by name."""
+    """The logs of a step that changes no weight, its gradients of D and of G with Q, by name."""
     found = []
     grads = lambda net: {n: p.grad.clone() for n, p in net.named_parameters() if p.grad is not None}
     trainer.opt_d.step = lambda: found.append(grads(trainer.discriminator))
@@ -83,7 +88,7 @@ def close(theirs, ours):
 
 
 def test_every_term_and_gradient_is_that_of_the_plain_step():
-    trainer, (x, m, codes, noise, *_, alpha, image_noise, codes_d, noise_d) = make(FiveMaps())
+    trainer, (x, m, codes, noise, alpha, image_noise, codes_d, noise_d) = make(FiveMaps())
     plain = yardstick.Step(
         trainer.generator.state_dict(), trainer.discriminator.state_dict(), trainer.perceptual
     )
@@ -125,7 +130,7 @@ def test_every_term_and_gradient_is_that_of_the_authors_code(tmp_path, monkeypat
         "torchvision.models.vgg19",
         lambda *_, **__: SimpleNamespace(features=vgg.make_layers(vgg.cfgs["E"])),
     )
-    trainer, (x, m, codes, noise, *_, alpha, image_noise, codes_d, noise_d) = make(
+    trainer, (x, m, codes, noise, alpha, image_noise, codes_d, noise_d) = make(
         None, 1.0, perceptual_net="vgg19", perceptual_weights=str(tmp_path / "vgg19.pth")
     )
 

@@ -27,7 +27,7 @@ from ..config import load_config
 from ..errors import RoiganError
 from ..files import WEIGHTS, read_weights, weights_hash, write_weights
 from ..masks import sample_masks
-from ..objective import Step
+from ..precision import autocast
 from ..training import Trainer, frozen, train
 
 FORMAT = "roigan-glcic-1"
@@ -173,7 +173,8 @@ class GLCIC:
         if images.shape[2] % 4 or images.shape[3] % 4:
             height, width = images.shape[2:]
             raise RoiganError(
-                f"GLCIC takes images whose sides divide by 4, not {height}x{width}; crop or resize them."
+                f"GLCIC takes images whose sides divide by 4, not {height}x{width}; crop or resize "
+                f"them."
             )
         device = self.network.mean.device
         with torch.inference_mode():
@@ -231,8 +232,8 @@ def _read_otenim(path):
         mean = json.loads(config.read_text())["mpv"] if config.is_file() else CELEBA_MEAN
     except Exception:
         raise RoiganError(
-            f"{path.name}, or a config.json beside it, is damaged or of another kind: plain weights "
-            f"(and a mean pixel, mpv) are needed."
+            f"{path.name}, or a config.json beside it, is damaged or of another kind: plain "
+            f"weights (and a mean pixel, mpv) are needed."
         ) from None
     state = state if isinstance(state, dict) else {}
     state = {str(k).removeprefix("module."): v for k, v in state.items()}
@@ -293,7 +294,7 @@ class GLCICTrainer(Trainer):
         the completion network is frozen, statistics and all.
         """
         x, m, others = self.draw(self.step_count)
-        phase = self.phase()
+        phase = self.seen = self.phase()
         self.generator.train(phase != 2), self.discriminator.train()
         with torch.set_grad_enabled(phase != 2), self.cast():
             done = torch.where(m > 0.5, self.generator(x, m).float(), x)
@@ -316,7 +317,9 @@ class GLCICTrainer(Trainer):
         self.step_count += 1
         return self.checked(logs)
 
-    cast = Step.cast
+    def cast(self):
+        """Passes through the networks run in here."""
+        return autocast(self.precision, self.device)
 
     def judge(self, images, where):
         """Logits (n,) of real, in float32."""
@@ -329,8 +332,8 @@ class GLCICTrainer(Trainer):
         optimizer.step()
 
     def row(self, found, rate):
-        """A row of the log, with the phase."""
-        return super().row(found, rate) | {"phase": self.phase()}
+        """A row of the log, with the phase of the last step."""
+        return super().row(found, rate) | {"phase": self.seen}
 
     def left(self, rate, elapsed):
         """Seconds until the run is done."""

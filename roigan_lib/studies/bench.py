@@ -130,7 +130,7 @@ def train_step(width=1.0, batch=16, perceptual=False, repeats=3, ways=("fp32", "
         return []
     first = next(iter(trainers.values()))
     states = (network.state_dict() for network in (first.generator, first.discriminator))
-    plain, (x, m, codes, noise) = plain_step(*states, first.perceptual), first._draw(0)[:4]
+    plain, (x, m, codes, noise) = plain_step(*states, first.perceptual), first.batches.draw(0)[:4]
     work = {"plain": lambda: plain(x, m, codes, noise)}
     work |= {way: trainer.step for way, trainer in trainers.items()}
     took, rows = in_turn(work, repeats, hopeless=10), []
@@ -221,7 +221,7 @@ def reading(dataset="synthfaces", root=None, crop=None, batch=16, repeats=5, lim
         files.append(file.getvalue())
     ways = {
         "step": trainer.step,
-        "reading a batch, beside a train step": lambda: trainer._batch(0, generator),
+        "reading a batch, beside a train step": lambda: trainer.batches.pictures(0, generator),
         "reading a batch of JPEG files, uncached, beside it": lambda: [
             decode(file, "thesis", 64) for file in files
         ],
