@@ -216,9 +216,9 @@ def test_total_effect_of_a_sum_is_each_term_s_share():
 
 
 def test_traces_follow_the_codes_through_the_layers():
-    cfg = load_config("smoke", size=32)
+    cfg = load_config("smoke", size=32).model
     torch.manual_seed(0)
-    gan = RoIGAN(Generator(cfg.model()))
+    gan = RoIGAN(Generator(cfg))
     with torch.no_grad():
         gan.generator.dense[0].weight[:, cfg.n_noise + cfg.n_continuous :] = (
             0  # deaf to the discrete codes

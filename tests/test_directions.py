@@ -80,7 +80,7 @@ def test_known_directions_are_found_loudest_first(scene):
 @pytest.fixture(scope="module")
 def gan():
     torch.manual_seed(0)
-    return RoIGAN(Generator(load_config("smoke", size=32).model()))
+    return RoIGAN(Generator(load_config("smoke", size=32).model))
 
 
 def test_noise_can_be_given(gan):
@@ -154,9 +154,7 @@ def roomy():
     """A model whose first dense layer has more outputs than inputs, and which, though untrained, draws visibly."""
     torch.manual_seed(0)
     generator = Generator(
-        load_config(
-            "smoke", size=32, n_noise=6, n_continuous=4, n_discrete=1, n_categories=3
-        ).model()
+        load_config("smoke", size=32, n_noise=6, n_continuous=4, n_discrete=1, n_categories=3).model
     )
     torch.nn.init.normal_(generator.to_rgb.weight, std=0.3)
     return RoIGAN(generator)
@@ -229,6 +227,6 @@ def test_what_cannot_be_revived_is_named(roomy):
         revive(roomy, 99, x, m)
     with pytest.raises(RoiganError, match="ask for less"):
         revive(roomy, 0, x, m, visible=0.99)
-    literal = RoIGAN(Generator(load_config("smoke", size=32, recipe="thesis").model()))
+    literal = RoIGAN(Generator(load_config("smoke", size=32, recipe="thesis").model))
     with pytest.raises(RoiganError, match="leaves no room"):
         revive(literal, 0, x, m)

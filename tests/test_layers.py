@@ -1,14 +1,14 @@
 """Building blocks against transcriptions of their equations, and their fast forms against them."""
 
 import math
-from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from roigan_lib.config import load_config
+from roigan_lib.config import ARCHITECTURES, load_config
 from roigan_lib.masks import FAMILIES, sample_masks
 from roigan_lib.models.fast import (
     FastDenormalization,
@@ -170,9 +170,9 @@ def literal_denormalization(layer, x, mask, z, inside):
 @pytest.mark.parametrize("norm", ["instance", "layer"])
 @pytest.mark.parametrize("recipe", ["improved", "thesis"])
 def test_denormalization_is_3_8(z_dim, inside, norm, recipe):
-    cfg = load_config("smoke", recipe=recipe)
+    cfg = load_config("smoke", recipe=recipe).model
     layer = Denormalization(3, 4, z_dim, cfg.unit_gain, cfg.equalized, norm)
-    assert load_config("thesis").norm == "instance" and layer.one == (
+    assert cfg.norm == "instance" and layer.one == (
         recipe == "improved"
     )  # the printed equation has no added one
     masks = sample_masks("elliptic", 2, 16, seed=3)
@@ -376,7 +376,7 @@ def test_equalized_rate_is_3_20():
     ids=str,
 )
 def test_the_fast_upsample_block_is_the_plain_one(change):
-    cfg = replace(load_config("smoke").model(), **change)
+    cfg = SimpleNamespace(**ARCHITECTURES["improved"] | change)
     plain, fast = UpsampleBlock(10, 4, 8, 5, cfg), FastUpsampleBlock(10, 4, 8, 5, cfg)
     fast.load_state_dict(plain.state_dict())
     masks, z = sample_masks("elliptic", 2, 32), torch.randn(2, 5)
@@ -401,7 +401,7 @@ def test_the_fast_upsample_block_is_the_plain_one(change):
 
 
 def test_z_stays_out_of_the_right_branch():
-    block = UpsampleBlock(6, 4, 8, 5, load_config("smoke").model())
+    block = UpsampleBlock(6, 4, 8, 5, load_config("smoke").model)
     layers = (block.norm_left, block.norm_right, block.norm_last)
     assert [layer.affine is None for layer in layers] == [False, True, False]
 
@@ -410,7 +410,7 @@ def test_z_stays_out_of_the_right_branch():
 @pytest.mark.parametrize("n", [1, 2])
 def test_a_generator_of_fast_layers_draws_what_the_plain_ones_draw(recipe, n):
     """Learning, with what is kept without gradients, and with the blocks of `layers`."""
-    net = Generator(load_config("smoke", recipe=recipe, size=32).model()).eval()
+    net = Generator(load_config("smoke", recipe=recipe, size=32).model).eval()
     torch.nn.init.normal_(getattr(net.to_rgb, "layer", net.to_rgb).weight, std=0.1)
     images, masks = torch.rand(n, 3, 32, 32) * 2 - 1, sample_masks("elliptic", n, 32, seed=1)
     z = torch.randn(n, net.z_dim)

@@ -1,11 +1,13 @@
 """The released variant: parameter counts, checkpoint layout, and the output of its description."""
 
 import copy
+from math import isfinite
 
 import pytest
 import torch
 import yardstick
 
+from roigan_lib import checkpoint
 from roigan_lib import training as T
 from roigan_lib.config import load_config
 from roigan_lib.data import ImageSet
@@ -21,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def pair():
     """Generator and discriminator in eval mode, with statistics and biases as after training."""
     torch.manual_seed(0)
-    cfg = load_config("thesis", recipe="published").model()
+    cfg = load_config("thesis", recipe="published").model
     nets = [network(cfg).eval() for network in networks(cfg)]
     for net in nets:
         for name, tensor in [*net.named_parameters(), *net.named_buffers()]:
@@ -162,13 +164,12 @@ def test_it_trains_and_continues_exactly(tmp_path):
     for _ in range(3):
         logs = whole.step()
     assert (
-        all(T._finite(v) for v in logs.values())
-        and {"penalty", "info_c", "matching"} <= logs.keys()
+        all(isfinite(v) for v in logs.values()) and {"penalty", "info_c", "matching"} <= logs.keys()
     )
     half.step()
-    half.save(tmp_path / "half.pt")
+    checkpoint.save(half, tmp_path / "half.pt")
     second = T.Trainer(cfg, data)
-    second.load(tmp_path / "half.pt")
+    checkpoint.load(second, tmp_path / "half.pt")
     second.step(), second.step()
     for part in ("generator", "discriminator", "ema"):
         one, two = getattr(whole, part).state_dict(), getattr(second, part).state_dict()
@@ -183,4 +184,4 @@ def test_other_files_get_a_sentence(pair, tmp_path):
     with pytest.raises(RoiganError, match="another project"):
         load_model(tmp_path / "other.chkp")
     with pytest.raises(RoiganError, match="64 pixels"):
-        PublishedGenerator(load_config("thesis", recipe="published", size=128).model())
+        PublishedGenerator(load_config("thesis", recipe="published", size=128).model)
