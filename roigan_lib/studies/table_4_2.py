@@ -78,7 +78,7 @@ def _stems(name):
 
 def method_of(gan):
     """The label of a RoI-GAN among the rows, by its recipe."""
-    return LITERAL if gan.config.recipe.startswith("thesis") else OURS
+    return LITERAL if gan.config.architecture == "thesis" else OURS
 
 
 def methods_for(name):
