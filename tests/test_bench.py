@@ -123,10 +123,11 @@ def test_outside_a_clone_the_rows_of_the_networks_are_left_out_with_a_sentence(
 
 
 @pytest.mark.slow
-def test_reading_from_the_cache_and_from_files_stand_beside_the_step():
-    cached, files = bench.reading(batch=4, repeats=3, limit=8)
+def test_reading_from_the_cache_and_from_files_stand_beside_the_step(monkeypatch):
+    cached, files = bench.reading(batch=4, repeats=1, limit=8)
     assert cached["plain_ms"] == files["plain_ms"] and cached["batch"] == files["batch"] == 4
-    assert (
-        cached["kit_ms"] < files["kit_ms"]
-        and files["images_per_second"] < cached["images_per_second"]
-    )
+    # a busy core takes 10 ms away now and then, from readings of 1 ms: many rounds, without steps
+    monkeypatch.setattr(Trainer, "step", lambda trainer: None)
+    cached, files = bench.reading(batch=4, repeats=51, limit=8)
+    assert cached["kit_ms"] < files["kit_ms"]
+    assert files["images_per_second"] < cached["images_per_second"]

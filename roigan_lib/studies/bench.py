@@ -202,7 +202,7 @@ def slider(repeats=21):
     return [_row("slider, laptop width, beside a new region", took, "new", "same", batch=1)]
 
 
-def reading(dataset="synthfaces", root=None, crop=None, batch=16, repeats=5, limit=2000):
+def reading(batch=16, repeats=5, limit=2000):
     """Handing out a batch of training images, beside the laptop profile's step that eats it.
 
     From the cache; and as it would be without one, from JPEG files of CelebA's 178x218 pixels
@@ -210,10 +210,9 @@ def reading(dataset="synthfaces", root=None, crop=None, batch=16, repeats=5, lim
     """
     from ..data.decode import decode
 
-    data = open_dataset(dataset, "train", 64, root, crop, limit)
-    cfg = load_config("laptop", dataset=dataset, root=root, crop=crop, batch=batch)
-    trainer = Trainer(cfg, data, "cpu")
-    trainer.step_count = cfg.optimisation.steps - 1  # past the warm-up: a whole step
+    data = open_dataset("synthfaces", "train", 64, limit=limit)
+    trainer = Trainer(load_config("laptop", batch=batch), data, "cpu")
+    trainer.step_count = trainer.cfg.optimisation.steps - 1  # past the warm-up: a whole step
     generator, files = torch.Generator().manual_seed(0), []
     for picture in to_uint8(data[:batch]).permute(0, 2, 3, 1).numpy():
         file, large = io.BytesIO(), Image.fromarray(picture).resize((178, 218))  # bicubic

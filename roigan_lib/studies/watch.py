@@ -54,8 +54,7 @@ class Watch:
     def __init__(self, title, stream=None):
         self.stream = stream or sys.stdout
         self.rewrites = self.stream.isatty()
-        self._shown, self._written, self._lock = 0, time.monotonic(), threading.Lock()
-        self._ended = threading.Event()
+        self._shown, self._lock, self._ended = 0, threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
         self.begin(title, "getting ready")
 
@@ -131,13 +130,13 @@ class Watch:
         return text if len(text) <= width else text[: width - 1] + "…"
 
     def _beat(self):
-        while not self._ended.wait(REDRAW):
+        while not self._ended.wait(REDRAW if self.rewrites else EVERY):
             try:
                 if self.rewrites:
                     text = self.line(shutil.get_terminal_size().columns - 1)
                     self._write("\r" + text.ljust(self._shown))
                     self._shown = len(text)
-                elif time.monotonic() - self._written >= EVERY:
+                else:
                     self._write(self.line() + "\n")
             except OSError:  # nobody listens any more: the run goes on
                 return
@@ -146,7 +145,6 @@ class Watch:
         with self._lock:
             self.stream.write(text)
             self.stream.flush()
-            self._written = time.monotonic()
 
 
 def _spent(seconds, last):
