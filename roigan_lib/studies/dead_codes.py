@@ -76,7 +76,11 @@ def run(folder, steps=2500, names=SUSPECTS, faces=64, progress=print, seed=0):
         }
         kinds = {
             "discrete": ("info_d", 1, math.log(cfg.model.n_categories)),
-            "continuous": ("info_c", cfg.model.n_continuous if cfg.objective.reduction != "relative" else 1, math.log(2)),
+            "continuous": (
+                "info_c",
+                cfg.model.n_continuous if cfg.objective.reduction != "relative" else 1,
+                math.log(2),
+            ),
         }
         for row in done.rows:
             for kind, (loss, codes, most) in kinds.items():

@@ -335,21 +335,3 @@ def _parse_parameter(text):
         return name, ast.literal_eval(value)
     except (ValueError, SyntaxError):
         return name, value
-
-
-def add_arguments(parser):
-    """Options of `command` for argparse."""
-    add = parser.add_argument
-    add("--profile", default="laptop", help="smoke | laptop | thesis (default: laptop)")
-    add("--dataset", default="synthfaces", help="synthfaces | celeba | cats | cars | folder")
-    add("--out", help="folder for the result (default: build/<profile>-<dataset>)")
-    add("--notebooks", help="folder of notebooks (default: the repository's)")
-    add("--only", nargs="+", metavar="NN", help="run only those, e.g. 03 08")
-    add("--store", action="store_true", help="put the result in place of the repository's")
-    add("--force", action="store_true", help="run again what is done")
-    add("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE")
-
-
-def run(args):
-    """`command` of what argparse found."""
-    return command(**{k: v for k, v in vars(args).items() if k not in ("run", "command")})

@@ -15,8 +15,7 @@ from ..baselines import load_glcic, navier_stokes, telea
 from ..checks import check_folder, check_seed
 from ..data import open_dataset
 from ..errors import RoiganError
-from ..files import place, write_atomically
-from ..files import WEIGHTS
+from ..files import WEIGHTS, place, write_atomically
 from ..inpainter import SelfEnsemble, load_model
 from ..masks import sample_masks
 from ..metrics import (
