@@ -8,15 +8,13 @@ from torch.nn import functional as F
 
 from .fast import FastSpectralConv
 from .generator import scaled
-from .layers import SLOPE, conv, instance_norm, linear
+from .layers import SLOPE, conv, instance_norm, leaky, linear
 
 DOWN = (128, 64, 32, 16)  # widths of the halving layers, from 16×16 outwards
 
 
 class CodeHead(nn.Module):
-    """A feature vector (n, n_in) -> μ and log σ² of the continuous codes, (n, n_continuous) each,
-    and logits of the discrete ones, (n, n_discrete, n_categories).
-    """
+    """(n, n_in) -> μ, log σ² (n, n_continuous) and logits (n, n_discrete, n_categories) of codes."""
 
     def __init__(self, n_in, cfg, literal=False):
         super().__init__()
@@ -67,7 +65,7 @@ class Discriminator(nn.Module):
         y, out = torch.cat([images, masks], 1).contiguous(memory_format=torch.channels_last), []
         for layer in self.main:
             y = layer(y)
-            y = F.leaky_relu(instance_norm(y) if self.instance and out else y, SLOPE)
+            y = leaky(instance_norm(y) if self.instance and out else y)
             out.append(y)
         return out
 
@@ -75,7 +73,7 @@ class Discriminator(nn.Module):
         maps = self.maps(images, masks)
         local = self.local_head(maps[-1]).flatten(1)  # (n, 25)
         whole = self.global_head[0](maps[-1])
-        whole = F.leaky_relu(instance_norm(whole) if self.global_norm else whole, SLOPE)
+        whole = leaky(instance_norm(whole) if self.global_norm else whole)
         whole = self.global_head[1](whole).flatten(1)  # (n, 1)
         return torch.cat([local, whole], 1).float(), maps
 
@@ -85,8 +83,8 @@ class ProjectedHeads(nn.Module):
     each map and one for the deepest with a wider view: what that network knows they need not learn.
 
     shapes: [(channels, side), …] of the maps. forward(maps, masks) -> for each head its scores
-    (n, 1, s, s), and which of them look at the region (n, 1, s, s) in {0, 1}: elsewhere a completed
-    image is the real one, and nothing is to be told.
+    (n, 1, s, s), and which of them look at the region, (n, 1, s, s) in {0, 1}: none is to be told
+    elsewhere.
     """
 
     def __init__(self, shapes):
@@ -109,7 +107,7 @@ class ProjectedHeads(nn.Module):
         for (first, second, last), y in zip(self.heads, [*maps, maps[-1]]):
             share = F.adaptive_avg_pool2d(masks, y.shape[-1]).to(y.dtype)
             y = torch.cat([y, share], 1).contiguous(memory_format=torch.channels_last)
-            y = last(F.leaky_relu(second(F.leaky_relu(first(y), SLOPE)), SLOPE)).float()
+            y = last(leaky(second(leaky(first(y))))).float()
             found.append((y, F.adaptive_max_pool2d(masks, y.shape[-1])))
         return found
 
@@ -125,8 +123,8 @@ class QNetwork(nn.Module):
         self.head = CodeHead(b, cfg, cfg.literal)
 
     def forward(self, last_map):
-        y = F.leaky_relu(instance_norm(self.first(last_map)), SLOPE)
-        return self.head(F.leaky_relu(self.second(y), SLOPE).flatten(1).float())
+        y = leaky(instance_norm(self.first(last_map)))
+        return self.head(leaky(self.second(y)).flatten(1).float())
 
 
 class Reader(nn.Module):
@@ -154,5 +152,5 @@ class Reader(nn.Module):
         y = torch.cat([new - mean * masks, images * (1 - masks), masks], 1)
         y = y.contiguous(memory_format=torch.channels_last)
         for layer in self.layers:
-            y = F.leaky_relu(layer(y), SLOPE)
-        return self.head(F.leaky_relu(self.dense(y.flatten(1)), SLOPE).float())
+            y = leaky(layer(y))
+        return self.head(leaky(self.dense(y.flatten(1))).float())

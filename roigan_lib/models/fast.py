@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from .layers import SLOPE, Denormalization, SpectralConv, UpsampleBlock, enlarge
+from .layers import Denormalization, SpectralConv, UpsampleBlock, enlarge, leaky
 
 
 def _kept(store, key, make):
@@ -198,7 +198,7 @@ class FastDenormalization(Denormalization):
         parts = parts.to(inner.weight.dtype).flatten(1)
         # a convolution of one pixel is a product of matrices, and a quicker one
         roi = F.linear(parts if inside else 1 - parts, inner.weight.flatten(1), inner.bias)
-        roi = F.leaky_relu(roi, SLOPE)  # (v, hidden)
+        roi = leaky(roi)  # (v, hidden)
         weight = outer.weight.permute(2, 3, 0, 1).flatten(0, 2)  # (9 · 2c, hidden)
         if self.affine is not None:
             return roi, weight, outer.bias
@@ -209,7 +209,7 @@ class FastDenormalization(Denormalization):
 def _add_taps(roi, weight, bias, taps):
     table = F.linear(roi, weight).view(-1, len(bias))
     table = table.float() if table.dtype == torch.bfloat16 else table
-    return F.leaky_relu(F.embedding_bag(taps, table, mode="sum") + bias, SLOPE)
+    return leaky(F.embedding_bag(taps, table, mode="sum") + bias)
 
 
 class FastUpsampleBlock(UpsampleBlock):
@@ -234,9 +234,9 @@ class FastUpsampleBlock(UpsampleBlock):
         else:
             right = self.conv_right(self.norm_right(x, mask, None, False, here, shared))
             past = None if self.shortcut is None else self.shortcut(low)
-        y = F.leaky_relu(left, SLOPE) + F.leaky_relu(right, SLOPE)
+        y = leaky(left) + leaky(right)
         y = self.norm_last(enlarge(y) if self.late else y, mask, z, True, behind)
-        y = F.leaky_relu(self.conv_last(y), SLOPE)
+        y = leaky(self.conv_last(y))
         return y if past is None else y + enlarge(past)
 
     def _beside(self, y, skip, windows, moments):

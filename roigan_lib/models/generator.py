@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from . import fast
-from .layers import SLOPE, GatedConv, conv, enlarge, linear
+from .layers import SLOPE, GatedConv, conv, enlarge, leaky, linear
 
 ENCODER = (128, 64, 32, 16, 8, 8, 8)  # widths from the 2×2 bottleneck outwards
 DECODER = (100, 64, 64, 64, 32, 16)  # widths from 8×8 outwards
@@ -65,7 +65,7 @@ class Refinement(nn.Module):
             nn.init.zeros_(self.second.weight)
 
     def forward(self, y):
-        return y + self.second(F.leaky_relu(self.first(F.leaky_relu(y, SLOPE)), SLOPE))
+        return y + self.second(leaky(self.first(leaky(y))))
 
 
 class Generator(nn.Module):
@@ -158,7 +158,7 @@ class Generator(nn.Module):
     def decode(self, f, masks, z):
         """Redraw from features_of(images, masks) and z (n, z_dim): raw output (n, 3, S, S)."""
         for layer in self.dense:
-            z = F.leaky_relu(layer(z), SLOPE)  # (n, style)
+            z = leaky(layer(z))  # (n, style)
         w = z * torch.exp(0.5 * f["logvar"]) + f["mean"]  # σZ + μ
         y = F.pixel_shuffle(w[:, :, None, None], 4)  # (n, style/16, 4, 4)
         y = y.contiguous(memory_format=torch.channels_last)

@@ -11,7 +11,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-SLOPE = 0.2  # of every LeakyReLU (thesis 3.4, 3.5)
+SLOPE = 0.2
+
+
+def leaky(x):
+    """The LeakyReLU of every layer (thesis 3.4, 3.5)."""
+    return F.leaky_relu(x, SLOPE)
 
 
 class Equalized(nn.Module):
@@ -57,10 +62,10 @@ def full(x):
 
 
 class SpectralConv(nn.Module):
-    """A convolution (1.5) with W / σ(W), σ the largest singular value (Miyato et al. 2018), in D.
+    """A convolution (1.5) by W / σ(W), σ the largest singular value (Miyato et al. 2018), in D.
 
-    σ = u·(W v), with one power iteration for u and v each pass while training, none in eval mode.
-    Names as in the released checkpoints: weight_orig, weight_u, weight_v.
+    σ = u·(W v), with a power iteration for u and v each pass in training, none in eval mode. Names
+    as in the released checkpoints.
     """
 
     def __init__(self, layer):
@@ -100,23 +105,22 @@ class GatedConv(nn.Module):
         super().__init__()
         self.both = conv(c_in, 2 * c_out, 4, 2, 1, equalized=equalized)
         self.norm, self.activation = norm, activation
-        # A gate halves the signal at each level; without a norm deep maps would fade to nothing.
-        self.gain = 1.0 if norm else 1.85
+        self.gain = 1.0 if norm else 1.85  # a gate halves the signal: deep maps would fade
 
     def forward(self, x):
         feature, gate = self.both(x).chunk(2, 1)
-        y = F.leaky_relu(feature, SLOPE) * torch.sigmoid(gate)
+        y = leaky(feature) * torch.sigmoid(gate)
         y = instance_norm(y) if self.norm else y * self.gain
-        return F.leaky_relu(y, SLOPE) if self.activation else y
+        return leaky(y) if self.activation else y
 
 
 class Denormalization(nn.Module):
     """Denormalization layer (3.8): normalize x, then scale and shift it by what mask and z say.
 
-    x (n, c, H, W), mask (n, 1, H', W') in [0, 1], z (n, z_dim), or None for layers without style
-    control -> (n, c, H, W). `inside=False` sees 1 − RoI. unit_gain: 1 + γ and 1 + z₁, so that the
-    layer begins as the identity. (3.8) does not say over what E(x) and D(x) run: norm="instance"
-    takes each channel of each image, as the release does; "layer" all channels of an image.
+    x (n, c, H, W), mask (n, 1, H', W') in [0, 1], z (n, z_dim), None without style control
+    -> (n, c, H, W). inside=False sees 1 − RoI. unit_gain: 1 + γ and 1 + z₁ begin as the identity.
+    E(x) and D(x), of which (3.8) does not say over what, run over each channel of each image as in
+    the release (norm="instance"), or over all channels of an image ("layer").
     """
 
     def __init__(self, channels, hidden, z_dim, unit_gain, equalized, norm="instance"):
@@ -136,11 +140,11 @@ class Denormalization(nn.Module):
     def forward(self, x, mask, z=None, inside=True):
         h, w = x.shape[2:]
         roi = F.interpolate(mask, size=(h + 4, w + 4), mode="nearest")
-        roi = F.leaky_relu(self.inner(roi if inside else 1 - roi), SLOPE)  # (n, hidden, h+2, w+2)
+        roi = leaky(self.inner(roi if inside else 1 - roi))  # (n, hidden, h+2, w+2)
         if self.affine is not None:
             z1, z2 = self.style(z)
             roi = roi * z1[:, :, None, None] + z2[:, :, None, None]
-        gamma, beta = F.leaky_relu(self.outer(roi), SLOPE).chunk(2, 1)
+        gamma, beta = leaky(self.outer(roi)).chunk(2, 1)
         x = F.instance_norm(x) if self.norm == "instance" else F.group_norm(x, 1)
         return x * (gamma + self.one) + beta
 
@@ -177,7 +181,6 @@ class UpsampleBlock(nn.Module):
         up = x if self.late else F.interpolate(x, scale_factor=2, mode="nearest")
         left = self.conv_left(self.norm_left(up, mask, z))
         right = self.conv_right(self.norm_right(up, mask, inside=False))
-        y = F.leaky_relu(left, SLOPE) + F.leaky_relu(right, SLOPE)
-        y = self.norm_last(enlarge(y) if self.late else y, mask, z)
-        y = F.leaky_relu(self.conv_last(y), SLOPE)
+        y = leaky(left) + leaky(right)
+        y = leaky(self.conv_last(self.norm_last(enlarge(y) if self.late else y, mask, z)))
         return y if self.shortcut is None else y + enlarge(self.shortcut(x))

@@ -15,11 +15,7 @@ from ..errors import RoiganError
 from .discriminator import Discriminator
 from .fast import FastDenormalization, FastSpectralConv, MaskWindows
 from .generator import DECODER, ENCODER, Generator, scaled
-from .layers import SLOPE, GatedConv, conv, full
-
-
-def _leaky(y):
-    return F.leaky_relu(y, SLOPE)
+from .layers import SLOPE, GatedConv, conv, full, leaky
 
 
 class _Pair:
@@ -79,10 +75,10 @@ class _Block(nn.Module):
 
     def forward(self, x, mask, z, windows):
         half, whole = (windows.get(side) for side in (x.shape[-1], 2 * x.shape[-1]))
-        left = _leaky(self.spade_left(x, mask, z, windows=half))
-        y = _leaky(self.conv_left(left)) + _leaky(self.conv_right(x))
-        y = _leaky(self.conv_last(F.interpolate(y, scale_factor=2, mode="nearest")))
-        return _leaky(self.spade_last(y, mask, z, windows=whole))
+        left = leaky(self.spade_left(x, mask, z, windows=half))
+        y = leaky(self.conv_left(left)) + leaky(self.conv_right(x))
+        y = leaky(self.conv_last(F.interpolate(y, scale_factor=2, mode="nearest")))
+        return leaky(self.spade_last(y, mask, z, windows=whole))
 
 
 class PublishedGenerator(Generator):
@@ -130,9 +126,9 @@ class PublishedGenerator(Generator):
         """As `Generator.decode`; f receives the style, for the release's KL the mean."""
         for i in (1, 2, 3):
             z = getattr(self, f"dense_{i}")(z)
-            z = _leaky(getattr(self, f"normalization_{i}")(z))
+            z = leaky(getattr(self, f"normalization_{i}")(z))
         f["style"] = z * torch.exp(0.5 * f["logvar"]) + f["mean"]
-        y = _leaky(F.pixel_shuffle(f["style"][:, :, None, None], 4))
+        y = leaky(F.pixel_shuffle(f["style"][:, :, None, None], 4))
         y = y.contiguous(memory_format=torch.channels_last)
         for i, skip in enumerate(f["maps"][3::-1], 1):
             y = getattr(self, f"layer_{i}")(torch.cat([y, skip], 1), masks, z, f["windows"])
