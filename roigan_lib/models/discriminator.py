@@ -14,7 +14,7 @@ DOWN = (128, 64, 32, 16)  # widths of the halving layers, from 16×16 outwards
 
 
 class CodeHead(nn.Module):
-    """(n, n_in) -> μ, log σ² (n, n_continuous) and logits (n, n_discrete, n_categories) of codes."""
+    """(n, n_in) -> μ, log σ² (n, n_continuous), and logits (n, n_discrete, n_categories)."""
 
     def __init__(self, n_in, cfg, literal=False):
         super().__init__()
