@@ -412,6 +412,9 @@ def test_a_generator_of_fast_layers_draws_what_the_plain_ones_draw(recipe, n):
     """Learning, with what is kept without gradients, and with the blocks of `layers`."""
     net = Generator(load_config("smoke", recipe=recipe, size=32).model).eval()
     torch.nn.init.normal_(getattr(net.to_rgb, "layer", net.to_rgb).weight, std=0.1)
+    for name, parameter in net.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter, std=0.1)
     images, masks = torch.rand(n, 3, 32, 32) * 2 - 1, sample_masks("elliptic", n, 32, seed=1)
     z = torch.randn(n, net.z_dim)
     learning, sliding = net(images, masks, z)[0], net.requires_grad_(False)
