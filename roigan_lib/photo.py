@@ -89,7 +89,8 @@ def crop_frame(width, height, size, crop="square") -> Frame:
     crop: as in `data.decode`, "square", "thesis", "full" or a number of pixels, or a box (left,
     top, right, bottom) in pixels.
     """
-    left, top, right, bottom = crop_box(width, height, crop)
+    box = crop if isinstance(crop, tuple) else crop_box(width, height, crop)
+    left, top, right, bottom = box
     return Frame(_to_square(left, top, right - left, bottom - top, size), size)
 
 

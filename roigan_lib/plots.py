@@ -1,7 +1,8 @@
-"""Figures for the notebooks: image sheets, training curves, bars. They need no display and no pyplot.
+"""Figures for the notebooks: image sheets, training curves, bars. They need no display, no pyplot.
 
-Every function returns a `Picture`, a matplotlib Figure that a notebook cell shows once, as its last value, and that
-`save` writes as a small PNG. Images are float (n, 3, H, W) in [-1, 1], masks (n, 1, H, W) in {0, 1}, 1 = the hole.
+Every function returns a `Picture`, a matplotlib Figure that a notebook cell shows once, as its last
+value, and that `save` writes as a small PNG. Images are float (n, 3, H, W) in [-1, 1], masks
+(n, 1, H, W) in {0, 1}, 1 = the hole.
 """
 
 import base64
@@ -20,19 +21,19 @@ from .files import place, write_atomically
 # Okabe and Ito's colours: told apart by colour-blind readers too
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DPI = 100
-_FONT = 8  # points; 11 pixels
+_FONT, _LINE = 8, 15  # points; pixels for one line of text
 _LOSSLESS = 60_000  # a picture above so many bytes is shown with 256 colours
 
 
-def figures_dir():
-    """Where the pictures and rows of this run go: $ROIGAN_FIGURES, else figures/ in the repository."""
+def figures_dir() -> Path:
+    """Where this run's pictures and rows go: $ROIGAN_FIGURES, else figures/ in the repository."""
     folder = place("ROIGAN_FIGURES", "figures")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 class Picture(Figure):
-    """A Figure that shows itself in a notebook, without pyplot's second copy, as a PNG small enough to commit."""
+    """A Figure that a notebook shows once, as a PNG small enough to commit."""
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         data = png(self)
@@ -41,29 +42,30 @@ class Picture(Figure):
         return {"image/png": base64.b64encode(data).decode(), "text/plain": repr(self)}
 
 
-def png(fig, colours=None):
-    """The figure as PNG bytes at its own size, optimised; colours=256 stores a palette, a third of the size."""
-    buffer = io.BytesIO()
+def png(fig, colours=None) -> bytes:
+    """The figure as optimised PNG at its own size; colours=256 stores a palette, a third of it."""
+    buffer, out = io.BytesIO(), io.BytesIO()
     fig.savefig(buffer, format="png", dpi=fig.dpi, facecolor="white")
     picture = Image.open(buffer).convert("RGB")
-    if colours:
-        picture = picture.quantize(colours)
-    out = io.BytesIO()
+    picture = picture.quantize(colours) if colours else picture
     picture.save(out, "PNG", optimize=True)
     return out.getvalue()
 
 
 def save(fig, path, colours=None):
-    """Write the figure as an optimised PNG in one step, its folder made. Returns the path; RoiganError if it cannot."""
-    if Path(path).suffix.lower() != ".png":
-        raise RoiganError(
-            f"Figures are saved as PNG: name it {Path(path).with_suffix('.png')}, not {path}."
-        )
+    """Write the figure as `png` in one step, its folder made. The path, or a RoiganError."""
+    _check_ending(path, ".png", "Figures are saved as PNG")
     return write_atomically(path, png(fig, colours))
 
 
-def to_uint8(images):
-    """Images (n, 3, H, W) or (3, H, W) in [-1, 1] as bytes (n, H, W, 3) or (H, W, 3), a numpy array for display."""
+def _check_ending(path, ending, rule):
+    path = Path(path)
+    if path.suffix.lower() != ending:
+        raise RoiganError(f"{rule}: name it {path.with_suffix(ending)}, not {path}.")
+
+
+def to_uint8(images) -> np.ndarray:
+    """Images (n, 3, H, W) or (3, H, W) in [-1, 1] as bytes for display, channels last."""
     images = torch.as_tensor(images)
     if images.ndim not in (3, 4) or images.shape[-3] not in (1, 3):
         raise RoiganError(
@@ -73,72 +75,65 @@ def to_uint8(images):
     return _bytes(images.float()).movedim(-3, -1).cpu().numpy()
 
 
-def sheet(images, ncols=8, titles=None, rows=None, scale=None, gap=2, captions=None):
+def _tiled(pixels, ncols, scale, above=0, gap=0):
+    """Bytes (n, H, W, 3), each pixel scale x scale, in a grid on white: (rows, columns, 3)."""
+    pixels = pixels.repeat(scale, 1).repeat(scale, 2)
+    room = (0, -len(pixels) % ncols), (above, gap), (0, gap), (0, 0)
+    pixels = np.pad(pixels, room, constant_values=255)
+    _, height, width, _ = pixels.shape
+    page = pixels.reshape(-1, ncols, height, width, 3).swapaxes(1, 2).reshape(-1, ncols * width, 3)
+    return page[: len(page) - gap, : ncols * width - gap]
+
+
+def sheet(images, ncols=8, titles=None, rows=None, scale=None, gap=2, captions=None) -> Picture:
     """A grid of images, each pixel drawn as scale × scale whole pixels, so that nothing is blurred.
 
-    images: (n, 3, H, W), row by row. titles: a word above each column; rows: a word left of each row; captions: a word
-    above every image. scale: default makes a cell about 96 pixels wide, 1 at least. gap: white pixels between images.
+    images: (n, 3, H, W), row by row. titles: a word above each column; rows: a word left of each
+    row; captions: a word above every image. scale: default makes a cell about 96 pixels wide, 1 at
+    least. gap: white pixels between images. RoiganError: no images, or another number of words.
     """
     pixels = to_uint8(images)
-    if pixels.ndim == 3:
-        pixels = pixels[None]
+    pixels = pixels[None] if pixels.ndim == 3 else pixels
     n, height, width = pixels.shape[:3]
     if not n:
         raise RoiganError("There are no images to draw: give at least one.")
     ncols = max(1, min(ncols, n))
-    nrows = -(-n // ncols)
-    for words, count, what in (
-        (titles, ncols, "columns"),
-        (rows, nrows, "rows"),
-        (captions, n, "images"),
-    ):
+    labels = (titles, ncols, "columns"), (rows, -(-n // ncols), "rows"), (captions, n, "images")
+    for words, count, what in labels:
         if words is not None and len(words) != count:
             raise RoiganError(f"There are {len(words)} labels for {count} {what}: give one each.")
     scale = scale or max(1, round(96 / width))
-    pixels = pixels.repeat(scale, 1).repeat(scale, 2)
-    cell_w, cell_h = width * scale, height * scale
-    line = 15  # pixels for one line of text
-    top, above = (line if titles is not None else 0), (line if captions is not None else 0)
-    left = 10 + round(6.4 * max(len(str(word)) for word in rows)) if rows is not None else 0
-    total_w = left + ncols * (cell_w + gap) - gap
-    total_h = top + nrows * (cell_h + above + gap) - gap
-    canvas = np.full((total_h, total_w, 3), 255, np.uint8)
+    top, above = (0 if words is None else _LINE for words in (titles, captions))
+    left = 0 if rows is None else 10 + round(6.4 * max(len(str(word)) for word in rows))
+    across, down = width * scale + gap, height * scale + above + gap
+    canvas = _tiled(pixels, ncols, scale, above, gap)
+    canvas = np.pad(canvas, ((top, 0), (left, 0), (0, 0)), constant_values=255)
+    total_h, total_w = canvas.shape[:2]
     fig = Picture(figsize=(total_w / DPI, total_h / DPI), dpi=DPI)
 
-    def write(x, y, word, **where):
-        fig.text(x / total_w, 1 - y / total_h, str(word), fontsize=_FONT, **where)
+    def write(x, y, word, ha, va):
+        fig.text(x / total_w, 1 - y / total_h, str(word), fontsize=_FONT, ha=ha, va=va)
 
-    for i in range(n):
-        y, x = (
-            top + (i // ncols) * (cell_h + above + gap) + above,
-            left + (i % ncols) * (cell_w + gap),
-        )
-        canvas[y : y + cell_h, x : x + cell_w] = pixels[i]
-        if captions is not None:
-            write(x + cell_w / 2, y - 3, captions[i], ha="center", va="bottom")
-    for i, word in enumerate(titles if titles is not None else ()):
-        write(left + i * (cell_w + gap) + cell_w / 2, line - 4, word, ha="center", va="bottom")
-    for i, word in enumerate(rows if rows is not None else ()):
-        write(
-            left - 5,
-            top + i * (cell_h + above + gap) + above + cell_h / 2,
-            word,
-            ha="right",
-            va="center",
-        )
+    middle = left + width * scale / 2
+    for i, word in enumerate(() if captions is None else captions):
+        row, column = divmod(i, ncols)
+        write(middle + column * across, top + row * down + above - 3, word, "center", "bottom")
+    for i, word in enumerate(() if titles is None else titles):
+        write(middle + i * across, _LINE - 4, word, "center", "bottom")
+    for i, word in enumerate(() if rows is None else rows):
+        write(left - 5, top + i * down + above + height * scale / 2, word, "right", "center")
     fig.figimage(canvas, origin="upper")
     return fig
 
 
-def masked(images, masks, grey=0.6):
-    """The images (n, 3, H, W) with the hole painted a light grey, to show what a method is given."""
-    return torch.where(
-        torch.as_tensor(masks) > 0.5, torch.as_tensor(grey, dtype=images.dtype), images
-    )
+def masked(images, masks, grey=0.6) -> torch.Tensor:
+    """The images (n, 3, H, W) with the hole painted a light grey: what a method is given."""
+    grey = torch.as_tensor(grey, dtype=images.dtype)
+    return torch.where(torch.as_tensor(masks) > 0.5, grey, images)
 
 
-def comparison_sheet(images, masks, completed, n=8, **options):
-    """One row an image: original, masked, and each of completed = {method: (m, 3, H, W)}; the first n images."""
+def comparison_sheet(images, masks, completed, n=8, **options) -> Picture:
+    """One row each for the first n images: original, masked, and completed = {method: images}."""
     for name, result in completed.items():
         if result.shape != images.shape:
             raise RoiganError(
@@ -146,14 +141,12 @@ def comparison_sheet(images, masks, completed, n=8, **options):
                 f"give one completed image for each."
             )
     columns = {"original": images, "masked": masked(images, masks), **completed}
-    stack = torch.stack(
-        [column[:n].cpu() for column in columns.values()], 1
-    )  # (n, columns, 3, H, W)
+    stack = torch.stack([column[:n].cpu() for column in columns.values()], 1)
     return sheet(stack.flatten(0, 1), ncols=len(columns), titles=list(columns), **options)
 
 
-def traversal_sheet(images, names=None, values=None, **options):
-    """images (codes, steps, 3, H, W): a row for each code, called names[i], a column for each of its values."""
+def traversal_sheet(images, names=None, values=None, **options) -> Picture:
+    """images (codes, steps, 3, H, W): a row for each code, names[i]; a column for each value."""
     images = torch.as_tensor(images)
     if images.ndim != 5:
         raise RoiganError(f"A traversal is (codes, steps, 3, H, W), not {tuple(images.shape)}.")
@@ -162,109 +155,73 @@ def traversal_sheet(images, names=None, values=None, **options):
 
 
 def animation(frames, path, ncols=3, scale=2, seconds=0.1):
-    """Write frames (t, n, 3, H, W) as a looping GIF of sheets with `ncols` columns; returns the path.
+    """Write frames (t, n, 3, H, W) as a looping GIF of sheets with `ncols` columns; the path.
 
-    seconds: how long a frame stays. RoiganError: no frames, another ending than .gif, or a path that cannot be written.
+    seconds: how long a frame stays. RoiganError: no frames, another ending than .gif, or a path
+    that cannot be written.
     """
     frames = torch.as_tensor(frames)
     if frames.ndim != 5 or not frames.numel():
         raise RoiganError(
             f"An animation is made of frames (t, n, 3, H, W), not of {tuple(frames.shape)}."
         )
-    if Path(path).suffix.lower() != ".gif":
-        raise RoiganError(
-            f"Animations are saved as GIF: name it {Path(path).with_suffix('.gif')}, not {path}."
-        )
-    pages = []
-    for frame in frames:
-        pixels = torch.from_numpy(to_uint8(frame)).movedim(-1, 1)  # (n, 3, H, W)
-        blank = pixels.new_full((-len(pixels) % ncols, *pixels.shape[1:]), 255)
-        page = (
-            torch.cat([pixels, blank])
-            .unflatten(0, (-1, ncols))
-            .permute(0, 3, 1, 4, 2)
-            .flatten(0, 1)
-            .flatten(1, 2)
-        )
-        pages.append(
-            Image.fromarray(page.repeat_interleave(scale, 0).repeat_interleave(scale, 1).numpy())
-        )
-    few = np.concatenate([np.asarray(page) for page in pages[:: max(1, len(pages) // 8)]])
-    palette = Image.fromarray(few).quantize(
-        128
-    )  # one for all frames: what does not move must not flicker
-    pages = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
-    buffer = io.BytesIO()
-    pages[0].save(
-        buffer,
-        "GIF",
-        save_all=True,
-        append_images=pages[1:],
-        duration=round(1000 * seconds),
-        loop=0,
-    )
+    _check_ending(path, ".gif", "Animations are saved as GIF")
+    pages = [_tiled(to_uint8(frame), ncols, scale) for frame in frames]
+    # One palette for all frames, from about eight of them: what does not move must not flicker.
+    palette = Image.fromarray(np.concatenate(pages[:: max(1, len(pages) // 8)])).quantize(128)
+    dither = Image.Dither.NONE
+    first, *others = (Image.fromarray(p).quantize(palette=palette, dither=dither) for p in pages)
+    buffer, milliseconds = io.BytesIO(), round(1000 * seconds)
+    first.save(buffer, "GIF", save_all=True, append_images=others, duration=milliseconds, loop=0)
     return write_atomically(path, buffer.getvalue())
 
 
-def _style(axes, title):
-    axes.set_title(title, fontsize=_FONT + 1, loc="left")
-    axes.tick_params(labelsize=_FONT - 1)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", alpha=0.25, linewidth=0.6)
+def _panels(titles, ncols, scale=1.0, below=0.0):
+    """A figure with a panel for each title, 3.2 by 2.2 inches times scale, and inches below."""
+    ncols = min(ncols, len(titles))
+    nrows = -(-len(titles) // ncols)
+    size = 3.2 * scale * ncols, 2.2 * scale * nrows + below
+    fig = Picture(figsize=size, dpi=DPI, layout="constrained")
+    for i, title in enumerate(titles):
+        axes = fig.add_subplot(nrows, ncols, i + 1)
+        axes.set_title(title, fontsize=_FONT + 1, loc="left")
+        axes.tick_params(labelsize=_FONT - 1)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", alpha=0.25, linewidth=0.6)
+    return fig
 
 
-def curves(rows, keys, x="step", smooth=0.9, ncols=3, scale=1.0):
-    """Training curves. rows: dictionaries, a DataFrame or the path of a .jsonl log; rows without a key are passed over for it.
+def curves(rows, keys, x="step", smooth=0.9, ncols=3, scale=1.0) -> Picture:
+    """Training curves of rows: dictionaries, a DataFrame or the path of a .jsonl log.
 
-    keys: one panel each; an entry that is a tuple puts its keys into one panel. smooth: the share of the running mean
-    that each point keeps (0 = none); the raw values stay behind it, pale. scale: of a panel's 3.2 by 2.2 inches; the
-    letters keep their size. Raises RoiganError for an unknown key.
+    keys: one panel each; an entry that is a tuple puts its keys into one panel. smooth: the share
+    of the running mean that each point keeps (0 = none); the raw values stay behind it, pale.
+    scale: of a panel's 3.2 by 2.2 inches; the letters keep their size. RoiganError: an unknown key.
     """
     from .metrics import load_rows, records
 
     rows = records(load_rows(rows) if isinstance(rows, (str, Path)) else rows)
     panels = [(key,) if isinstance(key, str) else tuple(key) for key in keys]
-    known = sorted(
-        {key for row in rows for key, value in row.items() if isinstance(value, (int, float))}
-    )
-    for key in [x, *(key for panel in panels for key in panel)]:
+    rows = [{k: v for k, v in row.items() if isinstance(v, (int, float))} for row in rows]
+    known = sorted(set().union(*rows))
+    for key in (x, *(key for panel in panels for key in panel)):
         if key not in known:
             raise RoiganError(
                 f"The log has no numbers under {key!r}: it has {', '.join(known) or 'none at all'}."
             )
-    ncols = min(ncols, len(panels))
-    nrows = -(-len(panels) // ncols)
-    fig = Picture(figsize=(3.2 * scale * ncols, 2.2 * scale * nrows), dpi=DPI, layout="constrained")
-    for i, panel in enumerate(panels):
-        axes = fig.add_subplot(nrows, ncols, i + 1)
+    fig = _panels([panel[0] if len(panel) == 1 else "" for panel in panels], ncols, scale)
+    for axes, panel in zip(fig.axes, panels):
         for key, colour in zip(panel, PALETTE * 3):
-            points = np.array(
-                [
-                    (row[x], row[key])
-                    for row in rows
-                    if all(isinstance(row.get(k), (int, float)) for k in (x, key))
-                ],
-                float,
-            ).reshape(-1, 2)
-            axes.plot(
-                *points.T,
-                color=colour,
-                alpha=0.25 if smooth else 1,
-                linewidth=0.8,
-                label=None if smooth else key,
-            )
+            points = [(row[x], row[key]) for row in rows if x in row and key in row]
+            at, values = np.array(points, float).reshape(-1, 2).T
+            pale = {"alpha": 0.25} if smooth else {"label": key}
+            axes.plot(at, values, color=colour, linewidth=0.8, **pale)
             if smooth:
-                axes.plot(
-                    points[:, 0],
-                    _running_mean(points[:, 1], smooth),
-                    color=colour,
-                    linewidth=1.4,
-                    label=key,
-                )
-        _style(axes, panel[0] if len(panel) == 1 else "")
+                mean = _running_mean(values, smooth)
+                axes.plot(at, mean, color=colour, linewidth=1.4, label=key)
         if len(panel) > 1:
             axes.legend(fontsize=_FONT - 1, frameon=False)
-        if i // ncols == nrows - 1:
+        if axes.get_subplotspec().is_last_row():
             axes.set_xlabel(x, fontsize=_FONT)
     return fig
 
@@ -278,56 +235,38 @@ def _running_mean(values, keep):
     return np.array(out)
 
 
-def bars(table, metrics=None, ncols=3):
-    """A panel for each metric of a comparison table, a group for each mask family, a bar for each method.
+def bars(table, metrics=None, ncols=3) -> Picture:
+    """A panel for each metric of a comparison, a group for each mask family, a bar each method.
 
-    metrics: names, with or without their _n… ending; default all of them but outside_change. KID has its sd as whisker.
+    metrics: names, with or without their _n… ending; default all of them but outside_change. KID
+    has its sd as whisker. RoiganError: the table has none of these.
     """
     from .metrics import records
 
     table = records(table)
-    names = list(dict.fromkeys(row["metric"] for row in table))
-    if metrics is None:
-        wanted = [name for name in names if name != "outside_change"]
-    else:
-        wanted = [name for name in names if name in metrics or name.rpartition("_n")[0] in metrics]
+    names, methods = (list(dict.fromkeys(r[key] for r in table)) for key in ("metric", "method"))
+    wanted = [name for name in names if name != "outside_change"]
+    if metrics is not None:
+        wanted = [n for n in names if n in metrics or n.rpartition("_n")[0] in metrics]
     if not wanted:
         raise RoiganError(
             f"The table has none of these metrics: it has {', '.join(names) or 'no rows'}."
         )
-    methods = list(dict.fromkeys(row["method"] for row in table))
-    ncols = min(ncols, len(wanted))
-    nrows = -(-len(wanted) // ncols)
-    fig = Picture(figsize=(3.2 * ncols, 2.2 * nrows + 0.3), dpi=DPI, layout="constrained")
-    for i, name in enumerate(wanted):
-        axes = fig.add_subplot(nrows, ncols, i + 1)
+    fig, step = _panels(wanted, ncols, below=0.3), 0.8 / len(methods)
+    for axes, name in zip(fig.axes, wanted):
         rows = {(row["method"], row["mask_law"]): row for row in table if row["metric"] == name}
         laws = list(dict.fromkeys(law for _, law in rows))
         for k, (method, colour) in enumerate(zip(methods, PALETTE * 3)):
             own = [rows.get((method, law), {}) for law in laws]
             height = [np.nan if row.get("value") is None else row["value"] for row in own]
             whisker = [row.get("spread") or 0 for row in own] if name.startswith("kid") else None
-            step = 0.8 / len(methods)
-            axes.bar(
-                np.arange(len(laws)) + (k - (len(methods) - 1) / 2) * step,
-                height,
-                0.95 * step,
-                yerr=whisker,
-                color=colour,
-                label=method,
-                error_kw={"linewidth": 0.8},
-            )
+            place = np.arange(len(laws)) + (k - (len(methods) - 1) / 2) * step
+            look = {"color": colour, "label": method, "error_kw": {"linewidth": 0.8}}
+            axes.bar(place, height, 0.95 * step, yerr=whisker, **look)
         if name.startswith("border_ratio"):
             axes.axhline(1, color="#000000", linewidth=0.8, linestyle=":")
-        axes.set_xticks(range(len(laws)), laws, fontsize=_FONT)
-        _style(axes, name)
+        axes.set_xticks(range(len(laws)), laws)
     handles, labels = fig.axes[0].get_legend_handles_labels()
-    fig.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=len(methods),
-        fontsize=_FONT,
-        frameon=False,
-    )
+    where = {"loc": "outside lower center", "ncols": len(methods)}
+    fig.legend(handles, labels, fontsize=_FONT, frameon=False, **where)
     return fig
