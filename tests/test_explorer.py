@@ -221,7 +221,7 @@ def test_display_leaves_a_contact_sheet(widget, monkeypatch, tmp_path):
     assert sheet.format == "PNG" and sheet.width > 500 and len(set(sheet.getdata())) > 100
     path = widget.export_sheet(tmp_path / "sheet.png")
     assert Image.open(path).size == sheet.size
-    with pytest.raises(RoiganError, match="Cannot write"):
+    with pytest.raises(RoiganError, match="could not be written"):
         widget.export_sheet(path / "sheet.png")  # below a file
 
 
@@ -348,7 +348,7 @@ def test_names_are_saved_and_loaded(widget, images, monkeypatch, tmp_path):
     text = path.read_text(encoding="utf-8")
     assert ask(other, monkeypatch, do="load", text=text, file="names.json") == (None, None)
     assert other.names == widget.names
-    with pytest.raises(RoiganError, match="Cannot write"):
+    with pytest.raises(RoiganError, match="could not be written"):
         widget.save_names(path / "names.json")
 
 

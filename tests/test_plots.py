@@ -130,7 +130,7 @@ def test_saved_files(tmp_path):
     with pytest.raises(RoiganError, match="sheet.png"):
         plots.save(fig, tmp_path / "sheet.jpg")
     (tmp_path / "file").write_text("")
-    with pytest.raises(RoiganError, match="Cannot write"):
+    with pytest.raises(RoiganError, match="could not be written"):
         plots.save(fig, tmp_path / "file" / "x.png")
 
 
