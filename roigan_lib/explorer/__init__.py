@@ -7,87 +7,42 @@ and answered, by messages of its own.
 """
 
 import inspect
-import io
 import json
 import os
 import time
 from pathlib import Path
 
 import anywidget
-import matplotlib
 import numpy as np
 import torch
 import traitlets as tl
-from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import RoiganError
 from ..files import write_atomically
 from ..masks import region
-from ..photo import find_eyes, paste
+from ..photo import paste
 from ..plots import to_uint8
+from . import pages
+from .eyes import EyePicker, binary, pick_eyes
+
+__all__ = ["EyePicker", "Explorer", "explore", "pick_eyes"]
 
 HERE = Path(__file__).parent
 STEPS = 9  # pictures in a traversal row; three are as wide as a large picture of the contact sheet
 BATCH = 9  # faces that one slider moves together, as in figure 4.5
-TILE, HEAD, GAP = 64, 24, 6  # pixels: a small picture, a line of text, the room between pictures
-BIG = 3 * TILE + 2 * GAP
-INK, SHEET = "#444", {"text/plain": "contact sheet"}
+SHEET = {"text/plain": "contact sheet"}
 MIDDLE = (0.5, 0.56, 0.21, 0.25)  # the mask to begin with: an ellipse over eyes, nose and mouth
-
-
-# ---- the pages: a strip of pictures, the contact sheet
-
-
-def _png(picture):
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
-
-
-def _font():
-    # Pillow's own font has neither Cyrillic nor Greek, and the names on a sheet are the reader's.
-    file = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
-    return ImageFont.truetype(str(file), 12)
-
-
-def _thumb(picture, side):
-    how = Image.LANCZOS if side < len(picture) else Image.BICUBIC
-    return Image.fromarray(picture).resize((side, side), how)
 
 
 def _sweep(steps):
     return torch.linspace(-1, 1, steps).tolist()
 
 
-def _signed(values):
+def _words(values):
+    """What stands above the pictures: categories as they are, other values with their sign."""
+    if isinstance(values, range):
+        return [str(value) for value in values]
     return [f"{value:+.2g}" if abs(value) > 1e-6 else "0" for value in values]
-
-
-def _large(images):
-    """One picture, or up to nine in rows of three, as wide as three small ones with their gaps."""
-    pictures = to_uint8(images)
-    if len(pictures) == 1:
-        return _thumb(pictures[0], BIG)
-    page = Image.new("RGB", (BIG, BIG), "white")
-    for k, picture in enumerate(pictures):
-        page.paste(_thumb(picture, TILE), (k % 3 * (TILE + GAP), k // 3 * (TILE + GAP)))
-    return page
-
-
-def _traversal(page, left, top, values, rows, labels=()):
-    """Put rows of small pictures, uint8 (steps, H, W, 3), on a page: values above, labels left."""
-    draw, font = ImageDraw.Draw(page), _font()
-    for step, value in enumerate(values):
-        draw.text((left + step * (TILE + GAP) + TILE / 2, top + HEAD / 2), value, INK, font, "mm")
-    for row, pictures in enumerate(rows):
-        y = top + HEAD + row * (TILE + GAP)
-        if labels:
-            draw.text((left - 8, y + TILE / 2), labels[row], INK, font, "rm")
-        for step, picture in enumerate(pictures):
-            page.paste(_thumb(picture, TILE), (left + step * (TILE + GAP), y))
-
-
-# ---- the widget
 
 
 def _take(images, size, limit):
@@ -123,12 +78,6 @@ def _take(images, size, limit):
     raise RoiganError(why)
 
 
-def _binary():
-    # The browser's bytes arrive as a memoryview, which traitlets would drop in silence.
-    from_json = lambda value, widget: bytes(value)
-    return tl.Bytes(b"").tag(sync=True, echo_update=False, from_json=from_json)
-
-
 class Explorer(anywidget.AnyWidget):
     """What `explore` returns. `mask`, `codes`, `original`, `completed` are what is on the screen.
 
@@ -145,9 +94,9 @@ class Explorer(anywidget.AnyWidget):
     size, size_px, n_images = (tl.Int().tag(sync=True) for _ in range(3))
     n_continuous, n_discrete, n_categories = (tl.Int().tag(sync=True) for _ in range(3))
     title, status = (tl.Unicode().tag(sync=True) for _ in range(2))
-    thumbs = _binary()  # PNG, the pictures side by side
-    original_rgb, completed_rgb = _binary(), _binary()  # n*H*W*3, n = 1 or, in the batch view, to 9
-    mask_bytes = _binary()  # H*W (0 or 1)
+    thumbs = binary()  # PNG, the pictures side by side
+    original_rgb, completed_rgb = binary(), binary()  # n*H*W*3, n = 1 or, in the batch view, to 9
+    mask_bytes = binary()  # H*W (0 or 1)
     code_values = tl.List(tl.Float()).tag(sync=True, echo_update=False)
     index, seed = tl.Int(0).tag(sync=True), tl.Int(0).tag(sync=True)
     batch, failed = tl.Bool(False).tag(sync=True), tl.Bool(False).tag(sync=True)
@@ -170,7 +119,6 @@ class Explorer(anywidget.AnyWidget):
         given = inspect.signature(gan.inpaint).parameters
         every = any(p.kind is p.VAR_KEYWORD for p in given.values())
         self._takes = [name for name in ("codes", "seed") if every or name in given]
-        strip = [np.asarray(_thumb(p, min(size, TILE))) for p in to_uint8(self.images)]
         super().__init__(
             size=size,
             size_px=size_px,
@@ -183,7 +131,7 @@ class Explorer(anywidget.AnyWidget):
             names=dict(getattr(gan, "slider_names", {})),
             code_values=[0.0] * len(self.code_keys),
             moved=self.code_keys[0] if self.code_keys else "",
-            thumbs=_png(Image.fromarray(np.concatenate(strip, axis=1))),
+            thumbs=pages.thumbs(self.images),
         )
         self.set_mask(region(size, *MIDDLE) if mask is None else mask)
         self.on_msg(self._message)
@@ -465,12 +413,8 @@ class Explorer(anywidget.AnyWidget):
             raise RoiganError("Nothing is painted yet: paint a region to see what the code does.")
         values = _sweep(steps) if code[0] == "c" else range(self.n_categories)
         rows = self._traverse(self.original, code, values)
-        size = len(values) * (TILE + GAP) + GAP, 2 * HEAD + len(rows) * (TILE + GAP)
-        page = Image.new("RGB", size, "white")
         title = f"{self.names[code]} ({code})" if code in self.names else code
-        ImageDraw.Draw(page).text((GAP, HEAD / 2), title, INK, _font(), "lm")
-        _traversal(page, GAP, HEAD, _signed(values) if code[0] == "c" else map(str, values), rows)
-        return _png(page)
+        return pages.strip(title, _words(values), rows)
 
     def export_strip(self, path, code=None, steps=STEPS):
         """Write `strip(code, steps)` to `path` (PNG); the path, or a RoiganError."""
@@ -480,21 +424,15 @@ class Explorer(anywidget.AnyWidget):
         """The contact sheet as PNG: original, masked, completed; the first codes from -1 to 1."""
         keys = self.code_keys[: min(rows, self.n_continuous)]
         image = self.images[self.index : self.index + 1]
-        labels, values = [self.names.get(key, key) for key in keys], _sweep(STEPS) if keys else []
-        left = max([34] + [int(_font().getlength(label)) + 16 for label in labels])
-        below = HEAD + len(keys) * (TILE + GAP) if keys else 0
-        size = left + 3 * BIG + 4 * GAP, HEAD + BIG + 2 * GAP + below
-        page = Image.new("RGB", size, "white")
-        shown = self.original, self.original * (1 - self.mask), self.completed
-        for i, (name, images) in enumerate(zip(("original", "masked", "completed"), shown)):
-            page.paste(_large(images), (left + i * (BIG + GAP), HEAD))
-            ImageDraw.Draw(page).text((left + i * (BIG + GAP), HEAD / 2), name, INK, _font(), "lm")
+        values = _sweep(STEPS) if keys else []
         if keys and self.mask.any() and not self.failed:
             strips = np.concatenate([self._traverse(image, key, values) for key in keys])
         else:
             strips = to_uint8(image)[:, None].repeat(STEPS, axis=1).repeat(len(keys), axis=0)
-        _traversal(page, left, HEAD + BIG + GAP, _signed(values), strips, labels)
-        return _png(page)
+        masked = self.original * (1 - self.mask)
+        shown = {"original": self.original, "masked": masked, "completed": self.completed}
+        labels = [self.names.get(key, key) for key in keys]
+        return pages.sheet(shown, _words(values), strips, labels)
 
     def export_sheet(self, path):
         """Write the contact sheet to `path` (PNG); the path, or a RoiganError."""
@@ -527,54 +465,3 @@ def explore(gan, images, *, mask=None, size_px=384, limit=12, seed=0) -> Explore
     pictures of another shape, size or value range, and objects that are no such model.
     """
     return Explorer(gan, images, mask=mask, size_px=size_px, limit=limit, seed=seed)
-
-
-# ---- the eyes in a photograph
-
-
-class EyePicker(anywidget.AnyWidget):
-    """What `pick_eyes` returns; `eyes` are the two points in photo pixels, the left one first."""
-
-    _esm = HERE / "eyes.js"
-    picture = _binary()  # JPEG of at most shown_px in width
-    photo_size = tl.List(tl.Int()).tag(sync=True)  # width, height in pixels
-    shown_px = tl.Int(384).tag(sync=True)
-    eye_points = tl.List(tl.List(tl.Float())).tag(sync=True)
-
-    def __init__(self, photo, eyes, shown_px=384):
-        height, width = photo.shape[:2]
-        shown_px = min(shown_px, width)
-        shape = shown_px, max(1, round(height * shown_px / width))
-        buffer = io.BytesIO()
-        Image.fromarray(photo).resize(shape, Image.LANCZOS).save(buffer, "JPEG", quality=90)
-        super().__init__(
-            picture=buffer.getvalue(),
-            photo_size=[width, height],
-            shown_px=shown_px,
-            eye_points=[[float(v) for v in eye] for eye in eyes],
-        )
-
-    @property
-    def eyes(self):
-        """((x, y), (x, y)) in photo pixels, the left one in the picture first."""
-        return tuple(sorted(tuple(eye) for eye in self.eye_points))
-
-    def __repr__(self):
-        (a, b), (c, d) = self.eyes
-        return f"EyePicker(eyes at {a:.0f}, {b:.0f} and {c:.0f}, {d:.0f})"
-
-
-def pick_eyes(photo, eyes=None, shown_px=384) -> EyePicker:
-    """Mark the two eyes on a photograph: click near one to move it, or move it with the arrows.
-
-    photo: uint8 (H, W, 3), as `open_photo` gives it. eyes: where to begin; left out, `find_eyes`
-    looks for them, and where it finds no face they begin in the middle. The picker's `eyes` go to
-    `face_frame`.
-    """
-    if eyes is None:
-        try:
-            eyes = find_eyes(photo)
-        except RoiganError:
-            height, width = photo.shape[:2]
-            eyes = ((0.4 * width, 0.45 * height), (0.6 * width, 0.45 * height))
-    return EyePicker(photo, eyes, shown_px)
