@@ -35,7 +35,7 @@ def cached(name, shape, make):
             f"the pictures stay in memory, because {place.parent} cannot take them "
             f"({error.strerror or error}): free {np.prod(shape) / 2**20:.0f} MiB there or set "
             "ROIGAN_CACHE to a writable folder.",
-            stacklevel=2,
+            stacklevel=4,
         )
         array, kept = np.empty(shape, np.uint8), False
     try:

@@ -133,7 +133,7 @@ class FileSet(Files):
             warnings.warn(
                 f"left out {len(bad)} of {len(members)} pictures of {self.root} that cannot be "
                 f"read: {_few(bad)}.",
-                stacklevel=5,
+                stacklevel=4,
             )
         kept = [i for i, name in enumerate(members) if name not in bad]
         known = {k: v[kept] if isinstance(v, torch.Tensor) else v for k, v in known.items()}

@@ -116,7 +116,7 @@ def fetch(url, path, md5=None, say=print, name="folder"):
 
     path = Path(path)
     part, by_hand = path.with_name(path.name + ".part"), _kind(name).by_hand
-    if path.is_file() and md5 in (None, calculate_md5(path)):
+    if path.is_file() and (md5 is None or calculate_md5(path) == md5):
         say(f"{path} is already there.")
         return path
     try:
@@ -139,7 +139,7 @@ def fetch(url, path, md5=None, say=print, name="folder"):
         raise RoiganError(
             f"{why} after {got / 2**20:,.1f} MB: the same command goes on from there."
         ) from None
-    if md5 not in (None, calculate_md5(part)):
+    if md5 is not None and calculate_md5(part) != md5:
         part.unlink()
         raise RoiganError(
             f"{path.name} came with another MD5 checksum than published, and was removed: run the "

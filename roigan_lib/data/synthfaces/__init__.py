@@ -41,10 +41,8 @@ def load(split="train", size=64, root=None, crop=None, limit=None):
             place.copy_(to_uint8(render(rows, size)))
         return {}
 
-    entry = lambda count: (
-        f"synthfaces-{split}-{size}-{count}-v{VERSION}.npy",
-        (count, 3, size, size),
-    )
-    pixels, _ = stored(*entry(full)) or cached(*entry(n), paint)
+    file = f"synthfaces-{split}-{size}-{{}}-v{VERSION}.npy".format
+    whole = stored(file(full), (full, 3, size, size))
+    pixels, _ = whole or cached(file(n), (n, 3, size, size), paint)
     images = torch.from_numpy(pixels[:n])
     return ImageSet("synthfaces", split, size, images, factors=factors, factor_names=NAMES)

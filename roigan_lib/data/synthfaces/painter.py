@@ -95,9 +95,7 @@ class _Portrait:
 
     def __init__(self, factors, size):
         n, device = len(factors), factors.device
-        named = lambda names, rows: SimpleNamespace(
-            **dict(zip(names, rows.T[..., None, None, None]))
-        )
+        named = lambda keys, rows: SimpleNamespace(**dict(zip(keys, rows.T[..., None, None, None])))
         self.f = f = named(NAMES, factors)
         styles = torch.tensor([[float(v) for v in row] for row in _STYLES], device=device)
         self.style = named(_COLUMNS, styles[f.hair_style.flatten().round().long()])
@@ -283,10 +281,8 @@ class _Portrait:
         colour = self.skin * (0.93 + 0.5 * side * x / 0.12) * _colour(x, 1.0, 0.93, 0.91)
         self.paint(w, torch.maximum(ball, self.inside(wing, 0.03)) * 0.65, colour.clamp_max(1))
         self.tone(w, _glow(x - 0.03 * light, y - tip + 0.035, 0.04, 0.035), 0.16)
-        rim = self.inside(
-            _ellipse(x.abs() - half * 0.74, y - tip, half * 0.46, 0.055).abs() - 0.008, 0.02
-        )
-        self.tone(w, rim * (x.abs() > half * 0.8), -0.28, -0.36, -0.36)
+        rim = _ellipse(x.abs() - half * 0.74, y - tip, half * 0.46, 0.055).abs() - 0.008
+        self.tone(w, self.inside(rim, 0.02) * (x.abs() > half * 0.8), -0.28, -0.36, -0.36)
         hole = _ellipse(x.abs() - half * 0.50, y - tip - 0.028, half * 0.27, 0.022)
         self.tone(w, self.inside(hole, 0.015), -0.55, -0.62, -0.62)
 

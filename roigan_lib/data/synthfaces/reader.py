@@ -101,7 +101,8 @@ def train_factor_net(
     batch is mirrored, factors included. `net` goes on from a trained one (steps and seconds are
     those of this run). Returns (net in eval mode, metadata as stored beside the weights).
     """
-    train, test = train or load("train"), test or load("test")
+    train = load("train") if train is None else train
+    test = load("test") if test is None else test
     torch.manual_seed(seed)
     net = (net or FactorNet()).requires_grad_(True).train()
     true = train.factors[:, _COLUMNS]
