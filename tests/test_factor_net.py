@@ -1,4 +1,4 @@
-"""FactorNet: shapes, gradients, the shipped weights and whether they read what their metadata claims."""
+"""FactorNet: shapes, gradients, the shipped weights, and whether they read what they claim."""
 
 import pytest
 import torch
