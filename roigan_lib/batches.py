@@ -47,8 +47,8 @@ class Batches:
             )
         if o.siblings and n_b % (o.siblings * shares):
             raise RoiganError(
-                f"Groups of siblings={o.siblings} do not fill the {n_b} rows of path B, in {shares} "
-                f"part(s); choose siblings, batch and path_b so that they do."
+                f"Groups of siblings={o.siblings} do not fill the {n_b} rows of path B, in "
+                f"{shares} part(s); choose siblings, batch and path_b so that they do."
             )
         names = label_names(o.labels)
         self.labels = true_labels(data, names, cfg.model.n_continuous)
@@ -122,8 +122,8 @@ def true_labels(data, names, most):
             )
     if len(set(names)) < len(names) or len(names) > most:
         raise RoiganError(
-            f"labels names {len(names)} factors for {most} continuous codes; name each once, and no "
-            f"more than there are codes."
+            f"labels names {len(names)} factors for {most} continuous codes; name each once, and "
+            f"no more than there are codes."
         )
     columns = [synthfaces.index(name) for name in names]
     ends = [[getattr(synthfaces.FACTORS[k], end) for k in columns] for end in ("low", "high")]

@@ -1,9 +1,7 @@
-"""What a training writes: checkpoints that continue exactly, log rows, and the card of a model."""
+"""Checkpoints that continue exactly, and the card of a model."""
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import torch
 
 from .config import Config, flat, load_config, model_config
 from .errors import RoiganError
-from .files import WEIGHTS, place, replacing, write_atomically
+from .files import WEIGHTS, place, replacing
 from .inpainter import load_model
 
 FORMAT = "roigan-train-1"
@@ -179,47 +177,3 @@ def card(trainer) -> dict:
         "torch": torch.__version__,
     }
     return found | ({"started_from": start} if start else {})
-
-
-def row(trainer, found, rate) -> dict:
-    """A row of the log: the means of what the steps since the last one gave; rate in steps/s."""
-    kept = {"step": trainer.step_count, "seconds": round(trainer.seconds, 1)}
-    kept |= {"memory_gib": round(_memory(), 3), "precision": trainer.precision}
-    kept |= {k: round(sum(v) / len(v), 5) for k, v in found.items()}
-    return kept | {"images_per_second": round(rate * trainer.cfg.optimisation.batch, 2)}
-
-
-def _memory() -> float:
-    """Resident memory of this process, or peak memory of the GPU, in GiB."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**30
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**30
-    except (OSError, ValueError):
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30
-
-
-def read_log(path, step, say) -> list:
-    """The rows of a log up to a step. Damaged lines are left out, and said to be."""
-    rows, damaged = [], []
-    lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
-    for number, text in enumerate(lines, 1):
-        try:
-            found = json.loads(text)
-            rows += [found] * (found["step"] <= step)
-        except (ValueError, KeyError, TypeError):
-            damaged.append(str(number))
-    if damaged:
-        say(
-            f"{path} is damaged in line {', '.join(damaged)}, left out here; the training does not "
-            f"depend on it"
-        )
-    return rows
-
-
-def write_log(path, rows) -> None:
-    """The whole log, in one step."""
-    write_atomically(path, "".join(json.dumps(r) + "\n" for r in rows).encode())

@@ -216,3 +216,44 @@ def on_signals(handler, *signals):
     finally:
         for s, before in previous.items():
             signal.signal(s, before or signal.SIG_DFL)
+
+
+def check_codes(codes, n, cfg):
+    """Codes as float32 (n, n_codes), one row for all or one each; RoiganError for others.
+
+    cfg: the ModelConfig, which knows how many continuous codes, drop-downs and categories there are.
+    """
+    try:
+        codes = torch.as_tensor(codes, dtype=torch.float32)
+    except (TypeError, ValueError):
+        raise RoiganError(
+            "codes have to be numbers, as a tensor, an array or a list of rows of equal length."
+        ) from None
+    codes = codes[None] if codes.ndim == 1 else codes
+    if codes.ndim != 2 or codes.shape[1] != cfg.n_codes or len(codes) not in (1, n):
+        raise RoiganError(
+            f"codes have shape {tuple(codes.shape)}; this model takes ({n}, {cfg.n_codes}): "
+            f"{cfg.n_continuous} values in [-1, 1], then {cfg.n_discrete} category indices."
+        )
+    if not codes.isfinite().all():
+        raise RoiganError("codes hold NaN or infinite values; give numbers from -1 to 1.")
+    whole = torch.arange(cfg.n_categories, device=codes.device)
+    if not (codes[:, cfg.n_continuous :, None] == whole).any(-1).all():
+        raise RoiganError(
+            f"a category index is outside 0 … {cfg.n_categories - 1} or not whole; the last "
+            f"{cfg.n_discrete} columns of codes name categories."
+        )
+    return codes.expand(n, -1)
+
+
+def check_noise(noise, n, width):
+    """Noise as float32 (n, width), one row for all or one each; RoiganError for others."""
+    noise = torch.as_tensor(noise, dtype=torch.float32)
+    noise = noise[None] if noise.ndim == 1 else noise
+    fits = noise.ndim == 2 and noise.shape[1] == width and len(noise) in (1, n)
+    if not fits or not noise.isfinite().all():
+        raise RoiganError(
+            f"noise has shape {tuple(noise.shape)}; this model takes ({n}, {width}) finite "
+            f"numbers, as `sample_noise` draws them."
+        )
+    return noise.expand(n, -1)

@@ -106,8 +106,8 @@ def check_config(cfg) -> None:
         ),
         (
             model.architecture == "published" and (opt.warmup, opt.ramp) != (0, 0),
-            "The published step has its discriminator from the first step on; leave warmup and ramp "
-            "at 0.",
+            "The published step has its discriminator from the first step on; leave warmup and "
+            "ramp at 0.",
         ),
     ):
         if wrong:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from .checks import check_device, check_pair, check_seed
+from .checks import check_codes, check_device, check_noise, check_pair, check_seed
 from .config import flat, label_names, load_config, model_config
 from .errors import RoiganError
 from .files import WEIGHTS, place, read_weights, weights_hash, write_weights
@@ -30,21 +30,14 @@ class RoIGAN:
         self.generator = generator.eval().requires_grad_(False)
         self.config, self.name, self.card = cfg, name, card or {}
         self.size, self.n_noise = cfg.size, cfg.n_noise
-        self.n_continuous, self.n_discrete, self.n_categories = (
-            cfg.n_continuous,
-            cfg.n_discrete,
-            cfg.n_categories,
-        )
+        self.n_continuous, self.n_discrete = cfg.n_continuous, cfg.n_discrete
+        self.n_categories = cfg.n_categories
         self.checkpoint_hash = checkpoint_hash or weights_hash(generator.state_dict())
-        self._last = (
-            None  # of a small batch: images and masks as checked, and what the encoder made of them
-        )
+        self._last = None  # images and masks as checked, and what the encoder made of them
 
     @property
     def slider_names(self):
-        """{code: name} of the sliders that were told their factor in training (`Config.labels`);
-        empty for all others.
-        """
+        """{code: name} of the sliders that were told their factor in training."""
         told = label_names(flat(self.card.get("training", {})).get("labels"))
         return {f"c{k}": name.replace("_", " ") for k, name in enumerate(told, 1)}
 
@@ -60,18 +53,13 @@ class RoIGAN:
         return self
 
     def sample_codes(self, n: int, seed: int = 0) -> torch.Tensor:
-        """n code rows from the prior, (n, n_continuous + n_discrete): U(−1, 1), then category
-        indices.
-        """
+        """n code rows from the prior, (n, n_codes): U(−1, 1), then category indices."""
         return sample_codes(self.config, n, torch.Generator().manual_seed(check_seed(seed)))
 
     def sample_noise(self, n: int, seed: int = 0) -> torch.Tensor:
-        """The incompressible noise z0 ~ N(0, 1) that `seed` stands for in a batch of n images, (n,
-        n_noise).
-        """
-        return torch.randn(
-            n, self.n_noise, generator=torch.Generator().manual_seed(check_seed(seed) + 1_000_003)
-        )
+        """The noise z0 ~ N(0, 1) that `seed` stands for in a batch of n images, (n, n_noise)."""
+        generator = torch.Generator().manual_seed(check_seed(seed) + 1_000_003)
+        return torch.randn(n, self.n_noise, generator=generator)
 
     def generate(self, images, masks, codes=None, seed: int = 0, noise=None) -> torch.Tensor:
         """The raw output of the generator for the whole frame, (n, 3, S, S), clamped to [-1, 1].
@@ -81,21 +69,17 @@ class RoIGAN:
         which also fixes the noise z0; noise (n, n_noise) or one row for all, in its place. Raises
         RoiganError for anything else.
         """
-        return self._redraw(
-            *self._pair(images, masks), codes, seed, noise
-        ).clone()  # no longer an inference tensor
+        images, masks = self._pair(images, masks)
+        return self._redraw(images, masks, codes, seed, noise).clone()  # no inference tensor
 
     def _pair(self, images, masks):
-        """`check_pair`, but not once more for what it gave the last time: a slider moves on one
-        picture.
-        """
+        """`check_pair`, but not once more for what it gave the last time."""
         return self._last[:2] if self._is_last(images, masks) else check_pair(images, masks)
 
     def _is_last(self, *pair):
         return self._last is not None and all(
             isinstance(new, torch.Tensor)
-            and new.dtype == old.dtype
-            and new.device == old.device
+            and (new.dtype, new.device) == (old.dtype, old.device)
             and torch.equal(new, old)
             for new, old in zip(pair, self._last)
         )
@@ -107,80 +91,34 @@ class RoIGAN:
                 f"{images.shape[-1]}×{images.shape[-2]}; resize them first."
             )
         n, device = len(images), self.device
-        codes = self.sample_codes(n, seed) if codes is None else self._check_codes(codes, n)
-        noise = self.sample_noise(n, seed) if noise is None else self._check_noise(noise, n)
+        codes = self.sample_codes(n, seed) if codes is None else check_codes(codes, n, self.config)
+        noise = self.sample_noise(n, seed) if noise is None else check_noise(noise, n, self.n_noise)
         out = []
         with torch.inference_mode():
             for i in range(0, n, 32):
                 part = slice(i, i + 32)
                 x, m = images[part].to(device), masks[part].to(device)
-                f = (
-                    self._features(images, masks, x, m)
-                    if n <= 16
-                    else self.generator.features_of(x, m)
-                )
+                f = self._features(images, masks, x, m)
                 z = self.generator.join_codes(codes[part].to(device), noise[part].to(device))
                 out.append(self.generator.decode(f, m, z).clamp(-1, 1).cpu())
             return torch.cat(out) if len(out) > 1 else out[0]
 
     def inpaint(self, images, masks, codes=None, seed: int = 0, noise=None) -> torch.Tensor:
-        """Completed images (3.9), (n, 3, S, S): new content inside the region, outside it the input
-        bit for bit.
+        """Completed images (3.9), (n, 3, S, S); outside the region bit for bit the input.
 
         Arguments and errors as in `generate`.
         """
         images, masks = self._pair(images, masks)
-        return torch.where(
-            masks.cpu() > 0.5, self._redraw(images, masks, codes, seed, noise), images.cpu()
-        )
+        drawn = self._redraw(images, masks, codes, seed, noise)
+        return torch.where(masks.cpu() > 0.5, drawn, images.cpu())
 
     def _features(self, images, masks, x, m):
-        """Encoder maps and mask windows do not depend on the sliders: a slider move reuses the last
-        ones.
-        """
+        """What does not depend on the sliders: of a small batch a slider's next move reuses it."""
+        if len(images) > 16:
+            return self.generator.features_of(x, m)
         if not self._is_last(images, masks):
             self._last = (images.clone(), masks.clone(), self.generator.features_of(x, m))
         return self._last[2]
-
-    def _check_codes(self, codes, n):
-        try:
-            codes = torch.as_tensor(codes, dtype=torch.float32)
-        except (TypeError, ValueError):
-            raise RoiganError(
-                "codes have to be numbers, as a tensor, an array or a list of rows of equal length."
-            ) from None
-        if codes.ndim == 1:
-            codes = codes[None]
-        if codes.ndim != 2 or codes.shape[1] != self.config.n_codes or len(codes) not in (1, n):
-            raise RoiganError(
-                f"codes have shape {tuple(codes.shape)}; this model takes ({n}, "
-                f"{self.config.n_codes}): {self.n_continuous} values in [-1, 1], then "
-                f"{self.n_discrete} category indices."
-            )
-        if not codes.isfinite().all():
-            raise RoiganError("codes hold NaN or infinite values; give numbers from -1 to 1.")
-        whole = torch.arange(self.n_categories, device=codes.device)
-        if not (codes[:, self.n_continuous :, None] == whole).any(-1).all():
-            raise RoiganError(
-                f"a category index is outside 0 … {self.n_categories - 1} or not whole; the last "
-                f"{self.n_discrete} columns of codes name categories."
-            )
-        return codes.expand(n, -1)
-
-    def _check_noise(self, noise, n):
-        noise = torch.as_tensor(noise, dtype=torch.float32)
-        noise = noise[None] if noise.ndim == 1 else noise
-        if (
-            noise.ndim != 2
-            or noise.shape[1] != self.n_noise
-            or len(noise) not in (1, n)
-            or not noise.isfinite().all()
-        ):
-            raise RoiganError(
-                f"noise has shape {tuple(noise.shape)}; this model takes ({n}, {self.n_noise}) "
-                f"finite numbers, as `sample_noise` draws them."
-            )
-        return noise.expand(n, -1)
 
 
 class SelfEnsemble:
@@ -196,9 +134,8 @@ class SelfEnsemble:
 
     def __init__(self, gan: RoIGAN):
         self.gan, self.checkpoint_hash = gan, f"{gan.checkpoint_hash}+mirror"
-        self._twin = RoIGAN(
-            gan.generator, gan.name, gan.checkpoint_hash, gan.card
-        )  # keeps features of its own
+        # keeps features of its own
+        self._twin = RoIGAN(gan.generator, gan.name, gan.checkpoint_hash, gan.card)
 
     def __getattr__(self, name):
         return getattr(self.__dict__["gan"], name)

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from . import losses as L
 from . import parallel
+from . import regularizers as R
 from .models import pyramid_fill
 from .precision import autocast
 
@@ -221,7 +222,7 @@ def matching(s):
 @term("tone", "ours")
 def tone(s):
     """The original's means over patches: no code may change a face's tone."""
-    return L.tone(s.raw, s.x, s.m, s.cfg.model.size // 8)
+    return R.tone(s.raw, s.x, s.m, s.cfg.model.size // 8)
 
 
 @term("perceptual", "(3.12)", rows="A or all", when=lambda s: s.net.perceptual is not None)
@@ -249,13 +250,13 @@ def perceptual_prior(s):
 @term("style", "Gatys et al. 2016", when=lambda s: s.net.perceptual is not None)
 def style(s):
     """Gram matrices of the perceptual maps in the region: texture."""
-    return L.style(*s.seen, s.m)
+    return R.style(*s.seen, s.m)
 
 
 @term("projected", "(1.17)", adversarial=True, when=lambda s: s.net.heads is not None)
 def projected(s):
     """Hinge loss of discriminators on the perceptual network's maps (Sauer et al. 2021)."""
-    return L.projected_generator(s.heads(s.seen[1], s.m))
+    return R.projected_generator(s.heads(s.seen[1], s.m))
 
 
 @term("l1_prior", "ours", rows="B", measured=True, when=lambda s: s.has_a and s.has_b)
@@ -277,19 +278,19 @@ def mirror(s):
 @term("apart", "ours", rows="B", measured=True, when=lambda s: s.cfg.objective.siblings > 2)
 def apart(s):
     """Siblings: different codes are to move different places."""
-    return L.overlap(s.siblings[0])
+    return R.overlap(s.siblings[0])
 
 
 @term("faint", "ours", rows="B", measured=True, when=lambda s: s.cfg.objective.siblings > 0)
 def faint(s):
     """Siblings: a code, moved half its way, is to change half of what is wanted."""
-    return L.faint(*s.siblings, s.cfg.objective.visible / 2)
+    return R.faint(*s.siblings, s.cfg.objective.visible / 2)
 
 
 @term("l1_border", "ours")
 def l1_border(s):
     """The original in a band inside the border: no seams."""
-    return L.masked_l1(s.raw, s.x, L.border_band(s.m, max(1, s.cfg.model.size // 16)))
+    return L.masked_l1(s.raw, s.x, R.border_band(s.m, max(1, s.cfg.model.size // 16)))
 
 
 @term(
@@ -318,8 +319,8 @@ def prior(s):
     (mean, _, logits), k, first = s.read, s.n_labels, s.cfg.objective.siblings or 1
     rows = torch.arange(len(s.x))  # siblings show one real hole
     own = torch.cat([rows[s.a], rows[s.b][::first]])
-    loss = L.match_uniform(mean[own, k:]) if k < s.cfg.model.n_continuous else 0.0
-    return loss + 0.5 * L.match_categories(logits[own].softmax(-1))
+    loss = R.match_uniform(mean[own, k:]) if k < s.cfg.model.n_continuous else 0.0
+    return loss + 0.5 * R.match_categories(logits[own].softmax(-1))
 
 
 def generator_loss(s: Step, ramp: float):
@@ -356,7 +357,7 @@ def discriminator_loss(s: Step, step: int):
         s.logs |= dict(d=loss.item(), d_real=real.mean().item(), d_fake=fake.mean().item())
         if s.net.heads is not None:
             both = [torch.cat([r, y.detach()]) for r, y in zip(*s.seen)]
-            judged = L.projected_discriminator(s.heads(both, torch.cat([s.m, s.m])))
+            judged = R.projected_discriminator(s.heads(both, torch.cat([s.m, s.m])))
             s.logs["d_projected"] = judged.item()
             loss = loss + judged
     s.real_maps = [y.detach()[:n] for y in maps]

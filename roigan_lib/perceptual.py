@@ -59,13 +59,14 @@ class PerceptualNet(nn.Module):
                 return make(weights="DEFAULT").features[: last + 1]
             except Exception as error:  # any of a dozen network errors
                 raise RoiganError(
-                    f"The weights of {name} could not be downloaded ({type(error).__name__}); give a "
-                    f"local file with perceptual_weights=…, or use perceptual_net='factors'."
+                    f"The weights of {name} could not be downloaded ({type(error).__name__}); give "
+                    f"a local file with perceptual_weights=…, or use perceptual_net='factors'."
                 ) from None
         path = Path(weights)
         if not path.is_file():
             raise RoiganError(
-                f"There is no weight file {path}; perceptual_weights takes a .pth or .npz of {name}."
+                f"There is no weight file {path}; perceptual_weights takes a .pth or .npz of "
+                f"{name}."
             )
         net = make(weights=None).features[: last + 1]
         if path.suffix == ".npz":
@@ -80,7 +81,8 @@ class PerceptualNet(nn.Module):
         ]
         if missing:
             raise RoiganError(
-                f"{path.name} does not hold {name}: it lacks {missing[0]!r} and {len(missing) - 1} more."
+                f"{path.name} does not hold {name}: it lacks {missing[0]!r} and {len(missing) - 1} "
+                "more."
             )
         net.load_state_dict({k: v for k, v in state.items() if k in net.state_dict()}, strict=False)
         return net

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import signal
-import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from math import isfinite
@@ -18,14 +17,14 @@ from pathlib import Path
 import torch
 
 from . import checkpoint, objective, parallel, precision, released
-from .batches import Batch, Batches, fixed_grid
+from .batches import Batch, Batches
 from .checkpoint import run_folder
 from .checks import check_device, check_images, check_output, on_signals, only_run
 from .config import Config, load_config
 from .data import open_dataset
 from .errors import RoiganError
 from .inpainter import RoIGAN, save_model
-from .losses import visible_change
+from .journal import Journal
 from .models import ProjectedHeads, Reader, networks
 from .perceptual import PerceptualNet
 
@@ -43,7 +42,8 @@ class Run:
 class Trainer:
     """Networks, optimizers and one `step`. Use `train` unless you want to look inside."""
 
-    shown = ("d", "g", "l1_hole", "perceptual", "info_c", "info_d")
+    shown = ("d", "g", "l1_hole", "perceptual", "info_c", "info_d")  # in a line of progress
+    has_codes = True
 
     def __init__(self, cfg: Config, data=None, device=None):
         self.begin(cfg, data, device)
@@ -188,39 +188,6 @@ class Trainer:
         """What a reader of the weights should know: data, steps, seconds, configuration."""
         return checkpoint.card(self)
 
-    def row(self, found, rate) -> dict:
-        """A row of the log: means of what the last steps gave; rate in steps a second."""
-        return checkpoint.row(self, found, rate)
-
-    def left(self, rate, elapsed) -> float:
-        """Seconds until the run is done, or has to stop."""
-        left = (self.cfg.optimisation.steps - self.step_count) / rate
-        return min(left, max(0.0, self.limit - elapsed)) if self.limit else left
-
-    def line(self, row, rate, elapsed) -> str:
-        """A log row for the person who waits."""
-        opt, left = self.cfg.optimisation, self.left(rate, elapsed) / 60
-        shown = "  ".join(f"{k} {row[k]:.3f}" for k in self.shown if k in row)
-        return (
-            f"step {row['step']}/{opt.steps}  {rate * opt.batch:.1f} images/s  {left:.1f} min left  "
-            f"{row['memory_gib']:.2f} GiB  {shown}"
-        )
-
-    def look(self, scene, rows, say, grid):
-        """The sample grid of this step, and an alarm where other codes draw the same picture."""
-        images, masks, codes = scene
-        model, step = self.model(), self.step_count
-        change = diversity(model, images, masks)
-        if rows:
-            rows[-1]["diversity"] = round(change, 5)
-        if change < 0.002 and step > 0.2 * self.cfg.optimisation.steps:
-            say(
-                "alarm: other codes change the picture by less than 0.2 % of the range; the codes "
-                "are dead."
-            )
-        if grid:
-            grid(step, images, masks, model.inpaint(images, masks, codes))
-
     def write_model(self, path):
         """The averaged generator as a file to ship."""
         save_model(self.ema.state_dict(), self.cfg.model, path, self.card())
@@ -234,12 +201,6 @@ def frozen(parameters):
     yield
     for p in parameters:
         p.requires_grad_(True)
-
-
-def diversity(model: RoIGAN, images, masks, seed: int = 0) -> float:
-    """Visible change in the hole between two draws of codes and noise, 0 … 1 of the range."""
-    draws = torch.stack([model.inpaint(images, masks, seed=s) for s in (seed, seed + 1)])
-    return visible_change(draws, masks).mean().item()
 
 
 @contextmanager
@@ -284,69 +245,31 @@ def train(
         check_output(folder / name)
     hold = only_run(folder) if first else nullcontext()
     with hold, on_signals(signal.default_int_handler, signal.SIGTERM):
-        for left in (
-            folder.glob(".checkpoint.pt.*.tmp") if first else ()
-        ):  # of a process that was killed
+        for left in folder.glob(".checkpoint.pt.*.tmp") if first else ():  # of a killed process
             left.unlink()
         if cfg.run.start:
             cfg = checkpoint.with_start(cfg)
         made = trainer(cfg, data, device)
-        rows = []
+        journal = Journal(made, folder, say, grid)
         if (folder / "checkpoint.pt").is_file() and not fresh:
             checkpoint.load(made, folder / "checkpoint.pt")
             say(f"continuing {folder / 'checkpoint.pt'} at step {made.step_count}")
-            rows = checkpoint.read_log(folder / "log.jsonl", made.step_count, say)
+            journal.read()
         elif cfg.run.start:
             checkpoint.load(made, cfg.run.start, start=True)
             say(f"starting with the networks of {cfg.run.start}")
         say(cfg.describe())
         if made.remark:
             say(made.remark)
-        _loop(made, folder, rows, say, grid)
+        journal.begin()
+        try:
+            while made.share() < 1 and not journal.late:
+                with whole_step():
+                    logs = made.step()
+                journal.note(logs)
+        except KeyboardInterrupt:
+            journal.save()
+            say(f"stopped at step {made.step_count}; the same command goes on from here")
         if first:
             made.write_model(folder / "model.safetensors")
-    return Run(made.model(), folder, rows, made.share() >= 1)
-
-
-def _loop(trainer, folder, rows, say, grid):
-    """Steps, log rows, sample grids, checkpoints, until all is done or somebody stops it."""
-    run, first = trainer.cfg.run, parallel.rank() == 0
-    began, start, before = time.perf_counter(), trainer.step_count, trainer.seconds
-    scene = fixed_grid(trainer.cfg, trainer.data) if first else None
-    found, quiet, late, saved = {}, 0, False, -1
-
-    def save():
-        nonlocal saved
-        if first and saved != trainer.step_count:
-            checkpoint.save(trainer, folder / "checkpoint.pt")
-            checkpoint.write_log(folder / "log.jsonl", rows)
-            saved = trainer.step_count
-
-    try:
-        while trainer.share() < 1 and not late:
-            with whole_step():
-                logs = trainer.step()
-            elapsed = time.perf_counter() - began
-            trainer.seconds, step = before + elapsed, trainer.step_count
-            for k, v in logs.items():
-                found.setdefault(k, []).append(v)  # D's terms are missing during the warm-up
-            last = trainer.share() >= 1
-            if step % run.log_every == 0 or last:
-                rate = (step - start) / elapsed
-                rows.append(trainer.row(found, rate))
-                say(trainer.line(rows[-1], rate, elapsed))
-                found = {}
-                quiet = quiet + 1 if rows[-1].get("d", 1.0) < 0.05 and "g" in rows[-1] else 0
-                if quiet == 5:
-                    say(
-                        "alarm: the discriminator tells every fake apart (its loss is near 0); "
-                        "lower lr_d."
-                    )
-            if first and (step % run.grid_every == 0 or last):
-                trainer.look(scene, rows, say, grid)
-            late = parallel.any_of(0 < trainer.limit < elapsed)
-            if step % run.checkpoint_every == 0 or last or late:
-                save()
-    except KeyboardInterrupt:
-        save()
-        say(f"stopped at step {trainer.step_count}; the same command goes on from here")
+    return Run(made.model(), folder, journal.rows, made.share() >= 1)

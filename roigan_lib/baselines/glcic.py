@@ -174,7 +174,7 @@ class GLCIC:
             height, width = images.shape[2:]
             raise RoiganError(
                 f"GLCIC takes images whose sides divide by 4, not {height}x{width}; crop or resize "
-                f"them."
+                "them."
             )
         device = self.network.mean.device
         with torch.inference_mode():
@@ -255,6 +255,7 @@ class GLCICTrainer(Trainer):
     """
 
     shown = ("phase", "mse", "d", "adversarial")
+    has_codes = False
 
     def __init__(self, cfg, data, device=None):
         self.begin(cfg, data, device)
@@ -299,7 +300,7 @@ class GLCICTrainer(Trainer):
         with torch.set_grad_enabled(phase != 2), self.cast():
             done = torch.where(m > 0.5, self.generator(x, m).float(), x)
             loss = (done - x).square().mean()
-        logs = {"mse": loss.item()}
+        logs = {"phase": phase, "mse": loss.item()}
         if phase > 1:
             with self.cast():
                 real, fake = self.judge(x, others), self.judge(done.detach(), m)
@@ -330,18 +331,6 @@ class GLCICTrainer(Trainer):
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-
-    def row(self, found, rate):
-        """A row of the log, with the phase of the last step."""
-        return super().row(found, rate) | {"phase": self.seen}
-
-    def left(self, rate, elapsed):
-        """Seconds until the run is done."""
-        minutes = self.cfg.run.stop_after_minutes
-        return max(0, 60 * minutes - self.seconds) if minutes else super().left(rate, elapsed)
-
-    def look(self, scene, rows, say, grid):
-        """GLCIC has no codes, and no sample grid."""
 
     def card(self) -> dict:
         """What a reader of the weights should know, and what rebuilds the network."""

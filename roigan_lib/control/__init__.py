@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from ..errors import RoiganError
-from ..losses import visible_change
+from ..regularizers import visible_change
 from ..metrics.features import factor_net
 from .tracing import total_effect, traces
 from .true_sliders import TrueSliders

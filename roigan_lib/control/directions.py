@@ -15,7 +15,7 @@ from ..checks import check_pair
 from ..errors import RoiganError
 from ..files import write_atomically
 from ..inpainter import RoIGAN
-from ..losses import visible_change
+from ..regularizers import visible_change
 from . import BATCH, ends, sweep
 
 
@@ -95,7 +95,7 @@ def revive(gan, code, images, masks, visible=None, seed=0):
     the rest of codes and noise drawn by `seed`. From each such change the part along what the other continuous codes do
     to that very picture is removed. The direction with the largest change that is left in the mean over all pictures
     does something new, and the same on every face: it stays. Its length makes the code's visible change, the others at
-    rest, `visible`, a share of the range, 0 … 1 (`losses.visible_change`); by default the median of the others.
+    rest, `visible`, a share of the range, 0 … 1 (`regularizers.visible_change`); by default the median of the others.
     Akin to SeFa (Shen and Zhou 2021), which asks the weights where this asks the pictures.
     RoiganError: no such code, no free dimension (thesis recipe), a change that this direction cannot reach.
     """
@@ -159,7 +159,7 @@ def amplify(gan, code, images, masks, visible, seed=0):
     """A copy of a `RoIGAN` whose continuous code number `code` (0 …) is louder or fainter; nothing is trained.
 
     The code's column in the first dense layer is made longer or shorter, which takes the code further along its own
-    way or less far, until its visible change (`losses.visible_change`, the other codes at rest, noise by
+    way or less far, until its visible change (`regularizers.visible_change`, the other codes at rest, noise by
     `seed`) on images (n, 3, S, S) in [-1, 1] under masks (n, 1, S, S) or (1, 1, S, S) is `visible`, a share of the
     range, 0 … 1. Far beyond what a model was trained with the pictures break: measure them after it.
     RoiganError: no such code, a change that no length up to eight times today's reaches.
