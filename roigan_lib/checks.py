@@ -221,7 +221,7 @@ def on_signals(handler, *signals):
 def check_codes(codes, n, cfg):
     """Codes as float32 (n, n_codes), one row for all or one each; RoiganError for others.
 
-    cfg: the ModelConfig, which knows how many continuous codes, drop-downs and categories there are.
+    cfg: the ModelConfig, with the numbers of continuous codes, drop-downs and categories.
     """
     try:
         codes = torch.as_tensor(codes, dtype=torch.float32)

@@ -18,8 +18,8 @@ from .regularizers import visible_change
 class Journal:
     """The rows of a run, and what happens between its steps.
 
-    trainer: anything with cfg, step(), share(), model(), step_count, seconds, limit, shown,
-    has_codes, and what `checkpoint.save` writes. say: called with lines of text; grid: see `train`.
+    trainer: anything with cfg, step(), share(), model(), step_count, seconds, limit, marks,
+    shown, has_codes, and what `checkpoint.save` writes. say: called with lines of text; grid: see `train`.
     """
 
     def __init__(self, trainer, folder, say, grid=None):
@@ -72,13 +72,13 @@ class Journal:
         step, share = trainer.step_count, trainer.share()
         row = {"step": step, "seconds": round(trainer.seconds, 1)}
         row |= {"memory_gib": round(memory(), 3), "precision": trainer.precision}
-        for name, v in self.found.items():
-            row[name] = v[-1] if isinstance(v[-1], int) else round(sum(v) / len(v), 5)
+        row |= trainer.marks | {k: round(sum(v) / len(v), 5) for k, v in self.found.items()}
         rate = (step - self.start[0]) * opt.batch / elapsed
         self.rows.append(row | {"images_per_second": round(rate, 2)})
         left = (1 - share) * elapsed / (share - self.start[1])
         left = min(left, max(0.0, trainer.limit - elapsed)) if trainer.limit else left
-        shown = "  ".join(f"{k} {row[k]:.3f}" for k in trainer.shown if k in row)
+        marks = [f"{k} {v}" for k, v in trainer.marks.items()]
+        shown = "  ".join(marks + [f"{k} {row[k]:.3f}" for k in trainer.shown if k in row])
         self.say(
             f"step {step}/{opt.steps}  {rate:.1f} images/s  {left / 60:.1f} min left  "
             f"{row['memory_gib']:.2f} GiB  {shown}"

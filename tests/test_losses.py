@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from roigan_lib import losses as L
+from roigan_lib import regularizers as R
 from roigan_lib.errors import RoiganError
 from roigan_lib.masks import sample_masks
 from roigan_lib.models import ProjectedHeads
@@ -148,13 +149,13 @@ def test_style_compares_gram_matrices_inside_the_region():
             for y in (r.numpy(), f.numpy())
         ]
         want += np.abs(grams[0] - grams[1]).mean() / np.abs(grams[0]).mean()
-    assert L.style(real, fake, masks).item() == pytest.approx(want, rel=1e-4)
+    assert R.style(real, fake, masks).item() == pytest.approx(want, rel=1e-4)
     moved = real[0].clone()
     moved[0, :, :4, 2:6] = real[0][0, :, :4, 2:6].flip(
         -1
     )  # the same texture, elsewhere in the region
     moved[0, :, 5:] = 9.0  # outside the region
-    assert L.style(real[:1], [moved], masks).item() == pytest.approx(0, abs=1e-6)
+    assert R.style(real[:1], [moved], masks).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_projected_hinge_counts_what_looks_at_the_region():
@@ -162,8 +163,8 @@ def test_projected_hinge_counts_what_looks_at_the_region():
     looks = torch.tensor([1.0, 0.0, 1.0, 1.0]).view(4, 1, 1, 1)
     looks = torch.cat([looks[2:], looks[2:]])
     want = ((1 - 0.5) + 0.0 + 0.0 + (1 + 0.5)) / 2  # per side the mean over two images
-    assert L.projected_discriminator([(scores, looks)]).item() == pytest.approx(want)
-    assert L.projected_generator(
+    assert R.projected_discriminator([(scores, looks)]).item() == pytest.approx(want)
+    assert R.projected_generator(
         [(scores, torch.tensor([1.0, 0, 0, 1]).view(4, 1, 1, 1))]
     ).item() == pytest.approx(-0.5)
 
@@ -285,7 +286,7 @@ def test_border_band_by_loops():
     masks = sample_masks("mixed", 2, 24, seed=3)
     masks[0, 0, :6, :6] = 1  # the frame of the picture is no border
     for radius in (1, 3):
-        band = L.border_band(masks, radius)
+        band = R.border_band(masks, radius)
         for n, i, j in np.ndindex(2, 24, 24):
             near = masks[
                 n, 0, max(0, i - radius) : i + radius + 1, max(0, j - radius) : j + radius + 1
@@ -301,8 +302,8 @@ def quantiles(n, columns=1):
 
 def test_match_uniform_is_zero_for_uniform_codes_and_grows_as_they_collapse():
     exact = quantiles(64)
-    assert L.match_uniform(exact).item() == pytest.approx(0, abs=1e-10)
-    grows = [L.match_uniform(exact * share).item() for share in (1.0, 0.7, 0.3, 0.0)]
+    assert R.match_uniform(exact).item() == pytest.approx(0, abs=1e-10)
+    grows = [R.match_uniform(exact * share).item() for share in (1.0, 0.7, 0.3, 0.0)]
     assert grows == sorted(grows) and grows[1] > 0.01
     assert grows[-1] == pytest.approx(1 / 3, rel=0.01)  # E u²: all mass moved from 0 to U(-1, 1)
     codes = torch.randn(50, 1)
@@ -310,24 +311,24 @@ def test_match_uniform_is_zero_for_uniform_codes_and_grows_as_they_collapse():
     want = np.mean(
         [(c - ((sum(other < c for other in line) + 0.5) / 50 * 2 - 1)) ** 2 for c in line]
     )
-    assert L.match_uniform(codes).item() == pytest.approx(want, rel=1e-3)
+    assert R.match_uniform(codes).item() == pytest.approx(want, rel=1e-3)
 
 
 def test_match_uniform_punishes_codes_that_repeat_each_other():
     torch.manual_seed(1)
     apart, line = quantiles(256, 2), quantiles(256)
     twins = torch.cat([line, line], 1)
-    assert L.match_uniform(twins) > 10 * L.match_uniform(apart)
-    assert L.match_uniform(-twins) == L.match_uniform(twins)
+    assert R.match_uniform(twins) > 10 * R.match_uniform(apart)
+    assert R.match_uniform(-twins) == R.match_uniform(twins)
 
 
 def test_match_uniform_pulls_collapsed_codes_apart():
     codes = torch.full((16, 2), 0.9, requires_grad=True)
-    (gradient,) = torch.autograd.grad(L.match_uniform(codes), codes)
+    (gradient,) = torch.autograd.grad(R.match_uniform(codes), codes)
     assert (
         gradient.isfinite().all() and (gradient > 0).float().mean() > 0.7
     )  # nearly all lie too high
-    assert L.match_uniform(torch.zeros(1, 2)).isfinite()
+    assert R.match_uniform(torch.zeros(1, 2)).isfinite()
 
 
 def test_a_descent_on_match_uniform_ends_uniform():
@@ -335,21 +336,21 @@ def test_a_descent_on_match_uniform_ends_uniform():
     optimizer = torch.optim.Adam([codes], lr=0.05)
     for _ in range(60):
         optimizer.zero_grad()
-        L.match_uniform(codes).backward()
+        R.match_uniform(codes).backward()
         optimizer.step()
     assert abs(codes.mean()) < 0.03 and codes.std(0).sub(1 / math.sqrt(3)).abs().max() < 0.03
 
 
 def test_match_categories():
     even, one = torch.eye(4).repeat(3, 1)[:, None], torch.eye(4)[[1] * 12][:, None]
-    assert L.match_categories(even).item() == pytest.approx(0, abs=1e-5)
-    assert L.match_categories(one).item() == pytest.approx(math.log(4), rel=1e-3)
+    assert R.match_categories(even).item() == pytest.approx(0, abs=1e-5)
+    assert R.match_categories(one).item() == pytest.approx(math.log(4), rel=1e-3)
     probabilities = torch.randn(20, 3, 4).softmax(-1)
     want = (
         math.log(4) - torch.distributions.Categorical(probs=probabilities.mean(0)).entropy().mean()
     )
-    assert torch.allclose(L.match_categories(probabilities), want, atol=1e-5)
-    assert L.match_categories(torch.zeros(5, 0, 4)) == 0
+    assert torch.allclose(R.match_categories(probabilities), want, atol=1e-5)
+    assert R.match_categories(torch.zeros(5, 0, 4)) == 0
 
 
 def test_perceptual_net_is_frozen_and_passes_gradients():
@@ -439,17 +440,17 @@ def test_overlap_of_changes_is_the_mean_cosine_of_their_maps():
     left, right = torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 8, 8)
     left[..., :4], right[..., 4:] = 0.3, -0.7
     both = left - 5 * right
-    assert L.overlap(torch.stack([left, right], 1)).item() == pytest.approx(0, abs=1e-6)
-    assert L.overlap(torch.stack([left, -9 * left], 1)).item() == pytest.approx(1, abs=1e-5)
+    assert R.overlap(torch.stack([left, right], 1)).item() == pytest.approx(0, abs=1e-6)
+    assert R.overlap(torch.stack([left, -9 * left], 1)).item() == pytest.approx(1, abs=1e-5)
     maps = [
         np.abs(c[0].numpy()).mean(0).reshape(2, 4, 2, 4).mean((1, 3)).ravel()
         for c in (left, right, both)
     ]
     unit = [v / np.linalg.norm(v) for v in maps]
     want = (unit[0] @ unit[1] + unit[0] @ unit[2] + unit[1] @ unit[2]) / 3
-    assert L.overlap(torch.stack([left, right, both], 1)).item() == pytest.approx(want, rel=1e-4)
+    assert R.overlap(torch.stack([left, right, both], 1)).item() == pytest.approx(want, rel=1e-4)
     still = torch.zeros(1, 3, 3, 8, 8, requires_grad=True)
-    L.overlap(still).backward()
+    R.overlap(still).backward()
     assert still.grad.isfinite().all()  # codes that do nothing yet
 
 
@@ -459,7 +460,7 @@ def test_faint_is_what_a_visible_change_lacks():
     differences = torch.stack(
         [0.04 * torch.ones(2, 3, 4, 4), 0.3 * torch.ones(2, 3, 4, 4)], 1
     )  # V: 0.02, 0.15
-    assert L.faint(differences, masks, 0.05).item() == pytest.approx((0.6 + 0) / 2, rel=1e-5)
+    assert R.faint(differences, masks, 0.05).item() == pytest.approx((0.6 + 0) / 2, rel=1e-5)
     assert (
-        L.faint(differences * (1 - masks)[:, None], masks, 0.05) == 1
+        R.faint(differences * (1 - masks)[:, None], masks, 0.05) == 1
     )  # what lies outside does not count

@@ -254,7 +254,7 @@ class GLCICTrainer(Trainer):
     own.
     """
 
-    shown = ("phase", "mse", "d", "adversarial")
+    shown = ("mse", "d", "adversarial")
     has_codes = False
 
     def __init__(self, cfg, data, device=None):
@@ -295,12 +295,13 @@ class GLCICTrainer(Trainer):
         the completion network is frozen, statistics and all.
         """
         x, m, others = self.draw(self.step_count)
-        phase = self.seen = self.phase()
+        phase = self.phase()
+        self.marks = {"phase": phase}
         self.generator.train(phase != 2), self.discriminator.train()
         with torch.set_grad_enabled(phase != 2), self.cast():
             done = torch.where(m > 0.5, self.generator(x, m).float(), x)
             loss = (done - x).square().mean()
-        logs = {"phase": phase, "mse": loss.item()}
+        logs = {"mse": loss.item()}
         if phase > 1:
             with self.cast():
                 real, fake = self.judge(x, others), self.judge(done.detach(), m)
