@@ -91,27 +91,23 @@ def measure(net, images, factors, batch=100):
     return dict(zip(CONTINUOUS, r2.tolist())), accuracy
 
 
-def train_factor_net(
-    steps=2000, seed=0, batch=64, lr=4e-3, minutes=None, train=None, test=None, net=None, log=print
-):
+def train_factor_net(steps=2000, seed=0, batch=64, lr=4e-3, train=None, test=None, log=print):
     """Fit a FactorNet: squared error of the standardised factors, cross-entropy of the categories.
 
-    train, test: ImageSets with factors, by default those splits at 64x64. With `minutes` the run
-    ends in time: the learning rate falls along whichever is further, steps or clock. Half of each
-    batch is mirrored, factors included. `net` goes on from a trained one (steps and seconds are
-    those of this run). Returns (net in eval mode, metadata as stored beside the weights).
+    train, test: ImageSets with factors, by default those splits at 64x64. Half of each batch is
+    mirrored, factors included. Returns (net in eval mode, metadata as stored beside the weights).
     """
     train = load("train") if train is None else train
     test = load("test") if test is None else test
     torch.manual_seed(seed)
-    net = (net or FactorNet()).requires_grad_(True).train()
+    net = FactorNet()
     true = train.factors[:, _COLUMNS]
     net.centre.copy_(true.mean(0))
     net.spread.copy_(true.std(0))
     sign = torch.tensor([-1.0 if name in MIRRORED else 1.0 for name in NAMES])
     optimiser = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=0.02)
-    start, done, step, average = time.time(), 0.0, 0, None
-    while done < 1:
+    start, average = time.time(), None
+    for step in range(1, steps + 1):
         rows = torch.randint(len(train), (batch,))
         x, f = train[rows], train.factors[rows]
         half = batch // 2
@@ -123,16 +119,14 @@ def train_factor_net(
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        step += 1
         seconds = time.time() - start
-        done = max(step / steps, seconds / (60 * minutes) if minutes else 0.0)
-        optimiser.param_groups[0]["lr"] = lr * min(1, step / 50) * max(0.01, 1 - done)
+        optimiser.param_groups[0]["lr"] = lr * min(1, step / 50) * max(0.01, 1 - step / steps)
         average = loss.item() if average is None else 0.98 * average + 0.02 * loss.item()
         if log and step % 100 == 0:
-            log(f"step {step}  loss {average:.3f}  {seconds:.0f} s  {100 * done:.0f} %")
+            log(f"step {step}  loss {average:.3f}  {seconds:.0f} s")
     net = net.eval().half().float().requires_grad_(False)  # measured as it will be shipped
     r2, accuracy = measure(net, test[:], test.factors)
-    run = {"steps": step, "seconds": round(seconds), "seed": seed}
+    run = {"steps": steps, "seconds": round(seconds), "seed": seed}
     return net, run | {"n_train": len(train), "n_test": len(test), "r2": r2, "accuracy": accuracy}
 
 
