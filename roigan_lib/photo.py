@@ -22,13 +22,17 @@ import torch
 import torch.nn.functional as F
 
 from .data.decode import crop_box
-from .errors import RoiganError
+from .errors import RoiganError, missing_package
 from .models import pyramid_fill
 from .picture_files import LONGEST, SLIVER, open_photo, place_mask
 
 EYES = ((69.4, 111.3), (107.9, 111.2))  # CelebA's mean landmarks in its 178x218 frame
 CROPS = {"thesis": (25, 45, 128, 128), "full": (0, 0, 178, 218)}  # left, top, width, height there
 BY_HAND = "give the two eyes by hand, as ((x, y), (x, y)) in pixels"
+OUTSIDE = (
+    "the region lies outside the frame that the model sees, or outside the photograph: paint it "
+    "on the face, or give other eyes or another box."
+)
 
 
 # ---- where the model looks
@@ -152,10 +156,7 @@ def mask_to_model(mask, frame) -> torch.Tensor:
     mask = _check_mask(mask)
     left_out = 1 - _within(mask, frame).sum() / mask.sum()
     if left_out == 1:
-        raise RoiganError(
-            "the region lies outside the frame that the model sees: paint it on the face, or give "
-            "other eyes or another box."
-        )
+        raise RoiganError(OUTSIDE)
     touched = place_mask(mask, frame.matrix, frame.size, frame.size)
     entered = _average(mask.astype(np.float32), frame) > 0
     small = torch.from_numpy(touched | entered)[None, None].float()
@@ -286,10 +287,7 @@ def _hole(mask, frame, photo):
             )
         hole = _within(mask, frame)
     if not hole.any():
-        raise RoiganError(
-            "the region lies outside the frame that the model sees, or outside the photograph: "
-            "paint it on the face, or give other eyes or another box."
-        )
+        raise RoiganError(OUTSIDE)
     return hole
 
 
@@ -333,15 +331,15 @@ def _mismatch(difference, hole):
 
 def astronaut() -> np.ndarray:
     """Eileen Collins, uint8 (512, 512, 3): by NASA, in the public domain, from scikit-image."""
-    return open_photo(np.array(_skimage("the portrait").data.astronaut()))
+    return open_photo(np.array(_skimage().data.astronaut()))
 
 
-def _skimage(what):
+def _skimage():
     try:
         import skimage.data
         import skimage.feature
-    except ImportError:
-        raise RoiganError(f"{what} needs scikit-image: pip install scikit-image.") from None
+    except ModuleNotFoundError as error:
+        raise RoiganError(missing_package(error)) from None
     return skimage
 
 
@@ -353,7 +351,7 @@ def find_eyes(photo):
     before use. RoiganError: no face found.
     """
     photo = open_photo(photo)
-    skimage = _skimage("finding the eyes")
+    skimage = _skimage()
     cascade = skimage.feature.Cascade(skimage.data.lbp_frontal_face_cascade_filename())
     search = {"scale_factor": 1.1, "step_ratio": 1, "min_size": (28, 28), "min_neighbor_number": 6}
     for longest in (112, 160, 240, 320):  # coarse first: on large pictures it fires at odd sizes

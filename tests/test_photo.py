@@ -361,4 +361,4 @@ def test_the_astronaut_has_eyes_and_a_wall_has_none():
 def test_without_scikit_image_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage", None)
     for work in (ph.astronaut, lambda: ph.find_eyes(scene())):
-        assert "pip install scikit-image" in refusal(work)
+        assert "pip install 'roigan-lib[photo]'" in refusal(work)
