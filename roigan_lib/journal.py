@@ -19,7 +19,8 @@ class Journal:
     """The rows of a run, and what happens between its steps.
 
     trainer: anything with cfg, step(), share(), model(), step_count, seconds, limit, marks,
-    shown, has_codes, and what `checkpoint.save` writes. say: called with lines of text; grid: see `train`.
+    shown, has_codes, and what `checkpoint.save` writes. say: called with lines of text; grid: see
+    `train`.
     """
 
     def __init__(self, trainer, folder, say, grid=None):
