@@ -12,9 +12,9 @@ import os
 from dataclasses import asdict, dataclass, field, fields, replace
 
 from .checks import check_seed
-from .config_checks import check_config
+from .config_checks import check_config, check_tables
 from .errors import RoiganError, suggest
-from .recipes import read_recipe
+from .recipes import PARTS, RECIPES, read_recipe, read_toml
 
 # What an architecture means to its layers; `ModelConfig` answers with these as attributes.
 ARCHITECTURES = {
@@ -204,35 +204,11 @@ WEIGHTS = (
     *("projected", "style", "mirror", "apart", "faint", "penalty"),
 )
 HOME = {f.name: part.name for part in fields(Config) for f in fields(getattr(Config(), part.name))}
-_NOT_HASHED = {
-    "root",
-    "perceptual_weights",
-    "start",
-    "recipe",
-    "profile",
-    "stop_after_minutes",
-    "log_every",
-    "grid_every",
-    "checkpoint_every",
-}
-_SMALL = dict(n_noise=32, n_discrete=3, n_categories=4)
-PROFILES = {
-    "smoke": dict(
-        _SMALL,
-        width=0.125,
-        encoder_width=0.5,
-        steps=12,
-        batch=4,
-        log_every=2,
-        grid_every=6,
-        checkpoint_every=6,
-    ),
-    "laptop": dict(_SMALL, width=0.375, encoder_width=3.0, deep_width=2.0),
-    "thesis": dict(recipe="thesis", width=1.0, encoder_width=1.0, steps=500_000, batch=32),
-}
-
-
-_PARTS = tuple(f.name for f in fields(Config))
+_NOT_HASHED = (
+    "root perceptual_weights start recipe profile stop_after_minutes log_every grid_every "
+    "checkpoint_every"
+).split()
+PROFILES = read_toml(RECIPES / "profiles.toml")
 
 
 def load_config(profile: str = "laptop", **overrides) -> Config:
@@ -259,30 +235,13 @@ def load_config(profile: str = "laptop", **overrides) -> Config:
     if "seed" in overrides:
         overrides["seed"] = check_seed(overrides["seed"], 2**32)  # a training multiplies it
     recipe = overrides.get("recipe", PROFILES[profile].get("recipe", "improved"))
-    cfg = Config().replace(**PROFILES[profile] | {"profile": profile})
-    cfg = with_tables(cfg, read_recipe(recipe)).replace(**overrides | {"recipe": recipe})
+    tables = read_recipe(recipe)
+    check_tables(tables, HOME, WEIGHTS)
+    found = {k: v for part in PARTS for k, v in tables.get(part, {}).items()}
+    cfg = Config().replace(**PROFILES[profile] | {"profile": profile}).replace(**found)
+    cfg = cfg.replace(**overrides | {"recipe": recipe})
     check_config(cfg)
     return cfg
-
-
-def with_tables(cfg: Config, tables: dict) -> Config:
-    """`cfg` with the tables of a recipe over it; its table of weights replaces the whole."""
-    for part in _PARTS:
-        for name in tables.get(part, {}):
-            if HOME.get(name) != part:
-                names = [n for n, home in HOME.items() if home == part]
-                raise RoiganError(
-                    f"A recipe's table {part} has {name!r}; {suggest(name, names)}it "
-                    f"may have {', '.join(names)}."
-                )
-    for name in tables.get("objective", {}).get("weights", {}):
-        if name not in WEIGHTS:
-            raise RoiganError(
-                f"A recipe weighs {name!r}; {suggest(name, WEIGHTS)}the terms are "
-                f"{', '.join(WEIGHTS)}."
-            )
-    found = {k: v for part in _PARTS for k, v in tables.get(part, {}).items()}
-    return cfg.replace(**found)
 
 
 def flat(config: dict) -> dict:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import fields
 
-from .errors import RoiganError
+from .errors import RoiganError, suggest
 from .recipes import PARTS
 
 _CHOICES = {
@@ -17,21 +17,9 @@ _CHOICES = {
     "perceptual_net": ("factors", "vgg16", "vgg19", "vgg11_bn", "none"),
 }
 _POSITIVE = (
-    "width",
-    "encoder_width",
-    "deep_width",
-    "steps",
-    "batch",
-    "lr_g",
-    "lr_d",
-    "log_every",
-    "grid_every",
-    "checkpoint_every",
-    "n_continuous",
-    "n_categories",
-    "penalty_every",
-    "accumulate",
-)
+    "width encoder_width deep_width steps batch lr_g lr_d log_every grid_every checkpoint_every "
+    "n_continuous n_categories penalty_every accumulate"
+).split()
 _SHARES = ("path_b", "warmup", "ramp", "decay", "ema")
 
 
@@ -112,3 +100,24 @@ def check_config(cfg) -> None:
     ):
         if wrong:
             raise RoiganError(sentence)
+
+
+def check_tables(tables, home, weights) -> None:
+    """RoiganError where a recipe names a field or a term that does not exist.
+
+    home: {field: the table it belongs to}; weights: the names of all terms.
+    """
+    for part in PARTS:
+        known = [name for name, table in home.items() if table == part]
+        for name in tables.get(part, {}):
+            if name not in known:
+                raise RoiganError(
+                    f"A recipe's table {part} has {name!r}; {suggest(name, known)}it may have "
+                    f"{', '.join(known)}."
+                )
+    for name in tables.get("objective", {}).get("weights", {}):
+        if name not in weights:
+            raise RoiganError(
+                f"A recipe weighs {name!r}; {suggest(name, weights)}the terms are "
+                f"{', '.join(weights)}."
+            )
