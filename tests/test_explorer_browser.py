@@ -14,7 +14,10 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent))
 import browser  # noqa: E402
 
-pytestmark = pytest.mark.skipif(browser.why_not() is not None, reason=str(browser.why_not()))
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(browser.why_not() is not None, reason=str(browser.why_not())),
+]
 
 MODEL = '''
 import torch
@@ -141,7 +144,6 @@ def pixels(status):
     return int(status.split("mask ")[1].split(" px")[0].replace(",", ""))
 
 
-@pytest.mark.slow
 def test_paint_and_slide(opened):
     page = opened.page
     start = until(page, lambda s: "rendered in" in s.status)
@@ -300,7 +302,6 @@ def test_names_are_typed_saved_and_loaded(opened, tmp_path):
     assert not opened.errors
 
 
-@pytest.mark.slow
 def test_batch_moves_nine_faces_inside_the_region_only(opened):
     page = opened.page
     start_anew(page)
@@ -390,7 +391,6 @@ def test_strip_of_the_last_moved_code_is_a_download(opened, tmp_path):
     assert not opened.errors
 
 
-@pytest.mark.slow
 def test_a_click_moves_the_nearer_eye_and_arrows_the_chosen_one(opened):
     page = opened.page
     picture = page.get_by_alt_text("photograph; click on both eyes")
