@@ -77,6 +77,11 @@ def check_config(cfg) -> None:
             "turns round; leave mirror at 0 with labels.",
         ),
         (
+            opt.learns == "reader" and not model.own_reader,
+            "learns is 'reader', and this recipe's Q sits on the discriminator; give own_reader or "
+            "leave learns at 'all'.",
+        ),
+        (
             looks and (weight("perceptual") == 0 or objective.perceptual_net == "none"),
             "projected and style look through the perceptual network; give perceptual > 0 and a "
             "perceptual_net, or leave both at 0.",

@@ -143,6 +143,7 @@ class Trainer:
                     loss = self.objective.generator_loss(part, ramp)
                 (loss / len(parts)).backward()
             self.update(self.opt_g, self.g_params)
+        if opt.learns == "all":
             self.average_weights()
         self.step_count += 1
         return self.checked({k: sum(p.logs[k] for p in parts) / len(parts) for k in parts[0].logs})

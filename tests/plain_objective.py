@@ -1,6 +1,6 @@
 """The objective of the improved recipe once more, written plainly from its equations, to compare.
 
-Loops over images, layers and codes; nothing of roigan_lib.objective or roigan_lib.losses is used.
+Loops over images, layers and codes; nothing of the objective, losses and regularizers is used.
 The networks are those of the kit, given as an object with generator, discriminator, reader, heads,
 perceptual and ema. Rows before `n_a` are path A: their codes are read from the real hole.
 """

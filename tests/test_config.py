@@ -74,6 +74,8 @@ def test_every_profile_and_recipe_loads(profile, recipe):
         (dict(weights={}), ("'weights'", "no parameter")),
         (dict(perceptual_net="vgg18"), ("perceptual_net", "vgg16")),
         (dict(flip="yes"), ("flip", "'yes'")),
+        (dict(learns="nothing"), ("learns", "all, discriminator or reader")),
+        (dict(recipe="thesis", learns="reader"), ("Q sits on the discriminator",)),
     ],
 )
 def test_bad_input_is_one_sentence(arguments, words):
@@ -216,6 +218,13 @@ def test_a_recipe_brings_its_losses_into_every_profile():
 def test_defaults_of_the_class_are_a_working_configuration():
     assert load_config("laptop").model.architecture == Config().model.architecture == "improved"
     assert read_recipe("improved").keys() <= {"note", "profile"}  # every value is a default
+
+
+def test_the_improved_recipe_hears_each_of_its_terms():
+    weights = load_config("laptop").objective.weights
+    terms = "adversarial matching perceptual perceptual_prior l1_hole l1_outside l1_prior l1_border"
+    assert weights.keys() == {*terms.split(), "tone", "variation", "kl", "info", "prior", "zero"}
+    assert all(weight > 0 for weight in weights.values())
 
 
 def test_a_recipe_of_ones_own(tmp_path):

@@ -320,6 +320,8 @@ def test_match_uniform_punishes_codes_that_repeat_each_other():
     twins = torch.cat([line, line], 1)
     assert R.match_uniform(twins) > 10 * R.match_uniform(apart)
     assert R.match_uniform(-twins) == R.match_uniform(twins)
+    # two codes that say the same have correlation 1, in two of four places of the matrix
+    assert R.match_uniform(twins).item() == pytest.approx(0.5 * (1 - 1 / 256**2) ** 2, rel=1e-4)
 
 
 def test_match_uniform_pulls_collapsed_codes_apart():

@@ -187,6 +187,11 @@ def test_mixture_weights_are_convex():
         and torch.allclose(weight.sum(1), torch.ones(100).double())
     )
     assert (weight.amax(1) / weight.amin(1)).max() <= math.exp(2)
+    # (3.6) with the released law: ln w is U(-1, 1) up to a number that a mask's Gaussians share
+    *_, weight = M.gaussians("mixed", 20_000, 64, 64, torch.Generator().manual_seed(0))
+    first, second = weight[:, :2].log().unbind(1)
+    assert (first - second).std().item() == pytest.approx(math.sqrt(2 / 3), rel=0.02)
+    assert 1.9 < (first - second).max() <= 2
 
 
 def test_masks_do_not_depend_on_threads_or_on_the_batch():

@@ -372,6 +372,30 @@ def test_each_network_is_moved_by_its_own_optimizer(data):
     )
 
 
+@pytest.mark.parametrize(
+    "learns, moves",
+    [
+        ("all", {"generator", "reader", "discriminator", "ema"}),
+        ("discriminator", {"discriminator"}),
+        ("reader", {"reader"}),
+    ],
+)
+def test_a_stage_trains_what_it_names_and_leaves_the_rest(learns, moves, data, tmp_path):
+    cfg = tiny(learns=learns, warmup=0.0, steps=3)
+    trainer = T.Trainer(cfg, data)
+    names = ("generator", "reader", "discriminator", "ema")
+    for p in trainer.ema.parameters():  # an average is not the network that it is of
+        p.data += 0.01
+    before = {n: [p.clone() for p in getattr(trainer, n).parameters()] for n in names}
+    logs = trainer.step()
+    now = {n: getattr(trainer, n).parameters() for n in names}
+    assert moves == {
+        n for n in names if not all(torch.equal(a, b) for a, b in zip(before[n], now[n]))
+    }
+    assert ("d" in logs) == ("discriminator" in moves) and ("g" in logs) == ("reader" in moves)
+    assert T.train(cfg, tmp_path, data, progress=None).finished
+
+
 def test_every_epoch_sees_every_image_once(data):
     trainer = T.Trainer(tiny(flip=False, batch=7), data)
     g = torch.Generator().manual_seed(0)
