@@ -22,8 +22,7 @@ from roigan_lib.checks import (
 from roigan_lib.data import ImageSet
 from roigan_lib.data.synthfaces import sample_factors
 from roigan_lib.errors import RoiganError
-from roigan_lib.metrics import check_rows
-from roigan_lib.metrics.kernel import kernel_distance
+from roigan_lib.metrics import check_rows, kernel_distance
 
 BAD_SEEDS = (None, 1.5, 3.0, "3", True, -1, 2**64, np.float64(3), np.arange(2), [1], torch.rand(2))
 

@@ -1,4 +1,4 @@
-"""Measures of disentanglement against closed forms, and the reader against a stub that paints its codes."""
+"""Measures of disentanglement against closed forms; the reader against a stub that paints codes."""
 
 import math
 
@@ -181,12 +181,12 @@ def test_dci_is_that_of_disentanglement_lib():
 def test_a_dead_code_pulls_down_the_unweighted_mean_alone():
     found = dis.dci([[4, 0], [0, 1], [0, 0]])
     assert (found.disentanglement, found.completeness) == pytest.approx((1, 1))
-    assert found.disentanglement_unweighted == pytest.approx(2 / 3)
-    assert found.completeness_unweighted == pytest.approx(1)
+    assert found.codes.mean() == pytest.approx(2 / 3)
+    assert found.factors.mean() == pytest.approx(1)
     bundle = dis.dci([[1, 1, 0], [0, 0, 6]])  # an important code, a lesser bundle
     mixed = 1 - math.log(2) / math.log(3)
     assert bundle.disentanglement == pytest.approx((mixed * 2 + 6) / 8)
-    assert bundle.disentanglement_unweighted == pytest.approx((mixed + 1) / 2)
+    assert bundle.codes.mean() == pytest.approx((mixed + 1) / 2)
     *_, d, c = bundle
     assert (d, c) == (bundle.disentanglement, bundle.completeness)
 
@@ -216,17 +216,11 @@ def test_dci_of_permutation_uniform_and_bundle():
     )
 
 
-def test_deviations_take_the_face_away():
-    index = torch.tensor([7, 2, 7, 2, 9])
-    readings = torch.tensor([[1.0], [10], [3], [20], [5]])
-    assert dis.deviations(readings, index)[:, 0].tolist() == [-1, -5, 1, 5, 0]
-
-
 # ---- reading codes back
 
 
 class Painter:
-    """Inside the hole: red = 0.8 c1, a bar at the height of d1; c2 does nothing; blue = noise; outside the face."""
+    """Inside the hole: red = 0.8 c1, a bar as high as d1, blue = noise; outside the face; no c2."""
 
     n_continuous, n_discrete, n_categories = 2, 1, 3
 
@@ -319,8 +313,6 @@ def test_unusable_tables_are_refused_in_one_sentence():
     for importance in (torch.rand(3), -torch.rand(3, 3), torch.zeros(3, 3), bad):
         with pytest.raises(RoiganError, match="importances"):
             dis.dci(importance)
-    with pytest.raises(RoiganError, match="index a reading"):
-        dis.deviations(x, torch.zeros(3))
 
 
 def test_unusable_completions_are_refused(faces):

@@ -1,7 +1,5 @@
 """What of the codes arrives in each layer of a generator."""
 
-from __future__ import annotations
-
 import torch
 from torch.nn import functional as F
 
@@ -9,29 +7,29 @@ from ..errors import RoiganError
 
 
 def traces(gan, images, masks, seed=0):
-    """How much of each layer of a RoIGAN follows the codes: {source: {layer: share of its variance, 0 … 1}}.
+    """How much of each layer of a RoIGAN follows the codes: {source: {layer: share, 0 … 1}}.
 
-    Sources: "continuous", "discrete" and "noise" are drawn anew, one at a time, everything else as it was; the share is
-    the total effect of the source after Jansen (1999), E (y − y')² / 2 Var(y), summed over the channels and positions in
-    the region, Var(y) over images (n, 3, S, S) that each have codes and noise of their own. Layers: "z 1" to "z 3",
-    "8×8" to "S×S", "x_g" (the raw output). masks: one region for all, (1, 1, S, S); n of 16 or more.
+    Sources: "continuous", "discrete" and "noise" are drawn anew, one at a time, everything else as
+    it was; the share is their `total_effect`, summed over the channels and positions in the region.
+    Layers: "z 1" to "z 3", "8×8" to "S×S", "x_g" (the raw output). images: (n, 3, S, S), each with
+    codes and noise of its own, 16 or more; masks: one region for all, (1, 1, S, S).
+    Raises RoiganError for the author's release.
     """
-    generator, n, maps = gan.generator, len(images), {}
+    generator, n, k = gan.generator, len(images), gan.n_continuous
     if not hasattr(generator, "refine"):
         raise RoiganError(
             "Traces are taken in the kit's own generator; the release's layers have other names."
         )
-    names = [f"z {i + 1}" for i in range(len(generator.dense))]
-    names += [f"{8 << i}×{8 << i}" for i in range(len(generator.blocks))]
-    layers = [*generator.dense, *generator.refine]
+    layers = {f"z {i + 1}": layer for i, layer in enumerate(generator.dense)}
+    layers |= {f"{8 << i}×{8 << i}": layer for i, layer in enumerate(generator.refine)}
 
     def drawn(codes, noise):
-        found = {name: [] for name in names}
+        found = {name: [] for name in layers}
         hooks = [
             layer.register_forward_hook(
-                lambda _, __, y, name=name: found[name].append(y.cpu().clone())
+                lambda _, __, y, parts=found[name]: parts.append(y.cpu().clone())
             )
-            for name, layer in zip(names, layers)
+            for name, layer in layers.items()
         ]
         try:
             found["x_g"] = [gan.generate(images, masks, codes=codes, noise=noise)]
@@ -41,16 +39,17 @@ def traces(gan, images, masks, seed=0):
         return {name: _inside(torch.cat(parts), masks) for name, parts in found.items()}
 
     codes, others = gan.sample_codes(n, seed), gan.sample_codes(n, seed + 1)
-    noise, k = gan.sample_noise(n, seed), gan.n_continuous
+    noise, other_noise = gan.sample_noise(n, seed), gan.sample_noise(n, seed + 1)
     base = drawn(codes, noise)
     sources = {
         "continuous": (torch.cat([others[:, :k], codes[:, k:]], 1), noise),
         "discrete": (torch.cat([codes[:, :k], others[:, k:]], 1), noise),
-        "noise": (codes, gan.sample_noise(n, seed + 1)),
+        "noise": (codes, other_noise),
     }
-    for source, changed in sources.items():
-        maps[source] = {name: total_effect(base[name], y) for name, y in drawn(*changed).items()}
-    return maps
+    return {
+        source: {name: total_effect(base[name], y) for name, y in drawn(*changed).items()}
+        for source, changed in sources.items()
+    }
 
 
 def _inside(y, masks):
@@ -61,6 +60,6 @@ def _inside(y, masks):
 
 
 def total_effect(y, redrawn):
-    """Jansen's (1999) total effect of a source: E (y − y')² / 2 Var(y), y (n, units), y' with that source drawn anew."""
+    """Jansen's (1999) total effect of a source: E (y − y')² / 2 Var(y), y (n, units)."""
     variance = (y - y.mean(0)).square().sum() * len(y) / (len(y) - 1)
     return float((y - redrawn).square().sum() / 2 / variance.clamp_min(1e-12))

@@ -1,23 +1,22 @@
 """One evaluation path for every method: the same images, the same masks, the same rows."""
 
-import hashlib
 import importlib.metadata
 import inspect
 import time
+from hashlib import sha256
 
 import numpy as np
 import torch
 
-from ..checks import check_seed
+from ..checks import check_pair, check_seed
 from ..errors import RoiganError
+from ..masks import sample_masks
 from . import features as nets
-from .frechet import frechet_distance, small_n_note
+from .distances import frechet_distance, kernel_distance, precision_recall, small_n_note
 from .inpainting import METRICS, diversity
-from .kernel import kernel_distance
-from .precision import precision_recall
 from .rows import frame
 
-# Table 4.2 of the thesis: FID between 1,000 completed images and 1,000 of CelebA's test images, by mask family. The
+# Table 4.2 of the thesis: FID between 1,000 completed images and 1,000 of CelebA's test images. The
 # scale is that of 768-dimensional features (2048 would give tens), which the thesis does not say.
 THESIS_TABLE_4_2 = {
     "RoI-GAN": {"elliptic": 0.323, "rectangular": 0.074, "mixed": 0.106},
@@ -28,39 +27,29 @@ THESIS_TABLE_4_2 = {
 
 def versions():
     """Versions of the libraries that a value depends on, None for one that is not installed."""
-    found = {}
-    for name in (
-        "torch",
-        "torchvision",
-        "numpy",
-        "pytorch-fid",
-        "scikit-image",
-        "opencv-python",
-        "opencv-python-headless",
-        "roigan-lib",
-    ):
-        key = name.replace("-python-headless", "").replace("-python", "").replace("-", "_")
+    names = ("torch", "torchvision", "numpy", "pytorch-fid", "scikit-image", "opencv", "roigan-lib")
+    found = dict.fromkeys(name.replace("-", "_") for name in names)
+    for name in (*names, "opencv-python", "opencv-python-headless"):
+        key = name.replace("-python", "").replace("-headless", "").replace("-", "_")
         try:
             found[key] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found.setdefault(key)
+            pass
     return found
 
 
 def mask_hash(masks):
-    """12 hex digits of the masks' shape and bits: two scores with the same digits were taken on the same holes."""
-    digest = hashlib.sha256(repr(tuple(masks.shape)).encode())
-    digest.update(np.packbits((masks > 0.5).cpu().numpy()).tobytes())
-    return digest.hexdigest()[:12]
+    """12 hex digits of the masks' shape and bits: equal digits, equal holes."""
+    bits = np.packbits((masks > 0.5).cpu().numpy()).tobytes()
+    return sha256(repr(tuple(masks.shape)).encode() + bits).hexdigest()[:12]
 
 
 def complete(name, method, images, masks, seed=0, batch=64, progress=None):
-    """Completed images (n, 3, H, W) of a method: an object with .inpaint, or a callable (images, masks).
+    """Completed images (n, 3, H, W) of a method: an object with .inpaint, or a callable.
 
-    A method whose signature has `seed` gets seed + the index of the batch's first image, so that batches differ.
-    It gets copies and its answer is copied, so one that works in place changes neither images nor
-    masks. Raises RoiganError, naming the method, if it returns another shape, NaN or values far
-    outside [-1, 1]; also for a batch below 1.
+    It gets copies of images and masks and, where its signature has `seed`, seed + the index of the
+    batch's first image, so that batches differ. Raises RoiganError, naming the method, if it
+    returns another shape, NaN or values far outside [-1, 1]; also for a batch below 1.
     """
     if batch < 1:
         raise RoiganError(f"A method is given 1 image at a time or more, not batches of {batch}.")
@@ -75,25 +64,19 @@ def complete(name, method, images, masks, seed=0, batch=64, progress=None):
         with torch.no_grad():
             out = call(part.clone(), holes.clone(), **({"seed": seed + start} if seeded else {}))
         if not isinstance(out, torch.Tensor) or out.shape != part.shape:
-            got = tuple(out.shape) if hasattr(out, "shape") else type(out).__name__
-            raise RoiganError(
-                f"Method {name!r} returned {got} instead of a tensor of shape {tuple(part.shape)}."
-            )
-        if not torch.isfinite(out).all():
-            raise RoiganError(
-                f"Method {name!r} returned NaN or infinity: its weights or its training are broken."
-            )
-        if out.abs().max() > 1.5:
-            top = float(out.abs().max())
-            raise RoiganError(
-                f"Method {name!r} returned values up to {top:.3g}: it must return images in [-1, 1]."
-            )
-        done[start : start + batch] = out.to(images)
-        if progress:
-            count = min(start + batch, len(images))
-            progress(
-                f"{name}: {count}/{len(images)} images, {count / (time.perf_counter() - begin):.0f}/s"
-            )
+            got = tuple(getattr(out, "shape", ())) or type(out).__name__
+            wrong = f"{got} instead of a tensor of shape {tuple(part.shape)}"
+        elif not torch.isfinite(out).all():
+            wrong = "NaN or infinity: its weights or its training are broken"
+        elif out.abs().max() > 1.5:
+            wrong = f"values up to {float(out.abs().max()):.3g}: it must return images in [-1, 1]"
+        else:
+            done[start : start + batch] = out.to(images)
+            if progress:
+                n, took = min(start + batch, len(images)), time.perf_counter() - begin
+                progress(f"{name}: {n}/{len(images)} images, {n / took:.0f}/s")
+            continue
+        raise RoiganError(f"Method {name!r} returned {wrong}.")
     return done
 
 
@@ -104,30 +87,19 @@ def _takes_seed(call):
         return False
 
 
-def _inputs(images, masks, seed, mask_law):
-    pixels = images[:] if not isinstance(images, torch.Tensor) else images
-    if (
-        not isinstance(pixels, torch.Tensor)
-        or pixels.ndim != 4
-        or pixels.shape[1] != 3
-        or len(pixels) < 4
-        or min(pixels.shape[2:]) < 11
-    ):
+def _inputs(images, masks, seed):
+    pixels = images if isinstance(images, torch.Tensor) else images[:]
+    shape = tuple(getattr(pixels, "shape", ()))
+    if len(shape) != 4 or shape[1] != 3 or shape[0] < 4 or min(shape[2:]) < 11:
         raise RoiganError(
-            "compare takes at least 4 images (n, 3, H, W) in [-1, 1] of 11×11 pixels "
-            "or more, or an image set."
+            "compare takes at least 4 images (n, 3, H, W) in [-1, 1] of 11×11 pixels or more, or "
+            "an image set."
         )
-    from ..checks import check_pair
-    from ..masks import sample_masks
-
-    if isinstance(masks, str):
-        masks = [masks]
     if isinstance(masks, torch.Tensor):
-        masks = {mask_law or "given": masks}
+        masks = {"given": masks}
     elif not isinstance(masks, dict):
-        masks = {
-            law: sample_masks(law, len(pixels), tuple(pixels.shape[2:]), seed=seed) for law in masks
-        }
+        laws = [masks] if isinstance(masks, str) else masks
+        masks = {law: sample_masks(law, shape[0], shape[2:], seed=seed) for law in laws}
     checked = {}
     for law, holes in masks.items():
         try:
@@ -146,131 +118,98 @@ def compare(
     reference=None,
     data=None,
     split=None,
-    mask_law=None,
-    config=None,
     bins=None,
     batch=64,
     diversity_images=64,
     diversity_seeds=4,
     progress=False,
 ):
-    """Score inpainting methods on the same images and masks; returns the rows as a DataFrame, see `rows.show`.
+    """Score inpainting methods on the same images and masks: a DataFrame, see `rows.show`.
 
-    methods    {name: model with .inpaint, or callable (images, masks) -> completed}; a `seed` argument is used if there
-    images     (n, 3, H, W) in [-1, 1], or an image set (whose name and split then go into the rows)
-    masks      (n, 1, H, W) or one mask for all; or {family: masks}; or a family's name, or a list of them (from `seed`)
-    dims       of Inception features for fid… and kid…: 64, 192, 768, 2048 or a tuple; None = without Inception
-    reference  real images that the Fréchet and kernel distances refer to; default the very images that were masked,
-               which scores lower than other images of the same set would, and is what the thesis seems to have done
-    data, split, mask_law, config   words for the rows, where the arguments themselves do not tell
-    bins       edges of the share of the picture that a hole takes, such as (0, 0.1, 0.2, 0.5): the scores once more for
-               each bin with at least 8 images, the mask family then called "elliptic, 10–20 %"
-    batch      images a method is given at once
+    methods    {name: model with .inpaint, or callable (images, masks) -> completed}, see `complete`
+    images     (n, 3, H, W) in [-1, 1], or an image set (whose name and split go into the rows)
+    masks      (n, 1, H, W) or one for all; or {family: masks}; or names of families (from `seed`)
+    dims       of Inception features for fid… and kid…: 64, 192, 768, 2048 or a tuple; None: without
+    reference  real images for the distances; default the very images that were masked, which scores
+               lower than other images of the set would, and is what the thesis seems to have done
+    data, split  words for the rows, where the images do not tell
+    bins       edges of the share of the picture that a hole takes, such as (0, 0.1, 0.2, 0.5): the
+               scores once more for each bin with at least 8 images, as "elliptic, 10–20 %"
     progress   True prints rates and times; or a function that takes a line
 
-    One row per method, mask family and metric: fid768_n1000, kid768_n1000 (spread: sd over subsets), precision768_n1000,
-    recall768_n1000, frechet_factors_n1000 and its precision and recall (if the factor network's weights are there), those
-    of `inpainting.METRICS` (spread: sd over images, where there is one score per image) and diversity, between
-    `diversity_seeds` completions of the first `diversity_images` images. Methods get copies, see
-    `complete`. RoiganError: bad images, masks or numbers, a method's bad output (naming it), or
-    Inception weights that dims asks for and that are missing.
+    One row per method, mask family and metric: fid768_n1000, kid768_n1000 (spread: sd over
+    subsets), precision768_n1000, recall768_n1000, frechet_factors_n1000 and its precision and
+    recall, those of `inpainting.METRICS` (spread: sd over images, where there is one score per
+    image) and diversity, between `diversity_seeds` completions of the first `diversity_images`.
+    RoiganError: bad images, masks or numbers, a method's bad output, missing Inception weights.
     """
-    say, seed = progress if callable(progress) else print if progress else None, check_seed(seed)
+    say = progress if callable(progress) else print if progress else lambda line: None
+    seed = check_seed(seed)
     if not isinstance(methods, dict) or not methods:
         raise RoiganError(
-            'compare takes its methods as a dictionary, {"telea": telea, …}, with at least one entry.'
+            'compare takes its methods as a dictionary, {"telea": telea, …}, with at least one.'
         )
     if min(batch, diversity_images) < 1 or diversity_seeds < 2:
         raise RoiganError(
             "compare takes batch and diversity_images of 1 or more, diversity_seeds "
             f"of 2 or more, not {batch}, {diversity_images} and {diversity_seeds}."
         )
-    data = data or getattr(images, "name", None)
-    split = split or getattr(images, "split", None)
-    pixels, masks = _inputs(images, masks, seed, mask_law)
-    real = pixels if reference is None else reference[:]
-    extractors = _extractors(dims, say)
-    real_features = {
-        name: extract(real, "real images") for name, (extract, _) in extractors.items()
-    }
     shared = {
-        "dataset": data,
-        "split": split,
+        "dataset": data or getattr(images, "name", None),
+        "split": split or getattr(images, "split", None),
         "seed": seed,
         "reference": "same" if reference is None else "other",
         "versions": versions(),
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    table = []
+    images, masks = _inputs(images, masks, seed)
+    real, networks, rows = images if reference is None else reference[:], _networks(dims), []
+    of_real = _features(networks, real, "real images", say)
     for law, holes in masks.items():
         for name, method in methods.items():
-            done = complete(name, method, pixels, holes, seed, batch, say)
+            done = complete(name, method, images, holes, seed, batch, say)
+            of_done = _features(networks, done, f"{name}, {law}", say)
+            few, again = slice(0, diversity_images), [done[:diversity_images]]
+            for k in range(1, diversity_seeds):
+                other = seed + 1_000_003 * k
+                again.append(complete(name, method, images[few], holes[few], other, batch))
+            each = {key: metric(done, images, holes) for key, metric in METRICS.items()}
             row = {
                 "method": name,
                 "checkpoint": getattr(method, "checkpoint_hash", None),
-                "config": config or (getattr(method, "card", None) or {}).get("config_hash"),
+                "config": (getattr(method, "card", None) or {}).get("config_hash"),
                 **shared,
             }
-            features = {
-                key: extract(done, f"{name}, {law}") for key, (extract, _) in extractors.items()
-            }
-            few = slice(0, diversity_images)
-            again = [done[few]] + [
-                complete(name, method, pixels[few], holes[few], seed + 1_000_003 * k, batch)
-                for k in range(1, diversity_seeds)
-            ]
-            whole = {key: metric(done, pixels, holes) for key, metric in METRICS.items()}
-            for label, chosen in {law: slice(None), **_bins(law, holes, bins)}.items():
-                x, y, m = pixels[chosen], done[chosen], holes[chosen]
-                scores = []
-                for key, (_, network) in extractors.items():
-                    of_real = (
-                        real_features[key][chosen] if reference is None else real_features[key]
-                    )
-                    scores += _distances(key, of_real, features[key][chosen], network)
-                for key, metric in METRICS.items():
-                    each = isinstance(
-                        whole[key], torch.Tensor
-                    )  # a score an image needs no second look at the bin
-                    value = (
-                        whole[key][chosen]
-                        if each
-                        else whole[key]
-                        if label == law
-                        else metric(y, x, m)
-                    )
-                    scores.append(
-                        (
-                            key,
-                            float(value.mean() if each else value),
-                            float(value.std()) if each else None,
-                            {},
-                        )
-                    )
-                if label == law:
-                    scores.append(
-                        (
-                            "diversity",
-                            diversity(again, m[few]),
-                            None,
-                            {"n_real": None, "n_fake": len(again[0])},
-                        )
-                    )
+            for label, part in {law: slice(None), **_bins(law, holes, bins)}.items():
                 about = {
-                    "n_real": len(x if reference is None else real),
-                    "n_fake": len(x),
+                    "n_real": len(images[part] if reference is None else real),
+                    "n_fake": len(done[part]),
                     "mask_law": label,
-                    "mask_hash": mask_hash(m),
+                    "mask_hash": mask_hash(holes[part]),
                 }
-                table += [
+                scores = []
+                for key, (_, weights) in networks.items():
+                    those = of_real[key][part] if reference is None else of_real[key]
+                    scores += _distances(key, those, of_done[key][part], weights)
+                for key, metric in METRICS.items():
+                    if isinstance(each[key], torch.Tensor):  # a score an image
+                        own = each[key][part]
+                        scores.append((key, float(own.mean()), float(own.std()), {}))
+                    else:
+                        value = metric(done[part], images[part], holes[part])
+                        scores.append((key, float(value), None, {}))
+                if label == law:
+                    number = {"n_real": None, "n_fake": len(again[0])}
+                    scores.append(("diversity", diversity(again, holes[few]), None, number))
+                rows += [
                     {"metric": key, "value": value, "spread": spread, **row, **about, **more}
                     for key, value, spread, more in scores
                 ]
-    return frame(table)
+    return frame(rows)
 
 
 def _bins(law, masks, edges):
-    """{"elliptic, 10–20 %": indices} of the masks whose area lies in (low, high], for bins of at least 8."""
+    """{"elliptic, 10–20 %": indices} of masks with an area in (low, high], for 8 or more."""
     share, found = masks.mean((1, 2, 3)).cpu(), {}
     for low, high in zip(edges or (), (edges or ())[1:]):
         inside = ((share > low) & (share <= high)).nonzero()[:, 0]
@@ -279,43 +218,36 @@ def _bins(law, masks, edges):
     return found
 
 
-def _extractors(dims, say):
+def _networks(dims):
+    """{key: (images -> features, hash of the weights)}: Inception at each of dims, FactorNet."""
     found = {}
     for d in () if dims is None else (dims,) if isinstance(dims, int) else dims:
-
-        def inception(images, label, d=d):
-            begin = time.perf_counter()
-            out = nets.inception_features(images, d)
-            if say:
-                took = time.perf_counter() - begin
-                say(f"Inception {d} of {label}: {len(images)} images in {took:.0f} s")
-            return out
-
-        found[d] = (inception, nets.inception_hash())
+        found[d] = (lambda images, d=d: nets.inception_features(images, d), nets.inception_hash())
     net = nets.factor_net()
     if net is not None:
-        found["factors"] = (
-            lambda images, label: nets.factor_features(images, net=net),
-            getattr(net, "checkpoint_hash", None),
-        )
+        hashed = getattr(net, "checkpoint_hash", None)
+        found["_factors"] = (lambda images: nets.factor_features(images, net=net), hashed)
     return found
 
 
-def _distances(key, real, fake, network):
-    n, more = (
-        len(fake),
-        {"weights": network, "note": small_n_note(min(len(real), len(fake)), real.shape[1])},
-    )
-    precision, recall = precision_recall(real, fake)
-    name = "_factors" if key == "factors" else key
-    both = [
-        (f"precision{name}_n{n}", precision, None, {"weights": network}),
-        (f"recall{name}_n{n}", recall, None, {"weights": network}),
-    ]
-    if key == "factors":
-        return [(f"frechet_factors_n{n}", frechet_distance(real, fake), None, more)] + both
-    mean, sd = kernel_distance(real, fake)
-    return [
-        (f"fid{key}_n{n}", frechet_distance(real, fake), None, more),
-        (f"kid{key}_n{n}", mean, sd, {"weights": network}),
-    ] + both
+def _features(networks, images, label, say):
+    found = {}
+    for key, (extract, _) in networks.items():
+        begin = time.perf_counter()
+        found[key] = extract(images)
+        took = time.perf_counter() - begin
+        say(f"features {key} of {label}: {len(images)} images in {took:.0f} s")
+    return found
+
+
+def _distances(key, real, fake, weights):
+    """(metric, value, spread, further fields) of each distance between two sets of features."""
+    suffix, of = f"{key}_n{len(fake)}", {"weights": weights}
+    note = small_n_note(min(len(real), len(fake)), real.shape[1])
+    name = "frechet" if key == "_factors" else "fid"
+    scores = [(name + suffix, frechet_distance(real, fake), None, {**of, "note": note})]
+    if name == "fid":
+        scores.append((f"kid{suffix}", *kernel_distance(real, fake), of))
+    for name, share in zip(("precision", "recall"), precision_recall(real, fake)):
+        scores.append((name + suffix, share, None, of))
+    return scores

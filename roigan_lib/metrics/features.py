@@ -1,4 +1,4 @@
-"""Features for the distribution distances: the FID Inception network, and the small network trained on synthfaces."""
+"""Features for the distances: the FID Inception network, and the network trained on synthfaces."""
 
 import functools
 import hashlib
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from ..checks import check_device
 from ..data import to_uint8
 from ..errors import RoiganError
 
@@ -20,13 +19,10 @@ def inception_path():
     return Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE
 
 
-def inception_available(download=False):
-    """True if `inception_features` can run: pytorch-fid is installed and its weight file (92 MB) lies in the cache.
-
-    download=True tries to fetch a missing file first; failing that it is False, not an error.
-    """
+def inception_available():
+    """True if pytorch-fid is installed and its weight file (92 MB) lies in the cache."""
     try:
-        _weight_file(download)
+        _weight_file(download=False)
     except RoiganError:
         return False
     return True
@@ -45,26 +41,26 @@ def _weight_file(download=True):
             if not download:
                 raise OSError("no download asked for")
             path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(
-                FID_WEIGHTS_URL, str(path), hash_prefix="6726825d", progress=False
-            )
+            options = dict(hash_prefix="6726825d", progress=False)
+            torch.hub.download_url_to_file(FID_WEIGHTS_URL, str(path), **options)
         except (OSError, RuntimeError) as error:  # URLError is an OSError
             raise RoiganError(
-                f"The FID Inception weights are not at {path} and could not be downloaded ({error}): put "
-                f"{INCEPTION_FILE} from pytorch-fid's releases there, or pass dims=None."
+                f"The FID Inception weights are not at {path} and could not be downloaded "
+                f"({error}): put {INCEPTION_FILE} from pytorch-fid's releases there, or pass "
+                f"dims=None."
             ) from error
     return path
 
 
 @functools.lru_cache(maxsize=4)
 def _sha256(path, _modified):
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def inception_hash():
-    """First 12 digits of the SHA-256 of the weight file in use, for the row; the official file's begin 6726825d."""
+    """First 12 digits of the weight file's SHA-256; the official file's begin 6726825d."""
     path = _weight_file()
-    return _sha256(str(path), path.stat().st_mtime_ns)[:12]
+    return _sha256(path, path.stat().st_mtime_ns)[:12]
 
 
 @functools.lru_cache(maxsize=4)
@@ -73,92 +69,79 @@ def _inception(dims):
 
     if not inception_hash().startswith("6726825d"):
         warnings.warn(
-            f"{inception_path()} is not pytorch-fid's official weight file (SHA-256 {inception_hash()}…): "
-            f"distances may differ from published ones.",
+            f"{inception_path()} is not pytorch-fid's official weight file (SHA-256 "
+            f"{inception_hash()}…): distances may differ from published ones.",
             stacklevel=3,
         )
     from pytorch_fid.inception import InceptionV3
 
     try:
-        net = InceptionV3(
-            [InceptionV3.BLOCK_INDEX_BY_DIM[d] for d in dims]
-        ).eval()  # resizes to 299 × 299 by itself
+        net = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[d] for d in dims]).eval()
     except Exception as error:  # unpickling a broken file raises nearly anything
         raise RoiganError(
-            f"{inception_path()} cannot be read as Inception weights ({type(error).__name__}): delete it "
-            f"so that it is fetched again, or pass dims=None."
+            f"{inception_path()} cannot be read as Inception weights ({type(error).__name__}): "
+            f"delete it so that it is fetched again, or pass dims=None."
         ) from error
-    # the same function at 2.3 times the speed on a CPU: batch norm folded into the convolutions, channels last
+    # at 2.3 times the speed on a CPU: batch norm folded into the convolutions, channels last
     for module in net.modules():
-        if hasattr(module, "conv") and isinstance(
-            getattr(module, "bn", None), torch.nn.BatchNorm2d
-        ):
+        if isinstance(getattr(module, "bn", None), torch.nn.BatchNorm2d):
             module.conv, module.bn = fuse_conv_bn_eval(module.conv, module.bn), torch.nn.Identity()
     return net.to(memory_format=torch.channels_last)
 
 
-def inception_features(images, dims=768, batch=None, device=None, progress=None):
+def inception_features(images, dims=768, batch=None):
     """Features of the 2015 FID Inception network by pytorch-fid 0.3: (n, dims) float32 on the CPU.
 
-    images: float (n, 3, H, W) in [-1, 1]; rounded to 8 bits first, as if saved and read again, then resized by
-    pytorch-fid to 299 × 299 (bilinear, no antialias). dims: 64, 192, 768 (mean over positions) or 2048; a tuple of them
-    gives {dims: features} from one pass.
-    device: default the images' own. batch: images at a time, default 8 on a CPU (quickest there), else 64.
-    progress: called with (images done, n). Raises RoiganError for other dims, or where the weights are missing,
-    unreadable or without values for these dims.
+    images: float (n, 3, H, W) in [-1, 1]; rounded to 8 bits first, as if saved and read again, then
+    resized by pytorch-fid to 299 × 299 (bilinear, no antialias). dims: 64, 192, 768 (mean over
+    positions) or 2048; a tuple of them gives {dims: features} from one pass. batch: images at a
+    time, default 8 on a CPU (quickest there), else 64. Raises RoiganError for other dims, or where
+    the weights are missing, unreadable or without values for these dims.
     """
     wanted = tuple(sorted(dims)) if isinstance(dims, (tuple, list)) else (dims,)
     if not set(wanted) <= set(INCEPTION_DIMS):
-        raise RoiganError(
-            f"Inception features come with {', '.join(map(str, INCEPTION_DIMS))} dims, not {dims!r}."
-        )
-    device = check_device(device or images.device)
-    batch = batch or (8 if device.type == "cpu" else 64)
-    net = _inception(wanted).to(device)
-    chunks = []
+        known = ", ".join(map(str, INCEPTION_DIMS))
+        raise RoiganError(f"Inception features come with {known} dims, not {dims!r}.")
+    net, chunks = _inception(wanted).to(images.device), []
     with torch.inference_mode():
-        for start in range(0, len(images), batch):
-            pixels = to_uint8(images[start : start + batch]).to(device).float() / 255
+        for part in images.split(batch or (8 if images.device.type == "cpu" else 64)):
+            pixels = to_uint8(part).float() / 255
             maps = net(pixels.contiguous(memory_format=torch.channels_last))  # (b, dims, h, w) each
             chunks.append([y.mean((2, 3)).cpu() for y in maps])
-            if progress:
-                progress(min(start + batch, len(images)), len(images))
     features = {d: torch.cat(parts) for d, parts in zip(wanted, zip(*chunks))}
     for d, values in features.items():
         if not torch.isfinite(values).all():
             raise RoiganError(
-                f"The Inception weights at {inception_path()} have no values for {d} dims: use 64, 192 or "
-                f"768, or delete the file so that the official one is fetched."
+                f"The Inception weights at {inception_path()} have no values for {d} dims: use 64, "
+                f"192 or 768, or delete the file so that the official one is fetched."
             )
     return features if isinstance(dims, (tuple, list)) else features[dims]
 
 
 def inception_dims():
-    """The feature dims that the weight file at hand has values for: all four, or fewer; () where it is missing."""
-    if not inception_available():
-        return ()
+    """The feature dims that the weight file at hand has values for; () where it is missing."""
     found = []
-    for d in INCEPTION_DIMS:
+    for d in INCEPTION_DIMS if inception_available() else ():
         try:
             inception_features(torch.zeros(1, 3, 64, 64), d)
+            found.append(d)
         except RoiganError:
-            continue
-        found.append(d)
+            pass
     return tuple(found)
 
 
 def factor_net():
-    """The network trained on synthfaces' factors whose weights ship with the kit, or None where it is not there."""
-    try:
-        from ..data.synthfaces.reader import load_factor_net
+    """The shipped network that reads synthfaces' factors, or None where it is not there."""
+    from ..data.synthfaces.reader import load_factor_net
 
+    try:
         return load_factor_net()
-    except (ImportError, OSError, RoiganError):
+    except (OSError, RoiganError):
         return None
 
 
 def factor_features(images, batch=256, net=None):
-    """Features of the shipped factor network: (n, d) float32 on the CPU; images float (n, 3, H, W) in [-1, 1].
+    """Features of the factor network: (n, d) float32 on the CPU; images (n, 3, H, W) in [-1, 1].
 
     Rounded to 8 bits first. Raises RoiganError where the network's weights are missing.
     """
@@ -168,8 +151,5 @@ def factor_features(images, batch=256, net=None):
             "The factor network's weights are missing: reinstall the kit, or train it again."
         )
     with torch.inference_mode():
-        chunks = [
-            net.features(to_uint8(images[i : i + batch]).float() / 127.5 - 1).float().cpu()
-            for i in range(0, len(images), batch)
-        ]
-    return torch.cat(chunks)
+        rounded = (to_uint8(part).float() / 127.5 - 1 for part in images.split(batch))
+        return torch.cat([net.features(part).float().cpu() for part in rounded])

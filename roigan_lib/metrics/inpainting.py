@@ -1,8 +1,8 @@
 """Scores of completed images against the originals. All take tensors, none knows a model.
 
-Images are float (n, 3, H, W) in [-1, 1], masks (n, 1, H, W) in {0, 1} with 1 = the filled region. `METRICS` lists
-what `compare` reports: functions (completed, images, masks) -> one float for the set, or one score per image (n,), of
-which the row gets the mean and the standard deviation. A new metric is one function and one line there.
+Images are float (n, 3, H, W) in [-1, 1], masks (n, 1, H, W) in {0, 1}, 1 = the hole. `METRICS`
+lists what `compare` reports: functions (completed, images, masks) -> one float for the set, or one
+score per image (n,). A new metric is one function and one line there.
 """
 
 import torch
@@ -10,23 +10,19 @@ import torch
 from ..errors import RoiganError
 
 
-def l1_hole(completed, images, masks, each=False):
-    """Mean |completed - image| over all hole pixels and channels of the set, on the [0, 1] scale. A float, 0 to 1.
+def l1_hole(completed, images, masks):
+    """Mean |completed - image| over all hole pixels of the set, on [0, 1]: a float, 0 … 1.
 
-    A large hole so counts for more than a small one; each=True gives one mean per image instead, (n,).
+    A large hole so counts for more than a small one.
     """
     masks = masks.expand(len(images), -1, -1, -1)  # one mask may serve all
     error = ((completed - images).abs() * masks).sum((1, 2, 3)) / 2  # (n,)
     count = masks.sum((1, 2, 3)) * images.shape[1]
-    return (
-        error / count.clamp(min=1)
-        if each
-        else float(error.double().sum() / count.double().sum().clamp(min=1))
-    )
+    return float(error.double().sum() / count.double().sum().clamp(min=1))
 
 
 def psnr(completed, images, masks=None):
-    """Peak signal-to-noise ratio of the whole completed image in dB, the peak being 2; at most 100.  -> (n,)"""
+    """Peak signal-to-noise ratio of the whole image in dB, peak 2; at most 100.  -> (n,)"""
     error = (completed - images).square().mean((1, 2, 3)) / 4
     return -10 * error.clamp(min=1e-10).log10()
 
@@ -35,7 +31,7 @@ def ssim(completed, images, masks=None):
     """Structural similarity (Wang et al. 2004) of whole images by scikit-image, 1 at best.  -> (n,)
 
     Scored on [0, 1] with range 1, since SSIM is defined for intensities, which begin at black = 0.
-    Gaussian window of sigma 1.5 (11×11), windows that leave the image left out, mean over channels.
+    Gaussian window of sigma 1.5 (11×11), only where it lies in the image, mean over channels.
     Raises RoiganError for images smaller than the window.
     """
     from skimage.metrics import structural_similarity
@@ -45,25 +41,17 @@ def ssim(completed, images, masks=None):
             "SSIM looks through a window of 11×11 pixels, and these images have "
             f"{images.shape[2]}×{images.shape[3]}: take larger ones."
         )
-    scores = []
-    for pair in zip(completed, images):
-        x, y = ((image.double().cpu().numpy() + 1) / 2 for image in pair)  # (3, H, W) in [0, 1]
-        scores.append(
-            structural_similarity(
-                x,
-                y,
-                data_range=1,
-                channel_axis=0,
-                sigma=1.5,
-                gaussian_weights=True,
-                use_sample_covariance=False,
-            )
-        )
+    wang = dict(sigma=1.5, gaussian_weights=True, use_sample_covariance=False)
+    pairs = (
+        [(image.double().cpu().numpy() + 1) / 2 for image in pair]  # (3, H, W) in [0, 1]
+        for pair in zip(completed, images)
+    )
+    scores = [structural_similarity(*pair, data_range=1, channel_axis=0, **wang) for pair in pairs]
     return torch.tensor(scores, dtype=images.dtype, device=images.device)
 
 
 def outside_change(completed, images, masks):
-    """Largest |completed - image| outside the hole: exactly 0 for completed images, not for raw output."""
+    """Largest |completed - image| outside the hole: 0 for completed images, not for raw output."""
     return float(((completed - images).abs() * (masks < 0.5)).max())
 
 
@@ -76,10 +64,10 @@ def _border_jump(images, masks):
 
 
 def border_ratio(completed, images, masks):
-    """Seam of the whole set: summed jump between neighbours on the two sides of the hole's edge, completed ÷ real.
+    """Seam: summed jump between neighbours on the two sides of the hole's edge, completed ÷ real.
 
-    A float: 1 = edges as in real images, above 1 a visible seam, below 1 an edge that is too smooth. Taken over all
-    pairs of the set at once, since a single flat image would give a ratio of anything to nothing.
+    A float for the whole set, since one flat image would give a ratio of anything to nothing: 1 =
+    edges as in real images, above 1 a visible seam, below 1 an edge that is too smooth.
     """
     real, fake = _border_jump(images, masks), _border_jump(completed, masks)
     if real == 0:
@@ -94,18 +82,8 @@ def diversity(completions, masks):
     """
     if len(completions) < 2:
         raise RoiganError(f"Diversity takes two completions or more, not {len(completions)}.")
-    pairs = [
-        l1_hole(completions[i], completions[j], masks)
-        for i in range(len(completions))
-        for j in range(i)
-    ]
+    pairs = [l1_hole(x, y, masks) for i, x in enumerate(completions) for y in completions[:i]]
     return sum(pairs) / len(pairs)
 
 
-METRICS = {
-    "l1_hole": l1_hole,
-    "psnr": psnr,
-    "ssim": ssim,
-    "border_ratio": border_ratio,
-    "outside_change": outside_change,
-}
+METRICS = {f.__name__: f for f in (l1_hole, psnr, ssim, border_ratio, outside_change)}
