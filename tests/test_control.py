@@ -13,7 +13,7 @@ from roigan_lib.models import Generator
 
 
 class Stub:
-    """Inside the hole: red = 0.3 c1, green = 0.1 per category of d1, blue = noise of the seed; c2 does nothing."""
+    """Inside the hole: red = 0.3 c1, green = 0.1 per category of d1, blue = noise; no c2."""
 
     n_continuous, n_discrete, n_categories = 2, 1, 3
 

@@ -1,4 +1,4 @@
-"""Directions beyond the codes: found where they are known, and a model that offers them as sliders."""
+"""Principal directions against known ones, the directed model, and codes made louder or revived."""
 
 import copy
 
@@ -69,7 +69,7 @@ def scene():
 def test_known_directions_are_found_loudest_first(scene):
     found = principal_directions(Linear(), *scene, k=2, samples=3000)
     loud = torch.cat([found.codes, found.noise], 1)
-    # the pattern c1 + c2 has variance 2/3; two of its sd go with cov(c1, c1 + c2) / sd = 1/3 / sqrt(2/3), twice
+    # c1 + c2 has variance 2/3; two of its sd go with cov(c1, c1 + c2) / sd = 1/3 / sqrt(2/3), twice
     expected = 2 / 3 / (2 / 3) ** 0.5
     assert (loud[0, :2] - expected).abs().max() < 0.03 and loud[0, 2:].abs().max() < 0.15
     assert (loud[1].abs() - 2 * torch.eye(7)[5]).abs().max() < 0.15
@@ -151,7 +151,7 @@ def test_directions_are_kept_in_a_file(gan, tmp_path):
 
 @pytest.fixture(scope="module")
 def roomy():
-    """A model whose first dense layer has more outputs than inputs, and which, though untrained, draws visibly."""
+    """More outputs than inputs in the first dense layer; draws visibly, though untrained."""
     torch.manual_seed(0)
     generator = Generator(
         load_config("smoke", size=32, n_noise=6, n_continuous=4, n_discrete=1, n_categories=3).model
@@ -186,7 +186,7 @@ def test_a_code_becomes_as_loud_as_asked_along_its_own_way(roomy):
 
 @pytest.mark.slow
 def test_a_dead_code_is_revived_and_nothing_else_moves(roomy):
-    """A column of zeros gets a direction that noise and codes leave free, as loud as asked; the given model stays."""
+    """A column of zeros gets a direction of its own, as loud as asked; the given model stays."""
     x, m = torch.rand(6, 3, 32, 32) * 2 - 1, sample_masks("elliptic", 1, 32)
     dead = RoIGAN(copy.deepcopy(roomy.generator))
     column = dead.n_noise + 1

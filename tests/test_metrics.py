@@ -591,7 +591,7 @@ def test_files_that_cannot_be_read_or_written(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(RoiganError, match="No space left"):
+    with pytest.raises(RoiganError, match="no space is left"):
         metrics.write_rows(path, [row("psnr", "a", "e", 2.0)])
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["rows.jsonl"]
 
