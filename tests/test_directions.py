@@ -16,9 +16,9 @@ from roigan_lib.control.directions import (
     revive,
 )
 from roigan_lib.inpainter import RoIGAN
-from roigan_lib.regularizers import visible_change
 from roigan_lib.masks import sample_masks
 from roigan_lib.models import Generator
+from roigan_lib.regularizers import visible_change
 
 
 class Linear:

@@ -144,9 +144,9 @@ def amplify(gan, code, images, masks, visible, seed=0):
     """A copy of a `RoIGAN` whose continuous code number `code` is louder or fainter; not trained.
 
     The code's column in the first dense layer is made longer or shorter, until its visible change
-    (`regularizers.visible_change`, the other codes at rest, noise by `seed`) on images (n, 3, S, S) in
-    [-1, 1] under masks (n or 1, 1, S, S) is `visible`, a share of the range, 0 … 1. Far beyond what
-    a model was trained with the pictures break: measure them after it.
+    (`regularizers.visible_change`, the other codes at rest, noise by `seed`) on images (n, 3, S, S)
+    in [-1, 1] under masks (n or 1, 1, S, S) is `visible`, a share of the range, 0 … 1. Far beyond
+    what a model was trained with the pictures break: measure them after it.
     RoiganError: no such code, a change that no length up to eight times today's reaches.
     """
     column = _column(gan, code)
