@@ -45,7 +45,7 @@ def test_hinge_is_1_17():
 
 
 class LinearCritic(nn.Module):
-    """26 scores, each linear in the image, so that the gradient of their mean is known: the mean of the weights."""
+    """26 scores, linear in the image: the gradient of their mean is the mean of the weights."""
 
     def __init__(self):
         super().__init__()
@@ -405,7 +405,7 @@ def test_vgg_as_the_thesis_and_as_the_release_read_it(name, letter, shapes, tmp_
 
 
 def test_perceptual_weights_from_a_file(tmp_path, monkeypatch):
-    """vgg11_bn from a local .pth and .npz, whichever way its keys are written; and files that do not fit."""
+    """vgg11_bn from a local .pth and .npz, however its keys are written; files that do not fit."""
     vgg = pytest.importorskip("torchvision.models.vgg")
     from types import SimpleNamespace
 

@@ -1,7 +1,8 @@
-"""The yardstick: what one step of the author's release does, written plainly from its description, for comparison only.
+"""The yardstick: what one step of the author's release does, plainly, for comparison only.
 
-Dense convolutions over the whole mask, each forward pass where the release makes one. Functions on a state dictionary in the
-checkpoint layout; nothing of roigan_lib is used, so that a test can hold the kit's fast path against it.
+Dense convolutions over the whole mask, each forward pass where the release makes one. Functions on
+a state dictionary in the checkpoint layout; nothing of roigan_lib is used, so that a test can hold
+the kit's fast path against it.
 """
 
 import math
@@ -36,7 +37,7 @@ def batch_norm(state, name, x, training):
 
 
 def denormalize(state, name, x, mask, z=None):
-    """(3.8) as released: (1 + gamma) times the instance norm of x, plus beta; without z no style control."""
+    """(3.8) as released: (1 + gamma) times the instance norm of x, plus beta; no z, no style."""
     size = [side + 4 for side in x.shape[2:]]
     roi = act(convolve(state, name + ".shared", F.interpolate(mask, size=size, mode="nearest")))
     if z is not None:
@@ -129,10 +130,12 @@ def read(state, last, training=False):
 
 
 class Step:
-    """One step of the release at its losses and rates: `Step(generator state, discriminator state)(images, masks, codes, noise)`.
+    """One step of the release at its losses and rates: `Step(generator state, discriminator
+    state)(images, masks, codes, noise)`.
 
-    perceptual: a network images -> list of five maps, or None to leave the perceptual loss out. What the release draws anew,
-    the noise on the images, the codes and noise of D's own drawing and alpha of (3.10), can be given, for comparison.
+    perceptual: a network images -> list of five maps, or None to leave the perceptual loss out.
+    What the release draws anew, the noise on the images, the codes and noise of D's own drawing
+    and alpha of (3.10), can be given, for comparison.
     """
 
     def __init__(self, g_state, d_state, perceptual=None, n_continuous=10, n_categories=10):
@@ -172,7 +175,7 @@ class Step:
         return g_loss.item(), d_loss.item()
 
     def judge_loss(self, x, m, codes, noise, alpha=None):
-        """The discriminator's loss: a drawing of its own by G in eval mode, one pass each for fake, real and their mixture."""
+        """D's loss: a drawing of its own by G in eval mode, a pass each for fake, real, mixed."""
         with torch.no_grad():
             done = m * generate(self.g, self._z(codes, noise), x, m, False)[0] + (1 - m) * x
         fake, real = judge(self.d, done, m, True)[0], judge(self.d, x, m, True)[0]
@@ -190,7 +193,7 @@ class Step:
         return terms["hinge"] + 5 * terms["penalty"] + 1e-4 * terms["zero"], terms
 
     def draw_loss(self, x, m, codes, noise):
-        """The loss of G and Q: a second drawing, a pass of D in eval mode for hinge and Q, two more for feature matching."""
+        """G's and Q's loss: another drawing; D in eval mode once for hinge and Q, twice to match."""
         frozen = {k: v if k.startswith("q_net") else v.detach() for k, v in self.d.items()}
         c0, c1 = codes[:, : self.n_continuous], codes[:, self.n_continuous :].long()
         raw, _, logvar, style = generate(self.g, self._z(codes, noise), x, m, True)
