@@ -103,6 +103,8 @@ def show(rows):
     return table.set_caption(html.escape(below)).set_table_styles(
         [
             {"selector": "caption", "props": "caption-side: bottom; text-align: left"},
+            {"selector": "th, td", "props": "padding: .25em .7em; white-space: nowrap"},
+            {"selector": "th.row_heading", "props": "text-align: left"},
             {"selector": "th.col_heading.level0", "props": "text-align: center"},
             {"selector": "td", "props": "text-align: right; font-variant-numeric: tabular-nums"},
         ]
