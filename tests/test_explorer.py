@@ -51,7 +51,7 @@ def widget(images):
 
 
 def send(widget, **values):
-    """What arrives when the browser saves: all values in one message, binary ones as a memoryview."""
+    """What arrives when the browser saves: all values in one message, binary as a memoryview."""
     values = {k: memoryview(v) if isinstance(v, bytes) else v for k, v in values.items()}
     widget.set_state({**values, "tick": widget.tick + 1})
 
@@ -311,7 +311,7 @@ def test_strip_is_of_the_code_moved_last(widget, monkeypatch, tmp_path):
     tiles = [strip.getpixel((6 + 32 + 70 * k, 48 + 36))[1] for k in range(5)]  # green follows c2
     assert tiles == sorted(set(tiles))
     widget.names = {"c1": "c2", "d2": "glasses"}  # a misleading name does not hide a code
-    assert widget.strip("glasses") == widget.strip("d2")
+    assert widget.strip(code="glasses") == widget.strip("d2")
     assert (
         Image.open(widget.export_strip(tmp_path / "d2.png", "d2")).width == 4 * 70 + 6
     )  # its four categories
