@@ -361,46 +361,20 @@ class GLCICTrainer(Trainer):
         save_glcic(self.generator, path, self.card())
 
 
-def train_glcic(
-    data,
-    folder,
-    size=64,
-    width=1.0,
-    batch=16,
-    steps=5000,
-    minutes=0,
-    mask_family="elliptic",
-    seed=0,
-    progress=print,
-    fresh=False,
-    precision="fp32",
-    shift=0,
-    soften=0.0,
-) -> GLCIC:
+def train_glcic(data, folder, minutes=0, progress=print, fresh=False, **options) -> GLCIC:
     """Train a GLCIC in three phases, or go on from the checkpoint in `folder`.
 
-    data: an ImageSet of size x size pixels. folder, progress, fresh: as in `train`. width
-    multiplies all channel counts (1 = paper). The phases take SHARES of the steps (paper: 500,000
-    at a batch of 96) or, with minutes > 0, of that much training time, steps then unheeded.
-    precision, shift, soften: as in `Config`.
+    data: an ImageSet of size x size pixels. folder, progress, fresh: as in `train`. options: size
+    (64), width (1.0, the paper's channel counts), batch (16), steps (5000) and other fields of
+    Config, such as mask_family, seed, precision, shift, soften. The phases take SHARES of the steps
+    (paper: 500,000 at a batch of 96) or, with minutes > 0, of that much training time, steps then
+    unheeded.
 
     Everything random comes from (seed, step): a run that was cut goes on bit for bit, with minutes
     from the seconds on record. Ctrl-C and SIGTERM save and return what there is, card["finished"]
     False. RoiganError: as `train`.
     """
-    cfg = load_config(
-        "laptop",
-        size=size,
-        width=width,
-        batch=batch,
-        steps=steps,
-        stop_after_minutes=minutes,
-        seed=seed,
-        mask_family=mask_family,
-        precision=precision,
-        shift=shift,
-        soften=soften,
-        dataset=getattr(data, "name", None),
-    ).replace(profile="glcic")
-    run = train(cfg, folder, data, progress, fresh, trainer=GLCICTrainer)
+    options = dict(size=64, width=1.0, batch=16, steps=5000, stop_after_minutes=minutes) | options
+    cfg = load_config("laptop", dataset=getattr(data, "name", None), **options)
+    run = train(cfg.replace(profile="glcic"), folder, data, progress, fresh, trainer=GLCICTrainer)
     return load_glcic(run.folder / "model.safetensors")
