@@ -138,7 +138,7 @@ def test_a_changed_recipe_is_seen(tmp_path):
     )
     assert repeatable(load_model(path)).endswith("changed since")
     card["recipe"] = {"name": "celeba_thesis", "hash": recipe_hash("celeba_thesis")}
-    save_model(state, gan.config, path, card)
+    save_model(gan.generator.state_dict(), gan.config, path, card)
     assert repeatable(load_model(path)).endswith("agrees")
     assert recipe_hash("celeba_thesis") != recipe_hash("celeba_thesis", steps=7)
     assert load_config("thesis", recipe="improved").model.architecture == "improved"
