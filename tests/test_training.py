@@ -275,6 +275,11 @@ def test_learning_rate_falls_at_the_end(data):
         rates.append(trainer.rate())
     assert rates[:7] == [1.0] * 7 and rates[-1] == pytest.approx(0.02)
     assert all(a > b for a, b in zip(rates[6:], rates[7:]))
+    trainer = T.Trainer(tiny(steps=10, decay=0.4, lr_g=1e-3, lr_d=5e-3), data)
+    trainer.step_count = 8
+    trainer.step()
+    used = [optimizer.param_groups[0]["lr"] for optimizer in (trainer.opt_g, trainer.opt_d)]
+    assert used == pytest.approx([1e-3 * (0.02 + 0.98 / 2), 5e-3 * (0.02 + 0.98 / 2)])
 
 
 def test_shifted_images_are_the_same_pixels_elsewhere_mirrored_at_the_frame():
@@ -370,6 +375,29 @@ def test_each_network_is_moved_by_its_own_optimizer(data):
     assert (
         trainer.opt_g.param_groups[0]["lr"] == 3e-4 and trainer.opt_d.param_groups[0]["lr"] == 1e-4
     )
+
+
+def test_each_step_draws_anew_and_from_the_laws_it_names(data):
+    def draws(**changes):
+        batches = B.Batches(tiny(code_noise=0.15, **changes), data, "cpu")
+        return [batches.draw(step) for step in range(40)]
+
+    drawn, again, other = draws(), draws(), draws(seed=1)
+    for name in ("images", "masks", "codes", "noise", "jitter", "gumbel", "alpha"):
+        first, second, same, seeded = (
+            getattr(batch, name) for batch in (drawn[0], drawn[1], again[0], other[0])
+        )
+        assert torch.equal(first, same) and not torch.equal(first, second), name
+        assert not torch.equal(first, seeded), name
+    jitter, gumbel, noise, alpha = (
+        torch.stack([getattr(batch, name) for batch in drawn]).flatten()
+        for name in ("jitter", "gumbel", "noise", "alpha")
+    )
+    assert jitter.std().item() == pytest.approx(0.15, rel=0.1)
+    assert gumbel.mean().item() == pytest.approx(0.577, abs=0.1)  # Euler's constant
+    assert (gumbel < 0).float().mean().item() == pytest.approx(0.368, abs=0.04)  # 1 / e
+    assert noise.std().item() == pytest.approx(1, rel=0.05)
+    assert 0 <= alpha.min() < 0.1 and 0.9 < alpha.max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -505,6 +533,15 @@ def test_nan_stops_with_a_sentence_and_keeps_the_checkpoint(data, tmp_path, monk
     assert "lower lr_g" in one_sentence(error)
     assert (tmp_path / "checkpoint.pt").read_bytes() == seen["before"]
     assert state_of(tmp_path / "checkpoint.pt")["step"] == 2
+
+
+@pytest.mark.parametrize("part", ["discriminator", "heads"])
+def test_nan_of_the_discriminators_alone_stops_as_well(part, data):
+    trainer = T.Trainer(tiny(learns="discriminator", projected=0.1, warmup=0.0), data)
+    for p in getattr(trainer, part).parameters():
+        p.data.fill_(float("nan"))
+    with pytest.raises(RoiganError, match="NaN at step 1"):
+        trainer.step()
 
 
 def test_weights_that_became_nan_in_the_last_update_are_not_saved(data, tmp_path, monkeypatch):

@@ -193,7 +193,7 @@ class Step:
         return terms["hinge"] + 5 * terms["penalty"] + 1e-4 * terms["zero"], terms
 
     def draw_loss(self, x, m, codes, noise):
-        """G's and Q's loss: another drawing; D in eval mode once for hinge and Q, twice to match."""
+        """G's and Q's loss: another drawing; D in eval mode once for hinge and Q, twice more."""
         frozen = {k: v if k.startswith("q_net") else v.detach() for k, v in self.d.items()}
         c0, c1 = codes[:, : self.n_continuous], codes[:, self.n_continuous :].long()
         raw, _, logvar, style = generate(self.g, self._z(codes, noise), x, m, True)
