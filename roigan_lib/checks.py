@@ -117,10 +117,10 @@ def check_seed(seed, below=2**63) -> int:
 
 
 def check_device(device=None) -> torch.device:
-    """The device of that name; None: the GPU, if there is one. RoiganError: not on this machine."""
+    """The device of that name; None or auto: the GPU, if there is one. RoiganError: not here."""
     try:
         gpu = "cuda" if torch.cuda.is_available() else "cpu"
-        device = torch.device(gpu if device is None else device)
+        device = torch.device(gpu if device in (None, "auto") else device)
         if device.type != "cpu":
             torch.empty(0, device=device)
     except (RuntimeError, TypeError, AssertionError):  # AssertionError: torch without CUDA

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Union
 import tyro
 from tyro.conf import FlagConversionOff, Positional, UseAppendAction, arg
 
-from .checks import check_device, check_output, check_seed
+from .checks import check_output, check_seed
 from .config import WEIGHTS, Config, flat, load_config
 from .config_checks import check_config
 from .errors import RoiganError, missing_package
@@ -33,11 +33,6 @@ def note(text):
 def crop_of(text):
     """A number of pixels where the text is one; else a name, which the data set knows."""
     return int(text) if text and text.isdecimal() else text
-
-
-def device_of(name):
-    """The name of a device, or None for the best there is."""
-    return None if name == "auto" else name
 
 
 def numbers(option, text, example):
@@ -69,7 +64,7 @@ class Train:
         base = flat(asdict(load_config(profile, recipe=recipe)))
         changed = {k: v for k, v in flat(asdict(wanted)).items() if base.get(k, 0.0) != v}
         parallel.start()
-        run = make(recipe, self.out, profile, say, self.fresh, device_of(self.device), **changed)
+        run = make(recipe, self.out, profile, say, self.fresh, self.device, **changed)
         if parallel.rank() == 0:
             state = "finished" if run.finished else "stopped, the same command goes on"
             say(
@@ -101,7 +96,7 @@ class Inpaint:
 
         check_seed(self.seed)
         check_output(self.out, WRITERS)
-        gan = load_model(self.model, check_device(device_of(self.device)))
+        gan = load_model(self.model, self.device)
         if not Path(self.image).is_file():
             raise RoiganError(
                 f"There is no image {self.image}; give the path of a JPEG or PNG file."
@@ -191,7 +186,7 @@ class Compare:
             check_rows(self.rows)
         if self.sheet:
             check_output(self.sheet, (".png",))
-        gan, crop = load_model(self.model, check_device(device_of(self.device))), crop_of(self.crop)
+        gan, crop = load_model(self.model, self.device), crop_of(self.crop)
         data = open_dataset(self.dataset, self.split, gan.size, self.root, crop, self.n)
         masks = {
             f: sample_masks(f, len(data), gan.size, seed=self.seed)
