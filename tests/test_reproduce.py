@@ -184,6 +184,16 @@ def test_a_kernel_that_dies_is_a_failure_and_is_never_stored(series, tmp_path, c
     assert "failed or unfinished" in (tmp_path / "out" / "index.html").read_text()
 
 
+def test_stored_notebooks_keep_their_outputs_and_nothing_of_the_run(series, tmp_path):
+    write_notebook(series / "00_a.ipynb", f"print(41 + 1); print({str(rp.ROOT)!r} + '/figures')")
+    rp.reproduce("smoke", out=tmp_path / "out", notebooks=series, store=True)
+    notebook = nbformat.read(series / "00_a.ipynb", as_version=4)
+    prose, parameters, code = notebook.cells
+    assert parameters.metadata == {"tags": ["parameters"]} and "laptop" in parameters.source
+    assert prose.metadata == code.metadata == {} and code.execution_count is None
+    assert code.outputs[0].text == "42\nfigures\n" and "papermill" not in notebook.metadata
+
+
 def test_a_notebook_is_complete_when_every_cell_got_a_number_and_its_end(tmp_path):
     def complete(**change):
         cells = [
