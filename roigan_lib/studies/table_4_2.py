@@ -76,7 +76,7 @@ def _stems(name):
 
 
 def method_of(gan):
-    """The label of a RoI-GAN among the rows, by its recipe."""
+    """The label of a RoI-GAN among the rows, by its architecture."""
     return LITERAL if gan.config.architecture == "thesis" else OURS
 
 
