@@ -133,7 +133,7 @@ def test_bad_requests_are_one_sentence(tmp_path, faces, monkeypatch):
 
 def test_rows_name_the_recipe():
     for recipe, label in (("improved", table_4_2.OURS), ("thesis", table_4_2.LITERAL)):
-        cfg = load_config("smoke", recipe=recipe)
+        cfg = load_config("smoke", recipe=recipe).model
         assert table_4_2.method_of(RoIGAN(networks(cfg)[0](cfg))) == label
 
 
