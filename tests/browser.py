@@ -1,8 +1,10 @@
 """JupyterLab in a real headless Chromium, for the explorer's test and for pictures of notebooks.
 
-    python tests/browser.py NOTEBOOK OUT.png [--run] [--dark]     # OUT-1.png, OUT-2.png, ... from top to bottom
+    python tests/browser.py NOTEBOOK OUT.png [--run] [--dark]     # OUT-1.png, OUT-2.png, ... from
+    top to bottom
 
-Everything (settings, runtime files, workspaces, browser profile) lives in a temporary folder; nothing is saved.
+Everything (settings, runtime files, workspaces, browser profile) lives in a temporary folder;
+nothing is saved.
 """
 
 import argparse
@@ -33,7 +35,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-dev-shm-usage",
 ]
-PATIENCE = 240  # seconds; a busy machine of two cores takes a minute over what an idle one does in two seconds
+PATIENCE = 240  # seconds: a busy machine takes a minute over what an idle one does in two
 NOTEBOOK = ".jp-NotebookPanel:not(.lm-mod-hidden)"
 
 
@@ -56,7 +58,9 @@ def why_not():
 
 
 class Lab:
-    """One JupyterLab page. `page` is playwright's; `errors` gathers what the page reported as errors."""
+    """One JupyterLab page. `page` is playwright's; `errors` gathers what the page reported as
+    errors.
+    """
 
     def __init__(self, page, url, token):
         self.page, self.url, self.token, self.errors = page, url, token, []
@@ -90,7 +94,9 @@ class Lab:
         idle.wait_for(timeout=1000 * timeout)
 
     def run_all(self, timeout=PATIENCE):
-        """Run all cells from the menu; the first click may come before the kernel listens, so look at the prompt."""
+        """Run all cells from the menu; the first click may come before the kernel listens, so look
+        at the prompt.
+        """
         deadline = time.monotonic() + timeout
         prompts = self.page.locator(f"{NOTEBOOK} .jp-CodeCell .jp-InputPrompt")
         while True:
@@ -112,15 +118,18 @@ class Lab:
         self.wait_idle()
 
     def screenshots(self, path, overlap=60, most=40):
-        """Scroll the notebook from top to bottom, a picture a screenful: STEM-1.png ...; returns their paths."""
+        """Scroll the notebook from top to bottom, a picture a screenful: STEM-1.png ...; returns
+        their paths.
+        """
         path, shots, top = Path(path), [], 0
         outer = self.page.locator(f"{NOTEBOOK} .jp-WindowedPanel-outer").first
         while len(shots) < most:
             height, whole = outer.evaluate(
                 """(node, top) => {
                     node.scrollTop = top;
-                    const last = [...node.querySelectorAll(".jp-Cell")].at(-1);  // below it there is only empty room
-                    const end = last.getBoundingClientRect().bottom - node.getBoundingClientRect().top + node.scrollTop;
+                    const last = [...node.querySelectorAll(".jp-Cell")].at(-1);  // then empty room
+                    const here = node.getBoundingClientRect(), cell = last.getBoundingClientRect();
+                    const end = cell.bottom - here.top + node.scrollTop;
                     return [node.clientHeight, Math.min(node.scrollHeight, end)]; }""",
                 top,
             )
@@ -146,7 +155,9 @@ def _wait(url, process, log, seconds=PATIENCE):
 
 @contextlib.contextmanager
 def lab(root, width=1280, height=1000, dark=False):
-    """JupyterLab serving the folder `root` on a free port, and a browser page on it: yields a `Lab`."""
+    """JupyterLab serving the folder `root` on a free port, and a browser page on it: yields a
+    `Lab`.
+    """
     from playwright.sync_api import sync_playwright
 
     with tempfile.TemporaryDirectory(prefix="roigan-lab-") as home, contextlib.ExitStack() as stack:

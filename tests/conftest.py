@@ -1,4 +1,6 @@
-"""Fixtures shared by all tests: few threads, a fixed seed, a cache of its own, real pictures where there are some."""
+"""Fixtures shared by all tests: few threads, a fixed seed, a cache of its own, real pictures where
+there are some.
+"""
 
 import os
 import signal
@@ -7,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-# A shell starts its background jobs deaf to Ctrl-C, and their children inherit that; the tests of Ctrl-C need ears.
+# A shell starts its background jobs deaf to Ctrl-C, and their children inherit that; the tests of
+# Ctrl-C need ears.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(min(2, torch.get_num_threads()))
 os.environ["ROIGAN_BF16"] = "fast"  # tests that ask for bfloat16 test it on any processor
@@ -30,7 +33,9 @@ def one_thread():
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory):
-    """One cache for the whole run, so that tests neither read nor fill the user's; an explicit ROIGAN_CACHE is kept."""
+    """One cache for the whole run, so that tests neither read nor fill the user's; an explicit
+    ROIGAN_CACHE is kept.
+    """
     if "ROIGAN_CACHE" not in os.environ:
         os.environ["ROIGAN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     return Path(os.environ["ROIGAN_CACHE"])
@@ -55,7 +60,9 @@ def real_root():
 
 @pytest.fixture(scope="session")
 def real_images(cache):
-    """Up to 200 real pictures (n, 3, 64, 64) in [-1, 1]; skips with the reason where there are none."""
+    """Up to 200 real pictures (n, 3, 64, 64) in [-1, 1]; skips with the reason where there are
+    none.
+    """
     found, reason = real_root()
     if found is None:
         pytest.skip(reason)
@@ -67,7 +74,9 @@ def real_images(cache):
 
 @pytest.fixture(scope="session")
 def real_celeba():
-    """A folder or archive with real aligned frames of CelebA, $ROIGAN_DATA, below or beside it; else skips, saying why."""
+    """A folder or archive with real aligned frames of CelebA, $ROIGAN_DATA, below or beside it;
+    else skips, saying why.
+    """
     place = Path(os.environ.get("ROIGAN_DATA") or os.devnull).expanduser()
     for name in (
         "img_align_celeba",

@@ -1,4 +1,6 @@
-"""The classic methods: outside the hole nothing moves by a bit, inside it is OpenCV's own answer."""
+"""The classic methods: outside the hole nothing moves by a bit, inside it is OpenCV's own
+answer.
+"""
 
 import builtins
 

@@ -1,4 +1,6 @@
-"""The command line: one line of error and status 2 for bad input, and the whole path from a folder to a table."""
+"""The command line: one line of error and status 2 for bad input, and the whole path from a folder
+to a table.
+"""
 
 import os
 import subprocess

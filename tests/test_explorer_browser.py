@@ -24,7 +24,7 @@ import torch
 from roigan_lib.explorer import explore
 
 class Stub:
-    """Fills the region with a gradient whose colours follow the first three codes, the category and the seed."""
+    """Fills the region with a gradient of colours by first codes, category and seed."""
     name, size, n_continuous, n_discrete, n_categories, calls = "stub", 64, 10, 1, 3, 0
     def inpaint(self, images, masks, codes=None, seed=0):
         self.calls += 1
@@ -39,7 +39,8 @@ images = torch.stack([torch.stack([across * s, down, torch.sin(3 * s * across)])
 '''
 STATE = """
 kept = widget.mask.expand_as(widget.original) == 0
-print("state", get_ipython().execution_count, int(widget.mask.sum()), widget.codes.tolist(), widget.seed,
+print("state", get_ipython().execution_count, int(widget.mask.sum()), widget.codes.tolist(),
+      widget.seed,
       torch.equal(widget.completed[kept], widget.original[kept]), widget.gan.calls, widget.names)
 """
 OTHER_TAB = (
@@ -103,7 +104,9 @@ def kernel(page):
 
 
 class Screen:
-    """What is on the screen: the pictures at the model's resolution, and the region as the masked picture shows it."""
+    """What is on the screen: the pictures at the model's resolution, and the region as the masked
+    picture shows it.
+    """
 
     def __init__(self, page):
         self.original, self.masked, self.completed = (
@@ -399,7 +402,8 @@ def test_a_click_moves_the_nearer_eye_and_arrows_the_chosen_one(opened):
     picture.click(
         position={"x": 0.8025 * box["width"], "y": 0.605 * box["height"]}
     )  # the centre of pixel (160, 60)
-    there = "1(59|60|61), (59|60|61)"  # clicks fall on whole pixels of the screen, and the picture between them
+    # clicks fall on whole pixels of the screen, and the picture between them
+    there = "1(59|60|61), (59|60|61)"
     page.get_by_text(re.compile(f"EyePicker.eyes at 50, 40 and {there}")).wait_for()
     point = page.get_by_test_id("roi-eye-0")
     point.focus()
