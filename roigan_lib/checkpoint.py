@@ -9,7 +9,7 @@ import torch
 
 from .config import Config, flat, load_config, model_config
 from .errors import RoiganError
-from .files import WEIGHTS, place, replacing
+from .files import WEIGHTS, place, read_weights, replacing, weights_hash
 from .inpainter import load_model
 
 FORMAT = "roigan-train-1"
@@ -95,6 +95,7 @@ def load(trainer, path, start: bool = False) -> None:
         seen = state.get("images_seen", state["step"] * about["batch"])
         trainer.started_from = {"dataset": about["dataset"], "steps": state["step"]}
         trainer.started_from |= {"seconds": round(state["seconds"]), "images_seen": seen}
+        trainer.started_from["weights"] = weights_hash(state["generator"])
         trainer.started_from["before"] = state.get("started_from")
         return
     trainer.opt_g.load_state_dict(state["opt_g"])
@@ -123,12 +124,10 @@ def with_start(cfg):
 
 def _shipped_state(beside):
     """A shipped model, and the networks that learned beside it, as a checkpoint holds them."""
-    from safetensors.torch import load_file
-
     model, parts = load_model(beside.stem), {"heads": {}}
-    for key, value in load_file(beside).items():
+    for key, value in read_weights(beside, None, "the networks of a training")[0].items():
         part, _, name = key.partition(".")
-        parts.setdefault(part, {})[name] = value.float()
+        parts.setdefault(part, {})[name] = value
     weights, card = model.generator.state_dict(), model.card
     config = flat(card["training"]) | {"dataset": card["dataset"]}
     state = {"format": FORMAT, "config": config, "step": card["steps"], "seconds": card["seconds"]}
@@ -170,7 +169,7 @@ def card(trainer) -> dict:
         "steps": trainer.step_count,
         "images_seen": trainer.step_count * cfg.optimisation.batch,
         "seconds": round(trainer.seconds),
-        "config_hash": cfg.hash(data.fingerprint, str(start)),
+        "config_hash": cfg.hash(data.fingerprint, (start or {}).get("weights")),
         "training": asdict(cfg),
         "precision": trainer.precision,
         "machine": torch.cuda.get_device_name(trainer.device) if cuda else threads,

@@ -79,7 +79,7 @@ def check_config(cfg) -> None:
         (
             opt.learns == "reader" and not model.own_reader,
             "learns is 'reader', and this recipe's Q sits on the discriminator; give own_reader or "
-            "leave learns at 'all'.",
+            "or leave learns at 'all'.",
         ),
         (
             looks and (weight("perceptual") == 0 or objective.perceptual_net == "none"),
@@ -96,6 +96,11 @@ def check_config(cfg) -> None:
             and (opt.accumulate, objective.penalty_every) != (1, 1),
             "The published step matches the features of a batch's first image and has its penalty "
             "in every step; leave accumulate and penalty_every at 1.",
+        ),
+        (
+            opt.learns == "reader" and not model.own_reader,
+            "The reader learns alone only where Q is a network of its own; give own_reader=True, "
+            "or leave learns at 'all'.",
         ),
         (
             model.architecture == "published" and (opt.warmup, opt.ramp) != (0, 0),

@@ -2,7 +2,7 @@
 
 import json
 import pickle
-from dataclasses import FrozenInstanceError, asdict
+from dataclasses import FrozenInstanceError, fields, asdict
 
 import pytest
 
@@ -249,3 +249,8 @@ def test_a_recipe_of_ones_own(tmp_path):
             load_config("smoke", recipe=str(path))
         message = str(error.value)
         assert all(word in message for word in words) and message.endswith("."), message
+
+
+def test_there_are_at_most_fifty_fields_each_of_one_name():
+    found = [f for part in fields(Config()) for f in fields(getattr(Config(), part.name))]
+    assert len(found) == len({f.name for f in found}) <= 50

@@ -13,10 +13,12 @@ import torch
 from .. import plots
 from ..baselines import load_glcic, navier_stokes, telea
 from ..checks import check_folder, check_seed
+from ..config import flat
 from ..data import open_dataset
 from ..errors import RoiganError
 from ..files import WEIGHTS, place, write_atomically
 from ..inpainter import SelfEnsemble, load_model
+from ..making import BY_HAND, repeatable
 from ..masks import sample_masks
 from ..metrics import (
     THESIS_TABLE_4_2,
@@ -277,8 +279,9 @@ def _facts(path, model):
     pictures = f"{card.get('dataset')}, {card.get('images', 0):,} pictures"
     steps, seen, seconds = (card.get(key, 0) for key in ("steps", "images_seen", "seconds"))
     began = "networks that had seen {images_seen:,} images of {dataset} in {seconds:,} s"
-    start, settings = card.get("started_from"), card.get("training") or card
+    start, settings = card.get("started_from"), flat(card.get("training") or card)
     return {
+        "recipe": BY_HAND if "glcic" in path.stem else repeatable(model),
         "weights": f"`{path.name}`, {path.stat().st_size / 1e6:.1f} MB, "
         f"checkpoint `{model.checkpoint_hash}`",
         "data": "; ".join(filter(None, [pictures, card.get("data_note")])),
