@@ -137,7 +137,6 @@ class Trainer:
                 (loss / len(parts)).backward()
             self.update(self.opt_d, self.d_params)
         if opt.learns != "discriminator":
-            self.opt_g.zero_grad(set_to_none=True)
             for part in parts:
                 with frozen(self.d_params):
                     loss = self.objective.generator_loss(part, ramp)

@@ -139,7 +139,7 @@ def test_perceptual_is_3_12():
 
 def test_style_compares_gram_matrices_inside_the_region():
     masks = torch.zeros(2, 1, 8, 8)
-    masks[0, :, :4, 2:6], masks[1, :, 2:] = 1, 1
+    masks[0, :, :4, 2:6], masks[1, :, 1:] = 1, 1  # half of a place of the small map
     real, fake = ([torch.randn(2, 3, 8, 8), torch.randn(2, 5, 4, 4)] for _ in range(2))
     want = 0.0
     for r, f in zip(real, fake):
@@ -322,6 +322,17 @@ def test_match_uniform_punishes_codes_that_repeat_each_other():
     assert R.match_uniform(-twins) == R.match_uniform(twins)
     # two codes that say the same have correlation 1, in two of four places of the matrix
     assert R.match_uniform(twins).item() == pytest.approx(0.5 * (1 - 1 / 256**2) ** 2, rel=1e-4)
+
+
+def test_match_uniform_by_ranks_and_numpy_s_covariance():
+    codes = torch.rand(40, 3) * torch.tensor([0.6, 1.5, 0.2]) + 0.5  # far from centred
+    found = codes.numpy().astype(float)
+    ranks = found.argsort(0).argsort(0)
+    distance = ((found - (2 * (ranks + 0.5) / 40 - 1)) ** 2).mean()
+    correlation = 3 * np.cov(found.T, bias=True)
+    np.fill_diagonal(correlation, 0)
+    want = distance + (correlation**2).mean()
+    assert R.match_uniform(codes).item() == pytest.approx(want, rel=1e-4)
 
 
 def test_match_uniform_pulls_collapsed_codes_apart():

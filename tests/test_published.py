@@ -166,6 +166,9 @@ def test_it_trains_and_continues_exactly(tmp_path):
     assert (
         all(isfinite(v) for v in logs.values()) and {"penalty", "info_c", "matching"} <= logs.keys()
     )
+    kept, now = dict(whole.ema.named_buffers()), dict(whole.generator.named_buffers())
+    assert all(torch.equal(kept[k], now[k]) for k in now)  # batch norm counts, averages or not
+    assert any(k.endswith("running_mean") and v.abs().max() > 0 for k, v in now.items())
     half.step()
     checkpoint.save(half, tmp_path / "half.pt")
     second = T.Trainer(cfg, data)
