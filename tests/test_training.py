@@ -248,7 +248,7 @@ def test_rows_files_and_grids(data, tmp_path):
     assert (
         card["images_seen"] == 16
         and card["data"] == data.fingerprint
-        and card["config_hash"] == cfg.hash(data.fingerprint, "None")
+        and card["config_hash"] == cfg.hash(data.fingerprint, None)
     )
     assert not list(tmp_path.glob("*.tmp"))
 
