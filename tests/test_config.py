@@ -2,7 +2,7 @@
 
 import json
 import pickle
-from dataclasses import FrozenInstanceError, fields, asdict
+from dataclasses import FrozenInstanceError, asdict, fields
 
 import pytest
 

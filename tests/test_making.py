@@ -1,6 +1,7 @@
 """A model is what one recipe file makes: stages in turn, their mean, and the same after a stop."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -119,6 +120,7 @@ def test_bad_recipes_are_one_sentence(tmp_path, text, words):
 
 
 def test_shipped_models_say_how_they_were_made(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("ROIGAN_FIGURES", str(Path(__file__).resolve().parent.parent / "figures"))
     rows, agree = check(shipped())
     found = {row["model"]: row for row in rows}
     assert agree and found["celeba_thesis"]["recipe"] == "recipe celeba_thesis, agrees"

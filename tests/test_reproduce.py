@@ -233,7 +233,7 @@ def test_what_would_stop_a_run_later_stops_it_before(series, tmp_path, monkeypat
             run(parameters={"seed": seed})
     with pytest.raises(RoiganError, match="file could not be written to"):
         run(out=tmp_path / "file")
-    with pytest.raises(RoiganError, match="no root"):
+    with pytest.raises(RoiganError, match="needs a place"):
         monkeypatch.delenv("ROIGAN_DATA", raising=False)
         run(dataset="celeba")
     for name in ("ROIGAN_RUNS", "ROIGAN_FIGURES"):
