@@ -17,7 +17,7 @@ _HOME = {
     "load_mask": "picture_files",
     "load_model": "inpainter",
     "RoIGAN": "inpainter",
-    "SelfEnsemble": "inpainter",
+    "SelfEnsemble": "ensemble",
     "train": "training",
     "telea": "baselines",
     "navier_stokes": "baselines",

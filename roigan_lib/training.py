@@ -111,7 +111,7 @@ class Trainer:
         """Learning-rate factor: 1, then a linear fall to 0.02 over the last `decay` of the run."""
         opt = self.cfg.optimisation
         left = (opt.steps - self.step_count) / opt.steps
-        return 1.0 if opt.decay == 0 or left >= opt.decay else 0.02 + 0.98 * left / opt.decay
+        return 1.0 if left >= opt.decay else 0.02 + 0.98 * left / opt.decay
 
     def ramp(self) -> float:
         """Share of the adversarial terms: 0 in the warm-up, in which D does not run, then to 1."""

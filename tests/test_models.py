@@ -12,11 +12,11 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from roigan_lib.config import load_config
+from roigan_lib.ensemble import SelfEnsemble
 from roigan_lib.errors import RoiganError
 from roigan_lib.inpainter import (
     WEIGHTS,
     RoIGAN,
-    SelfEnsemble,
     best_model,
     load_model,
     sample_codes,

@@ -15,9 +15,10 @@ from ..baselines import load_glcic, navier_stokes, telea
 from ..checks import check_folder, check_seed
 from ..config import flat
 from ..data import open_dataset
+from ..ensemble import SelfEnsemble
 from ..errors import RoiganError
 from ..files import WEIGHTS, place, write_atomically
-from ..inpainter import SelfEnsemble, load_model
+from ..inpainter import load_model
 from ..making import BY_HAND, repeatable
 from ..masks import sample_masks
 from ..metrics import (
