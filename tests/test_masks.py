@@ -1,3 +1,4 @@
+import inspect
 import math
 
 import numpy as np
@@ -26,7 +27,7 @@ def within(values, expected, errors=4):
 
 def test_families_are_the_documented_ones():
     assert M.FAMILIES == FAMILIES
-    assert all(f"\n    {family} " in sample_masks.__doc__ for family in FAMILIES)
+    assert all(f"\n{family} " in inspect.getdoc(sample_masks) for family in FAMILIES)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
