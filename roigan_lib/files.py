@@ -56,6 +56,29 @@ def write_atomically(path, data: bytes) -> Path:
     return Path(path)
 
 
+def read_rows(path) -> list[dict]:
+    """The rows of a .jsonl file. RoiganError if it is missing or a line is not a JSON object."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RoiganError(
+            f"Cannot read rows from {path} ({getattr(error, 'strerror', None) or error}): "
+            f"run the notebook or command that writes it."
+        ) from error
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                rows.append(None)
+            if not isinstance(rows[-1], dict):
+                raise RoiganError(
+                    f"Line {number} of {path} is not a JSON object: mend or delete that line."
+                )
+    return rows
+
+
 def write_weights(path, state, **header) -> Path:
     """A state dict as float16 safetensors; header: what `read_weights` gives back, as JSON."""
     from safetensors.torch import save
@@ -66,6 +89,15 @@ def write_weights(path, state, **header) -> Path:
     }
     named = {k: v if isinstance(v, str) else json.dumps(v) for k, v in header.items()}
     return write_atomically(path, save(tensors, named))
+
+
+def weights_at(name_or_path) -> Path:
+    """The file that a shipped name, a run's folder or a path means, whether it is there or not."""
+    path = Path(str(name_or_path))
+    if not path.suffix and not path.exists():
+        return WEIGHTS / f"{path.name}.safetensors"
+    inside = path / "model.safetensors"
+    return inside if inside.is_file() else path
 
 
 def read_weights(path, form, what):

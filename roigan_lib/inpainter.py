@@ -11,7 +11,7 @@ import torch
 from .checks import check_codes, check_device, check_noise, check_pair, check_seed
 from .config import flat, label_names, load_config, model_config
 from .errors import RoiganError
-from .files import WEIGHTS, place, read_weights, weights_hash, write_weights
+from .files import WEIGHTS, place, read_weights, weights_at, weights_hash, write_weights
 from .models import Generator, networks
 
 FORMAT = "roigan-1"
@@ -149,16 +149,12 @@ def load_model(name_or_path="synthfaces", device: str = "cpu") -> RoIGAN:
     Weights load without executing code. RoiganError for an unknown name, a missing, broken or
     foreign file and for weights of another architecture.
     """
-    path = Path(str(name_or_path))
-    if not path.suffix and not path.exists():
-        path = WEIGHTS / f"{path.name}.safetensors"
-        if not path.is_file():
-            raise RoiganError(
-                f"There is no shipped model {str(name_or_path)!r}; shipped are "
-                f"{', '.join(shipped())}, or give the path of a checkpoint."
-            )
-    if path.is_dir() and (path / "model.safetensors").is_file():
-        path = path / "model.safetensors"
+    path = weights_at(name_or_path)
+    if path.parent == WEIGHTS and not path.is_file():
+        raise RoiganError(
+            f"There is no shipped model {str(name_or_path)!r}; shipped are "
+            f"{', '.join(shipped())}, or give the path of a checkpoint."
+        )
     if not path.is_file():
         raise RoiganError(
             f"There is no checkpoint {path}; train one with `python -m roigan_lib train`."

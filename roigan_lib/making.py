@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import torch
 from . import parallel
 from .checkpoint import read
 from .config import Config, flat, load_config
-from .files import place
+from .errors import RoiganError, suggest
+from .files import place, read_rows
 from .inpainter import load_model, save_model
 from .recipes import PARTS, read_recipe, recipe_names
 from .training import Run, run_folder, train
@@ -64,6 +66,16 @@ def make(
     """
     parts = stages(recipe, profile, **overrides)
     folder = Path(folder) if folder else run_folder(parts[0][1])
+    folders = {}
+    for wanted in read_recipe(recipe).get("average", []):
+        named = [name for name, _ in parts if name.partition("-")[2] == wanted]
+        if not named:
+            names = [name.partition("-")[2] for name, _ in parts]
+            raise RoiganError(
+                f"The recipe {recipe} averages a stage {wanted!r}; {suggest(wanted, names)}its "
+                f"stages are {', '.join(names)}."
+            )
+        folders[wanted] = folder / named[0]
     run, before = None, None
     for name, cfg in parts:
         if before and not cfg.run.start:
@@ -75,10 +87,7 @@ def make(
         before = place_of / "checkpoint.pt"
         if not run.finished:
             return run
-    chosen = read_recipe(recipe).get("average", [])
-    known = [name for name, _ in parts]
-    folders = [folder / next((k for k in known if k.endswith(name)), name) for name in chosen]
-    states = [read(f / "checkpoint.pt")["ema"] for f in folders]
+    states = [read(f / "checkpoint.pt")["ema"] for f in folders.values()]
     state = run.model.generator.state_dict()
     if states:
         state = {k: torch.stack([s[k].float() for s in states]).mean(0) for k in states[0]}
@@ -109,20 +118,12 @@ def repeatable(gan) -> str:
 
 def check(names) -> tuple[list[dict], bool]:
     """For each shipped model: recipe, weights, rows; and whether all of them agree."""
-    rows = [
-        json.loads(line)
-        for path in sorted(place("ROIGAN_FIGURES", "figures").glob("*.jsonl"))
-        for line in path.read_text(encoding="utf-8").splitlines()
-        if line.strip()
-    ]
-    counted = {}
-    for row in rows:
-        mark = str(row.get("checkpoint") or "").partition("+")[0]
-        counted[mark] = counted.get(mark, 0) + 1
+    files = sorted(place("ROIGAN_FIGURES", "figures").glob("*.jsonl"))
+    marks = [str(row.get("checkpoint")) for path in files for row in read_rows(path)]
+    counted = Counter(mark.partition("+")[0] for mark in marks)  # "+mirror": a self-ensemble
     found = []
     for name in names:
         gan = load_model(name)
-        n = counted.get(gan.checkpoint_hash, 0)
         found.append(
             {
                 "model": name,
@@ -130,7 +131,7 @@ def check(names) -> tuple[list[dict], bool]:
                 "data": gan.card.get("dataset"),
                 "images seen": gan.card.get("images_seen"),
                 "recipe": repeatable(gan),
-                "rows": n,
+                "rows": counted[gan.checkpoint_hash],
             }
         )
     wrong = [r["model"] for r in found if r["recipe"].endswith("since") or not r["rows"]]

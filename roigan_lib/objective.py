@@ -111,8 +111,6 @@ class Step:
 
         As printed, (3.11) asks the D of now for the maps of the real ones, not of an update ago.
         """
-        if not self.relative:
-            self.__dict__.pop("real_maps", None)
         self.real_maps  # noqa: B018 (spectral norm counts the passes: first the real images)
         return self.net.discriminator(self.done, self.m)
 
@@ -360,7 +358,8 @@ def discriminator_loss(s: Step, step: int):
             judged = R.projected_discriminator(s.heads(both, torch.cat([s.m, s.m])))
             s.logs["d_projected"] = judged.item()
             loss = loss + judged
-    s.real_maps = [y.detach()[:n] for y in maps]
+    if s.relative:
+        s.real_maps = [y.detach()[:n] for y in maps]
     return loss
 
 

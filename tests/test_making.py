@@ -99,6 +99,14 @@ def test_a_model_is_the_mean_of_its_stages_and_goes_on_after_a_stop(recipe, tmp_
     assert again.finished and again.model.checkpoint_hash == whole.model.checkpoint_hash
 
 
+def test_an_unknown_stage_in_the_average_is_said_before_the_work(recipe, tmp_path):
+    path = Path(recipe)
+    path.write_text(path.read_text().replace('"third"]', '"thrid"]'))
+    with pytest.raises(RoiganError, match="'thrid'; did you mean 'third'"):
+        make(recipe, tmp_path / "run", progress=None)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     "text, words",
     [

@@ -25,7 +25,7 @@ from .. import checkpoint
 from ..checks import check_device, check_pair
 from ..config import load_config
 from ..errors import RoiganError
-from ..files import WEIGHTS, read_weights, weights_hash, write_weights
+from ..files import read_weights, weights_at, weights_hash, write_weights
 from ..masks import sample_masks
 from ..precision import autocast
 from ..training import Trainer, frozen, train
@@ -201,10 +201,7 @@ def load_glcic(name_or_path="glcic_celeba", device="cpu") -> GLCIC:
     An otenim file does not name the mean pixel: that of the config.json beside it is taken, else
     CelebA's. Weights load without executing code. RoiganError: a missing, damaged or foreign file.
     """
-    path, device = Path(name_or_path), check_device(device)
-    path = path / "model.safetensors" if path.is_dir() else path
-    if not path.suffix and not path.exists():
-        path = WEIGHTS / f"{path.name}.safetensors"
+    path, device = weights_at(name_or_path), check_device(device)
     if not path.is_file():
         raise RoiganError(
             f"There is no GLCIC at {path}; train one with train_glcic, or fetch otenim's model_cn."

@@ -7,8 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..checks import check_output
-from ..errors import RoiganError
-from ..files import write_atomically
+from ..files import read_rows, write_atomically
 
 KEY = ("metric", "method", "dataset", "split", "mask_law", "seed", "n_fake", "reference")
 
@@ -42,35 +41,13 @@ def load_rows(path):
 
     RoiganError if it is missing or a line is not a JSON object.
     """
-    return frame(_read(path))
-
-
-def _read(path):
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise RoiganError(
-            f"Cannot read rows from {path} ({getattr(error, 'strerror', None) or error}): "
-            f"run the notebook or command that writes it."
-        ) from error
-    rows = []
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                rows.append(None)
-            if not isinstance(rows[-1], dict):
-                raise RoiganError(
-                    f"Line {number} of {path} is not a JSON object: mend or delete that line."
-                )
-    return rows
+    return frame(read_rows(path))
 
 
 def check_rows(path):
     """The path of a .jsonl file that takes rows. RoiganError where its old lines cannot be read."""
     if check_output(path).exists():
-        _read(path)
+        read_rows(path)
     return Path(path)
 
 
@@ -81,7 +58,7 @@ def write_rows(path, rows):
     as null. Two writers at once: the last one wins. RoiganError where the file cannot be written or
     an old line in it cannot be read.
     """
-    old = _read(path) if Path(path).exists() else []
+    old = read_rows(path) if Path(path).exists() else []
     kept = {tuple(row.get(key) for key in KEY): row for row in old}
     for row in records(rows):
         place = tuple(row.get(key) for key in KEY)
