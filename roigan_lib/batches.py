@@ -8,9 +8,9 @@ import torch
 
 from . import parallel
 from .config import Config, label_names
-from .data import synthfaces
 from .data.augment import augment
-from .errors import RoiganError, suggest
+from .data.labels import labels_of
+from .errors import RoiganError
 from .inpainter import sample_codes
 from .masks import sample_masks
 
@@ -25,6 +25,7 @@ class Batch(NamedTuple):
     jitter: torch.Tensor  # (n, n_continuous): what is added to codes read from images
     gumbel: torch.Tensor  # (n, n_discrete, n_categories)
     labels: torch.Tensor  # (n, labels) in [-1, 1]
+    asked: torch.Tensor  # (n, labels) in [0, 1]: how far the hole covers the label's place
     alpha: torch.Tensor  # (n, 1, 1, 1) in [0, 1]: where the gradient penalty looks
     more: tuple = ()  # recipe published: noise on the images; codes and noise of D's own drawing
 
@@ -51,8 +52,7 @@ class Batches:
                 f"{shares} part(s); choose siblings, batch and path_b so that they do."
             )
         names = label_names(o.labels)
-        self.labels = true_labels(data, names, cfg.model.n_continuous)
-        self.turned = torch.tensor([n in synthfaces.MIRRORED for n in names], dtype=torch.bool)
+        self.labels = labels_of(data, names, cfg.model.n_continuous)
 
     def pictures(self, step, generator):
         """Images of a step (batch, 3, S, S), their numbers in the data set, which are mirrored."""
@@ -72,14 +72,34 @@ class Batches:
         """The CPU generator of a step."""
         return torch.Generator().manual_seed((self.cfg.run.seed * 1_000_003 + step) * 31 + 17)
 
+    def regions(self, n, generator):
+        """n masks (n, 1, S, S), in turn from the families that a + joins in `mask_family`."""
+        size, families = self.cfg.model.size, self.cfg.data.mask_family.split("+")
+        if len(families) == 1:
+            return sample_masks(families[0], n, size, generator=generator)
+        masks = torch.empty(n, 1, size, size)
+        for k, family in enumerate(families):
+            masks[k :: len(families)] = sample_masks(
+                family, len(masks[k :: len(families)]), size, generator=generator
+            )
+        return masks
+
+    def asked(self, masks):
+        """How much of each label's place the regions cover, from half of it on: (n, k), 0 to 1."""
+        places = self.labels.places
+        if not len(places):
+            return masks.new_zeros(len(masks), 0)
+        covered = torch.einsum("nohw,kohw->nk", masks, places) / places.sum((1, 2, 3)).clamp_min(1)
+        return (2 * covered - 1).clamp_min(0)
+
     def draw(self, step) -> Batch:
         """Everything random of a step; of several processes, this one's share."""
         model, o, n = self.cfg.model, self.cfg.objective, self.cfg.optimisation.batch
         g = self.random(step)
         images, chosen, flip = self.pictures(step, g)
-        labels = self.labels[chosen]
-        labels = torch.where(flip[:, None] & self.turned, -labels, labels)
-        masks = sample_masks(self.cfg.data.mask_family, n, model.size, generator=g).to(self.device)
+        labels = self.labels.values[chosen]
+        labels = torch.where(flip[:, None] & self.labels.turned, -labels, labels)
+        masks = self.regions(n, g).to(self.device)
         codes = sample_codes(model, n, g)
         noise = torch.randn(n, model.n_noise, generator=g)
         if o.siblings:
@@ -90,7 +110,7 @@ class Batches:
         jitter = torch.randn(n, model.n_continuous, generator=g) * o.code_noise
         uniform = torch.rand(n, model.n_discrete, model.n_categories, generator=g)
         gumbel = -torch.log(-torch.log(uniform.clamp(1e-6, 1 - 1e-6)))
-        drawn = [images, masks, codes, noise, jitter, gumbel, labels]
+        drawn = [images, masks, codes, noise, jitter, gumbel, labels, self.asked(masks.cpu())]
         drawn.append(torch.rand(n, 1, 1, 1, generator=g))
         if model.architecture == "published":
             drawn += [torch.randn(images.shape, generator=g), sample_codes(model, n, g)]
@@ -98,37 +118,7 @@ class Batches:
         rows = parallel.share(self.n_a, n)
         drawn = [t.to(self.device) for t in drawn]
         drawn = drawn if rows is None else [t[rows.to(self.device)] for t in drawn]
-        return Batch(*drawn[:8], more=tuple(drawn[8:]))
-
-
-def true_labels(data, names, most):
-    """Factors of an ImageSet by name, their range scaled to [-1, 1]: (n, len(names)).
-
-    most: how many sliders there are. RoiganError for a name that is no continuous factor of the
-    data.
-    """
-    if not names:
-        return torch.zeros(len(data), 0)
-    if data.factors is None or list(data.factor_names) != synthfaces.NAMES:
-        raise RoiganError(
-            f"{data!r} has no factors that could be labels; leave labels out, or use synthfaces."
-        )
-    known = [f.name for f in synthfaces.FACTORS if f.kind == "continuous"]
-    for name in names:
-        if name not in known:
-            raise RoiganError(
-                f"labels names {name!r}; {suggest(name, known)}choose continuous factors of "
-                f"synthfaces: {', '.join(known)}."
-            )
-    if len(set(names)) < len(names) or len(names) > most:
-        raise RoiganError(
-            f"labels names {len(names)} factors for {most} continuous codes; name each once, and "
-            f"no more than there are codes."
-        )
-    columns = [synthfaces.index(name) for name in names]
-    ends = [[getattr(synthfaces.FACTORS[k], end) for k in columns] for end in ("low", "high")]
-    low, high = map(torch.tensor, ends)
-    return 2 * (data.factors[:, columns] - low) / (high - low) - 1
+        return Batch(*drawn[:9], more=tuple(drawn[9:]))
 
 
 def one_moved(model, siblings, codes, generator):
@@ -156,6 +146,7 @@ def fixed_grid(cfg: Config, data, n: int = 8):
     Fewer than n where the data set has fewer images.
     """
     n, seed = min(n, len(data)), cfg.run.seed
-    masks = sample_masks(cfg.data.mask_family, n, cfg.model.size, seed=seed + 5)
+    family = cfg.data.mask_family.split("+")[-1]
+    masks = sample_masks(family, n, cfg.model.size, seed=seed + 5)
     codes = sample_codes(cfg.model, n, torch.Generator().manual_seed(seed + 6))
     return data[:n], masks, codes

@@ -25,7 +25,16 @@ def save(trainer, path: Path) -> None:
     state = {"format": FORMAT, "config": asdict(trainer.cfg), "step": trainer.step_count}
     state |= {"seconds": trainer.seconds, "data": trainer.data.fingerprint}
     state["started_from"] = trainer.started_from
-    for name in ("generator", "discriminator", "ema", "reader", "heads", "opt_g", "opt_d"):
+    for name in (
+        "generator",
+        "discriminator",
+        "ema",
+        "reader",
+        "heads",
+        "classifier",
+        "opt_g",
+        "opt_d",
+    ):
         part = getattr(trainer, name)
         state[name] = part.state_dict() if part else {}
     with replacing(path) as scratch:
@@ -72,6 +81,9 @@ def load(trainer, path, start: bool = False) -> None:
             found.append(("data", state["data"], trainer.data.fingerprint))
         heads = about.get("projected", 0.0), ours.get("projected", 0.0)
         found += [("projected", *heads)] * ((heads[0] > 0) != (heads[1] > 0))
+    if not start or (trainer.classifier and state.get("classifier")):
+        found += [("labels", about.get("labels"), ours["labels"])]
+        found = [row for row in found if row[1] != row[2]]
     if found:
         k, old, new = found[0]
         way = "choose another output folder or start with fresh=True"
@@ -86,6 +98,8 @@ def load(trainer, path, start: bool = False) -> None:
         same = about.get("perceptual_net") == ours["perceptual_net"]
         if trainer.heads and state.get("heads") and same:  # without them, a start begins new ones
             trainer.heads.load_state_dict(state["heads"])
+        if trainer.classifier and state.get("classifier"):
+            trainer.classifier.load_state_dict(state["classifier"])
     except RuntimeError:
         raise RoiganError(
             f"{path} holds networks of another version of the kit; choose another output folder or "

@@ -128,7 +128,9 @@ class OptimisationConfig:
 
     steps: int = 2800  # generator updates
     batch: int = 16  # larger batches do not learn faster per second on two cores
-    learns: str = "all"  # all | discriminator | reader: what a stage of a recipe trains
+    learns: str = (
+        "all"  # all | discriminator | reader | classifier: what a stage of a recipe trains
+    )
     lr_g: float = 4e-4  # generator and Q; thesis 3e-4
     lr_d: float = 4e-4  # discriminator; thesis 1e-4
     beta2: float = 0.99  # Adam: a shorter memory than 0.999 suits short runs
@@ -201,7 +203,7 @@ class Config:
 # Every term that a recipe can weigh; `objective` has the equations.
 WEIGHTS = (
     *Config().objective.weights,
-    *("projected", "style", "mirror", "apart", "faint", "penalty"),
+    *("projected", "style", "mirror", "apart", "faint", "label", "penalty"),
 )
 HOME = {f.name: part.name for part in fields(Config) for f in fields(getattr(Config(), part.name))}
 _NOT_HASHED = (

@@ -12,7 +12,7 @@ _CHOICES = {
     "architecture": ("improved", "thesis", "published"),
     "size": (32, 64, 128, 256),
     "reduction": ("sum", "mean", "relative"),
-    "learns": ("all", "discriminator", "reader"),
+    "learns": ("all", "discriminator", "reader", "classifier"),
     "precision": ("fp32", "bf16"),
     "perceptual_net": ("factors", "vgg16", "vgg19", "vgg11_bn", "none"),
 }
@@ -70,6 +70,12 @@ def check_config(cfg) -> None:
             objective.labels and (not model.own_reader or objective.path_b == 1),
             "labels are shown on path A; give the improved recipe and path_b below 1, or leave "
             "labels out.",
+        ),
+        (
+            (weight("label") > 0 or opt.learns == "classifier")
+            and not (objective.labels and weight("label") > 0),
+            "label asks a classifier for labels; give labels and a weight of label, or leave both "
+            "out.",
         ),
         (
             objective.labels and weight("mirror") > 0,

@@ -10,6 +10,7 @@ import torch
 
 from .checks import check_codes, check_device, check_noise, check_pair, check_seed
 from .config import flat, label_names, load_config, model_config
+from .data.labels import shown_name
 from .errors import RoiganError
 from .files import WEIGHTS, place, read_weights, weights_at, weights_hash, write_weights
 from .models import Generator, networks
@@ -39,7 +40,7 @@ class RoIGAN:
     def slider_names(self):
         """{code: name} of the sliders that were told their factor in training."""
         told = label_names(flat(self.card.get("training", {})).get("labels"))
-        return {f"c{k}": name.replace("_", " ") for k, name in enumerate(told, 1)}
+        return {f"c{k}": shown_name(name) for k, name in enumerate(told, 1)}
 
     @property
     def device(self):

@@ -24,6 +24,7 @@ class Law(NamedTuple):
     wide: float = 3
     tilt: float = 0.8  # (3.3): ρ ~ U(-tilt, tilt)
     spread: float = 1  # of the centre, in standard deviations of (3.2)
+    down: float = 0.5  # (3.2): where the centre lies on average, as a share of the height
 
 
 LAWS = {
@@ -33,11 +34,12 @@ LAWS = {
     "mixed-released": Law(gaussians=15, narrow=10, wide=6, tilt=0.9),
     "elliptic-wide": Law(narrow=20, spread=2),
     "elliptic-broad": Law(narrow=30, wide=2.5, spread=2),
+    "elliptic-face": Law(narrow=5, wide=2.8, tilt=0.3, down=0.6),
 }
 FAMILIES = ("rectangular", "elliptic", "mixed", "mixed-released")  # the others are for training
 
 # The regions of figures 4.5 and A.1-A.4: centre x, y and half axes, as shares of the frame.
-FACE = (0.5, 0.52, 0.25, 0.27)
+FACE = (0.5, 0.61, 0.29, 0.36)
 HAIR = (0.5, 0.12, 0.28, 0.16)
 
 LEVEL = 2 * math.log(2)  # f > max f / 2 is the same as (x-μ)ᵀ Σ⁻¹ (x-μ) < 2 ln 2
@@ -69,6 +71,8 @@ def sample_masks(family: str, n: int, size, seed=0, device="cpu", generator=None
                     from the centre: σ ~ U(I/20, I/3) and twice the spread of the centre.
     elliptic-broad  The same with σ ~ U(I/30, I/2.5): it covers the largest rectangles of (3.1),
                     one in twelve of which takes over 0.3 of the image.
+    elliptic-face   Large ellipses over what an aligned photograph has of a face, mouth and chin
+                    too: the centre lies at 0.6 of the height.
 
     A mask that comes out empty or full is drawn again, so each law is conditional on neither; at
     64x64 that happens to rectangles and to the last two families only. RoiganError: an unknown
@@ -110,7 +114,8 @@ def gaussians(family, n, height, width, generator):
     law, extent = LAWS[family], torch.tensor([width, height], dtype=torch.float64)
     u = _uniform(generator, n, law.gaussians, 6)
     normal = torch.special.ndtri(u[..., 0:2].clamp_min(1e-16))
-    mean = extent / 2 + law.spread * extent.sqrt() * normal  # (3.2)
+    centre = extent * extent.new_tensor([0.5, law.down])
+    mean = centre + law.spread * extent.sqrt() * normal  # (3.2)
     sigma = extent * (1 / law.narrow + (1 / law.wide - 1 / law.narrow) * u[..., 2:4])  # (3.3)
     rho = law.tilt * (2 * u[..., 4] - 1)  # (3.3)
     weight = torch.softmax(2 * u[..., 5] - 1, 1)  # (3.6)

@@ -21,6 +21,8 @@ from . import regularizers as R
 from .models import pyramid_fill
 from .precision import autocast
 
+RANGE = 5.0  # the classifier's logit at a told slider's end
+ATTACK = 3 / 127.5  # how far pixels are moved against the classifier while it learns, on average
 GUMBEL = 0.5  # noise on category choices read from images (straight-through Gumbel softmax)
 
 
@@ -41,6 +43,7 @@ class Step:
         self.reduction = "sum" if cfg.objective.reduction == "sum" else "mean"
         self.relative = cfg.objective.reduction == "relative"
         self.n_labels = batch.labels.shape[1]
+        self.shares = net.batches.labels.shares.to(self.x.device)
         self.logs, self.whole = {}, whole
 
     def cast(self):
@@ -63,13 +66,25 @@ class Step:
         if self.has_a:
             soft = (logits[a] + GUMBEL * self.batch.gumbel[a]).softmax(-1)
             picked = F.one_hot(soft.argmax(-1), model.n_categories).float()
-            shown = torch.cat([self.batch.labels[a], mean[a][:, k:]], 1) + self.batch.jitter[a]
+            shown = torch.cat([self.shown_labels, mean[a][:, k:]], 1) + self.batch.jitter[a]
             c0 = torch.cat([shown, c0[a.stop :]])
             if not k:  # a drop-down that read the region would tell the labels once more
                 hot = torch.cat([picked + soft - soft.detach(), hot[a.stop :]])
             spread = parallel.gather(mean.detach()).std(0, correction=0)
             self.logs["code_sd"] = spread.mean().item()
         return torch.cat([self.batch.noise, c0, hot.flatten(1)], 1)
+
+    @cached_property
+    def shown_labels(self):
+        """Path A: the true labels; with a classifier the mean of each and of how strongly it is
+        seen in the real hole, so that a slider means how much.
+        """
+        labels = self.batch.labels[self.a]
+        if self.net.classifier is None:
+            return labels
+        with torch.no_grad(), self.cast():
+            seen = self.net.classifier(self.x[self.a], self.m[self.a])
+        return (labels + (seen / RANGE).clamp(-1, 1)) / 2
 
     @cached_property
     def drawn(self):
@@ -311,6 +326,19 @@ def info_d(s):
     return L.info_discrete(s.codes[s.b, s.cfg.model.n_continuous :], s.told[2])
 
 
+@term(
+    "label",
+    "ControlGAN, thesis 2.2",
+    rows="B",
+    measured=True,
+    when=lambda s: s.has_b and s.net.classifier is not None,
+)
+def label(s):
+    """A classifier taught on real holes sees the drawn labels, as far as the hole shows them."""
+    wanted = torch.sigmoid(RANGE * s.codes[s.b, : s.n_labels])
+    return R.told(s.net.classifier(s.done[s.b], s.m[s.b]), wanted, s.batch.asked[s.b])
+
+
 @term("prior", "Tolstikhin et al. 2018", measured=True, when=lambda s: s.net.reader is not None)
 def prior(s):
     """Codes read from images follow the prior."""
@@ -360,6 +388,26 @@ def discriminator_loss(s: Step, step: int):
             loss = loss + judged
     if s.relative:
         s.real_maps = [y.detach()[:n] for y in maps]
+    return loss
+
+
+def classifier_loss(s: Step, ramp: float):
+    """What the classifier learns before it teaches: the labels of real holes, a scalar.
+
+    The holes are changed a little against it (Goodfellow et al. 2015), because what such a
+    classifier asks for is seen by people, too (Santurkar et al. 2019), and both values of a label
+    count the same, however rare one is.
+    """
+    net, labels = s.net.classifier.train(), s.batch.labels
+    share, wanted = s.shares, (1 + labels) / 2
+    weight = s.batch.asked * (wanted / share + (1 - wanted) / (1 - share)) / 2
+    with s.cast():
+        x = s.x.clone().requires_grad_(True)
+        against = torch.autograd.grad(R.told(net(x, s.m), wanted, weight), x)[0].sign()
+        logits = net(s.x + 2 * ATTACK * ramp * s.batch.alpha * against, s.m)
+        loss = R.told(logits, wanted, weight)
+    right = ((logits > 0) == (labels > 0)).float()
+    s.logs |= {"g": loss.item(), "label_right": ((right * weight).sum() / weight.sum()).item()}
     return loss
 
 

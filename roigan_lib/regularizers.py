@@ -143,3 +143,11 @@ def match_categories(probabilities):
         return probabilities.sum()
     mean = parallel.gather(probabilities).mean(0).clamp_min(1e-6)
     return (math.log(mean.shape[-1]) + (mean * mean.log()).sum(-1)).mean()
+
+
+def told(logits, wanted, weights):
+    """Cross entropy between what a classifier sees, logits (n, k), and what it is to see, wanted
+    (n, k) in [0, 1]: the mean over weights (n, k).
+    """
+    found = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    return (found * weights).sum() / parallel.average(weights.sum()).clamp_min(1e-6)

@@ -20,12 +20,12 @@ from . import checkpoint, objective, parallel, precision, released
 from .batches import Batch, Batches
 from .checkpoint import run_folder
 from .checks import check_device, check_images, check_output, on_signals, only_run
-from .config import Config, load_config
+from .config import Config, label_names, load_config
 from .data import open_dataset
 from .errors import RoiganError
 from .inpainter import RoIGAN, save_model
 from .journal import Journal
-from .models import ProjectedHeads, Reader, networks
+from .models import Classifier, ProjectedHeads, Reader, networks
 from .perceptual import PerceptualNet
 
 
@@ -67,8 +67,18 @@ class Trainer:
             maps = self.perceptual(torch.zeros(1, 3, size, size, device=self.device))
             self.heads = self.put(ProjectedHeads([y.shape[1:3] for y in maps]))
             self.d_params += self.heads.parameters()
-        if opt.learns == "reader":
-            self.g_params = list(self.reader.parameters())
+        self.classifier = None
+        if o.weight("label"):
+            unseen = (self.batches.labels.places.sum((1, 2, 3)) == 0).nonzero().flatten().tolist()
+            if unseen:
+                raise RoiganError(
+                    f"label asks for {label_names(o.labels)[unseen[0]]!r}, which has no place of "
+                    f"its own in the frame; leave it out of labels, or label at 0."
+                )
+            self.classifier = self.put(Classifier(cfg.model, len(self.batches.labels.shares)))
+            self.classifier.eval().requires_grad_(opt.learns == "classifier")
+        if opt.learns in ("reader", "classifier"):
+            self.g_params = list(getattr(self, opt.learns).parameters())
         adam = dict(betas=(0.5, opt.beta2), fused=True)  # 0.5 as in DCGAN
         self.opt_g = torch.optim.Adam(self.g_params, lr=opt.lr_g, **adam)
         self.opt_d = torch.optim.Adam(self.d_params, lr=opt.lr_d, **adam)
@@ -103,7 +113,7 @@ class Trainer:
         rows = torch.arange(len(batch.images))
         paths = [path for path in (rows[:n_a], rows[n_a:]) if len(path)]
         shares = [torch.cat(rows) for rows in zip(*(path.chunk(k) for path in paths))]
-        cut = [Batch(*(t[rows] for t in batch[:8])) for rows in shares]
+        cut = [Batch(*(t[rows] for t in batch[:9])) for rows in shares]
         return [objective.Step(self.cfg, self, one, n_a // k, self.precision, False) for one in cut]
 
     # -- one step -------------------------------------------------------------------------------
@@ -126,7 +136,8 @@ class Trainer:
         its losses by itself, and is drawn once for D and again for G, so that one part at a time
         needs memory.
         """
-        opt, ramp = self.cfg.optimisation, self.ramp() * (self.cfg.optimisation.learns != "reader")
+        opt, alone = self.cfg.optimisation, ("reader", "classifier")
+        ramp = 0 if opt.learns in alone else self.ramp()
         for optimizer, rate in ((self.opt_g, opt.lr_g), (self.opt_d, opt.lr_d)):
             optimizer.param_groups[0]["lr"] = rate * self.rate()
         self.generator.train(), self.discriminator.train()
@@ -139,7 +150,10 @@ class Trainer:
         if opt.learns != "discriminator":
             for part in parts:
                 with frozen(self.d_params):
-                    loss = self.objective.generator_loss(part, ramp)
+                    if opt.learns == "classifier":
+                        loss = self.objective.classifier_loss(part, self.ramp())
+                    else:
+                        loss = self.objective.generator_loss(part, ramp)
                 (loss / len(parts)).backward()
             self.update(self.opt_g, self.g_params)
         if opt.learns == "all":

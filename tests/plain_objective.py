@@ -29,7 +29,11 @@ def read_codes(nets, batch, n_a):
         sliders = drawn[: cfg.n_continuous]
         kinds = [F.one_hot(c.long(), cfg.n_categories) for c in drawn[cfg.n_continuous :]]
         if i < n_a:
-            sliders = torch.cat([batch.labels[i], mean[i, told:]]) + batch.jitter[i]
+            shown = batch.labels[i]
+            if nets.classifier is not None:  # half what is true, half how strongly it is seen
+                seen = nets.classifier(batch.images[i : i + 1], batch.masks[i : i + 1])[0]
+                shown = (shown + (seen / 5).clamp(-1, 1)) / 2
+            sliders = torch.cat([shown.detach(), mean[i, told:]]) + batch.jitter[i]
         if i < n_a and not told:
             kinds = []
             for scores, gumbel in zip(logits[i], batch.gumbel[i]):
@@ -221,6 +225,15 @@ def generator_terms(nets, objective, batch, n_a, drawn, real_maps):
     if told < model.n_continuous:  # (3.15), here the mean over the codes
         normal = torch.distributions.Normal(mean[:, told:], (logvar[:, told:] / 2).exp())
         terms["info_c"] = -normal.log_prob(sliders[:, told:]).mean()
+    if nets.classifier is not None:  # a logit of 5 at a slider's end, where the hole shows it
+        total, asked = 0.0, 0.0
+        for i in rest:
+            seen = nets.classifier(done[i : i + 1], m[i : i + 1])[0]
+            for logit, code, share in zip(seen, batch.codes[i], batch.asked[i]):
+                p = torch.sigmoid(5 * code)
+                total = total - share * (p * F.logsigmoid(logit) + (1 - p) * F.logsigmoid(-logit))
+                asked = asked + share
+        terms["label"] = total / asked
     kinds = batch.codes[rest][:, model.n_continuous :].long()
     terms["info_d"] = -torch.distributions.Categorical(logits=logits).log_prob(kinds).mean()  # 3.16
     return terms

@@ -37,7 +37,7 @@ def make(data, **changes):
     return trainer
 
 
-NETWORKS = ("generator", "discriminator", "reader", "heads", "perceptual", "ema")
+NETWORKS = ("generator", "discriminator", "reader", "heads", "classifier", "perceptual", "ema")
 
 
 def gradients(nets):
@@ -122,9 +122,9 @@ def but(*names):
     [
         but("mirror") | dict(siblings=3, labels="gaze,mouth_open"),
         but("mirror") | dict(siblings=3, labels="gaze,mouth_open,eye_size"),
-        ALL | dict(siblings=3),
-        ALL | dict(siblings=2, path_b=1.0),
-        but("apart", "faint") | dict(path_b=0.0),
+        but("label") | dict(siblings=3),
+        but("label") | dict(siblings=2, path_b=1.0),
+        but("apart", "faint", "label") | dict(path_b=0.0),
         SHIPPED,
     ],
     ids=("labels", "labels on every slider", "siblings", "path B", "path A", "as it ships"),
@@ -143,14 +143,14 @@ def test_every_term_and_gradient_is_that_of_the_plain_objective(change, people):
 
 
 def test_adversarial_terms_grow_and_the_penalty_is_rarer_and_stronger(people):
-    trainer = make(people, **but("mirror", "apart", "faint"), ramp=0.5, penalty_every=2)
+    trainer = make(people, **but("mirror", "apart", "faint", "label"), ramp=0.5, penalty_every=2)
     assert "penalty" in compare(trainer, ramp=1 / 4, every=2)
     assert trainer.step_count == 1  # no weight moved; the batch is another one
-    trainer = make(people, **but("mirror", "apart", "faint"), ramp=0.5, penalty_every=2)
+    trainer = make(people, **but("mirror", "apart", "faint", "label"), ramp=0.5, penalty_every=2)
     trainer.step_count = 1
     assert "penalty" not in compare(trainer, ramp=2 / 4, every=0)
 
 
 def test_without_a_discriminator_the_warm_up_asks_for_the_rest(people):
-    logs = compare(make(people, **but("mirror", "apart", "faint"), warmup=0.5), ramp=0.0)
+    logs = compare(make(people, **but("mirror", "apart", "faint", "label"), warmup=0.5), ramp=0.0)
     assert "adversarial" not in logs and "d" not in logs and logs["l1_hole"] > 0

@@ -64,7 +64,7 @@ def make(perceptual, width=0.125, **changes):
     double = lambda t: t.double() if t.is_floating_point() else t
     drawn = trainer.batches.draw(0)
     more = tuple(map(double, drawn.more))
-    drawn = Batch(*map(double, drawn[:8]), more)
+    drawn = Batch(*map(double, drawn[:9]), more)
     trainer.batches.draw = lambda step: drawn
     return trainer, (*drawn[:4], drawn.alpha, *more)
 

@@ -16,6 +16,17 @@ from ..errors import RoiganError
 from .folder import FileSet
 
 LAST_ID = {"train": 162_770, "valid": 182_637, "test": 202_599}  # of each official split
+# Where an attribute is seen in the thesis crop: left, top, right, bottom, as shares of the frame.
+_MOUTH, _EYES, _FACE = (0.3, 0.74, 0.7, 0.96), (0.24, 0.44, 0.76, 0.6), (0.2, 0.3, 0.8, 0.98)
+_NOSE, _JAW, _BROWS = (0.36, 0.52, 0.64, 0.8), (0.24, 0.7, 0.76, 1.0), (0.2, 0.34, 0.8, 0.52)
+PLACES = dict(
+    Arched_Eyebrows=_BROWS, Bushy_Eyebrows=_BROWS, Bags_Under_Eyes=(0.24, 0.5, 0.76, 0.66),
+    Narrow_Eyes=_EYES, Eyeglasses=(0.2, 0.42, 0.8, 0.64), Big_Nose=_NOSE, Pointy_Nose=_NOSE,
+    Smiling=_MOUTH, Mouth_Slightly_Open=_MOUTH, Big_Lips=_MOUTH, Wearing_Lipstick=_MOUTH,
+    Mustache=(0.34, 0.7, 0.66, 0.84), Goatee=(0.34, 0.7, 0.66, 1.0), No_Beard=_JAW,
+    Sideburns=_FACE, High_Cheekbones=_FACE, Rosy_Cheeks=_FACE, Heavy_Makeup=_FACE, Male=_FACE,
+    Young=_FACE, Pale_Skin=_FACE,
+)  # fmt: skip
 DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id={}"
 
 

@@ -1,10 +1,19 @@
 """The networks of the thesis, of the improved recipe and of the author's release."""
 
+from .classifier import Classifier
 from .discriminator import Discriminator, ProjectedHeads, Reader
 from .generator import Generator, pyramid_fill
 from .published import PublishedDiscriminator, PublishedGenerator
 
-__all__ = ["Discriminator", "Generator", "ProjectedHeads", "Reader", "networks", "pyramid_fill"]
+__all__ = [
+    "Classifier",
+    "Discriminator",
+    "Generator",
+    "ProjectedHeads",
+    "Reader",
+    "networks",
+    "pyramid_fill",
+]
 
 
 def networks(cfg):

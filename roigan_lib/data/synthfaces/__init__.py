@@ -9,10 +9,20 @@ import torch
 from ...errors import RoiganError
 from ..cache import cached, stored
 from ..images import ImageSet, to_uint8
-from .factors import FACTORS, MIRRORED, NAMES, Factor, index, sample_factors, traversal
+from .factors import FACTORS, MIRRORED, NAMES, PLACES, Factor, index, sample_factors, traversal
 from .painter import VERSION, render
 
-__all__ = ["FACTORS", "MIRRORED", "NAMES", "Factor", "index", "load", "render", "sample_factors"]
+__all__ = [
+    "FACTORS",
+    "MIRRORED",
+    "NAMES",
+    "PLACES",
+    "Factor",
+    "index",
+    "load",
+    "render",
+    "sample_factors",
+]
 __all__ += ["traversal"]
 
 SPLITS = {"train": (10_000, 1_000_003), "valid": (1_000, 2_000_003), "test": (1_000, 3_000_017)}

@@ -87,6 +87,19 @@ FACTORS = [
     _amount("clothing_colour", "Clothes from charcoal, navy and green to mustard, red and cream."),
 ]
 NAMES = [factor.name for factor in FACTORS]
+# Where a factor is seen in the frame: left, top, right, bottom, as shares; others anywhere.
+_EYES, _BROWS, _NOSE = (0.28, 0.38, 0.72, 0.54), (0.28, 0.3, 0.72, 0.46), (0.42, 0.45, 0.58, 0.66)
+_MOUTH, _CHEEKS, _JAW = (0.36, 0.62, 0.66, 0.78), (0.3, 0.5, 0.7, 0.68), (0.3, 0.6, 0.7, 0.86)
+PLACES = {
+    **dict.fromkeys("eye_size eye_spacing eye_openness eye_slant eye_asymmetry".split(), _EYES),
+    **dict.fromkeys("gaze eye_colour lashes".split(), _EYES),
+    **dict.fromkeys("brow_thickness brow_angle brow_height".split(), _BROWS),
+    **dict.fromkeys("nose_length nose_width".split(), _NOSE),
+    **dict.fromkeys("mouth_width mouth_curve mouth_open lip_fullness lip_colour".split(), _MOUTH),
+    **dict.fromkeys("moustache blush freckles".split(), _CHEEKS),
+    **dict.fromkeys("beard jaw chin_length".split(), _JAW),
+    "age": (0.28, 0.28, 0.72, 0.7),
+}
 MIRRORED = ("eye_asymmetry", "gaze", "light", "yaw", "tilt")  # negated in a mirrored portrait
 
 
