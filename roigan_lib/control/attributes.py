@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from ..checks import check_device
 from ..errors import RoiganError
-from ..metrics import visible_change
 from ..precision import autocast
+from ..regularizers import visible_change
 from . import ends, sweep
 
 WIDTHS = (32, 64, 128, 256)  # of the stem and of the blocks behind it
