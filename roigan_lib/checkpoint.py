@@ -189,4 +189,6 @@ def card(trainer) -> dict:
         "machine": torch.cuda.get_device_name(trainer.device) if cuda else threads,
         "torch": torch.__version__,
     }
+    if trainer.classifier is not None:
+        found["label_shares"] = [round(s, 4) for s in trainer.batches.labels.shares.tolist()]
     return found | ({"started_from": start} if start else {})

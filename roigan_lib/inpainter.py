@@ -54,8 +54,16 @@ class RoIGAN:
         return self
 
     def sample_codes(self, n: int, seed: int = 0) -> torch.Tensor:
-        """n code rows from the prior, (n, n_codes): U(−1, 1), then category indices."""
-        return sample_codes(self.config, n, torch.Generator().manual_seed(check_seed(seed)))
+        """n code rows from the prior, (n, n_codes): U(−1, 1), then category indices.
+
+        A told slider is above 0 as often as the training images have its label: one face in
+        fifteen wears glasses.
+        """
+        codes = sample_codes(self.config, n, torch.Generator().manual_seed(check_seed(seed)))
+        for k, share in enumerate(self.card.get("label_shares", ())):
+            at = (codes[:, k] + 1) / 2 - (1 - share)  # above 0 in `share` of all rows
+            codes[:, k] = torch.where(at > 0, at / share, at / (1 - share))
+        return codes
 
     def sample_noise(self, n: int, seed: int = 0) -> torch.Tensor:
         """The noise z0 ~ N(0, 1) that `seed` stands for in a batch of n images, (n, n_noise)."""

@@ -120,6 +120,16 @@ def test_a_stage_goes_on_with_the_classifier_of_the_one_before(faces, tmp_path):
         T.train(tiny(start=start, labels="Smiling,Male"), tmp_path / "b", faces, None)
 
 
+def test_random_codes_have_a_label_as_often_as_the_images(faces, tmp_path):
+    gan = T.train(tiny(steps=1), tmp_path, faces, None).model
+    shares = labels_of(faces, ["Smiling", "-No_Beard"], 3).shares
+    codes = gan.sample_codes(4000, 1)
+    assert ((codes[:, :2] > 0).float().mean(0) - shares).abs().max() < 0.03
+    assert codes[:, :3].abs().max() <= 1 and ((codes[:, 2] > 0).float().mean() - 0.5).abs() < 0.03
+    above = codes[codes[:, 0] > 0, 0]
+    assert (above.mean() - 0.5).abs() < 0.03 and (above < 0.1).float().mean() > 0.07
+
+
 @pytest.mark.parametrize(
     "labels, sentence",
     [
