@@ -140,7 +140,8 @@ def sample_codes(cfg, n, generator):
 def shipped() -> list[str]:
     """Names of the RoI-GAN checkpoints that come with the kit."""
     names = sorted(path.stem for path in WEIGHTS.glob("*.safetensors"))
-    return [name for name in names if name != "factor_net" and "glcic" not in name]
+    readers = ("factor_net", "attribute_reader")
+    return [name for name in names if name not in readers and "glcic" not in name]
 
 
 def save_model(state, cfg, path, card=None) -> Path:

@@ -7,11 +7,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..checks import check_device
+from ..config import flat, label_names
 from ..errors import RoiganError
+from ..files import WEIGHTS as SHIPPED
+from ..files import read_weights, write_weights
 from ..precision import autocast
 from ..regularizers import visible_change
 from . import ends, sweep
 
+WEIGHTS = SHIPPED / "attribute_reader.safetensors"
 WIDTHS = (32, 64, 128, 256)  # of the stem and of the blocks behind it
 
 
@@ -89,6 +93,48 @@ def train_attribute_reader(data, epochs=12, batch=64, seed=0, progress=print, de
         if progress:
             progress(f"epoch {epoch + 1}/{epochs}  cross entropy {loss.item():.3f}")
     return net.eval()
+
+
+def save_attribute_reader(net, path, **card):
+    """Write float16 weights, the attributes' names and a card into the header."""
+    write_weights(path, net.state_dict(), names=net.names, card=card)
+
+
+def load_attribute_reader(path=WEIGHTS, device="cpu"):
+    """The shipped reader, or one that `save_attribute_reader` wrote, frozen, with its `card`.
+
+    RoiganError where the file is missing or holds something else.
+    """
+    state, header = read_weights(path, None, "an AttributeReader")
+    try:
+        net = AttributeReader(header["names"])
+        net.load_state_dict(state)
+    except (KeyError, RuntimeError):
+        raise RoiganError(
+            f"{path} does not hold the weights of this AttributeReader; train one with "
+            f"`train_attribute_reader`, or take the shipped file."
+        ) from None
+    net.card = header["card"]
+    return net.eval().requires_grad_(False).to(device)
+
+
+def attribute_reading(net, gan):
+    """What `told_effects` asks: images -> (n, k), the probability of what each slider was told."""
+    labels = label_names(flat(gan.card["training"]).get("labels"))
+    unknown = [name for name in labels if name.removeprefix("-") not in net.names]
+    if unknown:
+        raise RoiganError(
+            f"The attribute reader knows nothing of {unknown[0]!r}; it reads "
+            f"{', '.join(net.names)}."
+        )
+    columns = [net.names.index(name.removeprefix("-")) for name in labels]
+    turned = torch.tensor([name.startswith("-") for name in labels])
+
+    def read(images):
+        p = net(images)[:, columns]
+        return torch.where(turned, 1 - p, p)
+
+    return read
 
 
 def told_effects(gan, images, masks, read, seed=0):

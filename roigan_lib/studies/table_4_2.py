@@ -36,7 +36,7 @@ from ..metrics import (
     write_rows,
 )
 from ..metrics.features import inception_hash
-from . import traversals
+from . import told, traversals
 
 FAMILIES = ("elliptic", "rectangular", "mixed-released")  # printed mixtures miss table 4.2
 BINS = (0, 0.1, 0.2, 0.3, 0.6)  # of the share of the picture that a hole takes
@@ -260,7 +260,7 @@ def model_cards(folder):
     lines = ["# Cards of the shipped checkpoints", ""]
     lines += ["Written by `python -m roigan_lib photographs`."]
     for path in sorted(WEIGHTS.glob("*.safetensors")):
-        if path.stem == "factor_net":
+        if path.stem in ("factor_net", "attribute_reader"):
             continue
         model = load_glcic(path) if "glcic" in path.stem else load_model(path)
         lines += ["", f"## {path.stem}", "", "| | |", "|---|---|"]
@@ -322,7 +322,7 @@ def run(roots, out=None, n=1000, dims=768, seed=0, study=0, others=None, say=pri
     """
     check_seed(seed)
     out = check_folder(out if out is not None else place("ROIGAN_FIGURES", "figures"))
-    for file in ["real_images.jsonl"] + ["which_fid.jsonl"] * (study > 0):
+    for file in ["real_images.jsonl", "told.jsonl"] + ["which_fid.jsonl"] * (study > 0):
         check_rows(out / file)
     sets = {name: photographs(name, root, n) for name, root in roots.items() if root}
     if not sets:
@@ -355,6 +355,9 @@ def run(roots, out=None, n=1000, dims=768, seed=0, study=0, others=None, say=pri
     for name, (pixels, model) in shown.items():
         nine = pixels[8:17] if len(pixels) > 16 else pixels
         traversals.figures(name, model, nine, out, seed)
+        if name == "celeba" and model.slider_names:
+            plots.save(told.sheet(model, pixels[40:46], seed), out / "told.png", colours=256)
+            write_rows(out / "told.jsonl", told.effects(model, sets[name], seed))
     for name, tried in methods.items():
         for label, stem in _stems(name).items():
             if label in tried:

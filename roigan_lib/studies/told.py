@@ -1,0 +1,48 @@
+"""What told sliders do to real faces, read by a network that taught no model: rows and a sheet."""
+
+import torch
+
+from .. import plots
+from ..control import ends, sweep
+from ..control.attributes import attribute_reading, load_attribute_reader, told_effects
+from ..masks import FACE, region
+from ..metrics import frame, mask_hash, versions
+
+METRICS = ("low", "high", "same_sign", "spill", "visible")
+
+
+def effects(gan, data, seed=0, reader=None):
+    """A frame of rows: for each told slider of a model the `told_effects` in figure 4.5's region.
+
+    data: an ImageSet of faces. The method of a row is the slider's name.
+    """
+    read = attribute_reading(reader or load_attribute_reader(), gan)
+    shared = {
+        "n": len(data),
+        "n_fake": len(data),
+        "dataset": data.name,
+        "split": data.split,
+        "mask_law": "face ellipse",
+        "mask_hash": mask_hash(region(gan.size, *FACE)),
+        "seed": seed,
+        "checkpoint": gan.checkpoint_hash,
+        "config": gan.card.get("config_hash"),
+        "versions": versions(),
+    }
+    return frame(
+        {"metric": f"told_{name}", "value": row[name], "method": row["slider"]}
+        | ({"of": row["spill_of"]} if name == "spill" else {})
+        | shared
+        for row in told_effects(gan, data[:], region(gan.size, *FACE), read, seed)
+        for name in METRICS
+    )
+
+
+def sheet(gan, pixels, seed=0):
+    """Faces (n, 3, S, S) in rows: the original, all sliders at 0, both ends of each told one."""
+    mask, names = region(gan.size, *FACE), list(gan.slider_names.values())
+    rest = torch.zeros(1, gan.n_continuous + gan.n_discrete)
+    settings = torch.cat([rest, *(ends(gan, k) for k in range(len(names)))])
+    shown = torch.cat([pixels[None], sweep(gan, pixels, mask, settings, seed)])
+    titles = ["original", "at 0", *(f"{sign} {name}" for name in names for sign in "−+")]
+    return plots.sheet(shown.transpose(0, 1).flatten(0, 1), ncols=len(shown), titles=titles)
