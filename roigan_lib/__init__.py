@@ -15,7 +15,7 @@ _HOME = {
     "sample_masks": "masks",
     "check_pair": "checks",
     "load_mask": "picture_files",
-    "load_model": "inpainter",
+    "load_model": "stored",
     "RoIGAN": "inpainter",
     "SelfEnsemble": "ensemble",
     "train": "training",

@@ -10,7 +10,7 @@ import torch
 from .config import Config, flat, load_config, model_config
 from .errors import RoiganError
 from .files import WEIGHTS, place, read_weights, replacing, weights_hash
-from .inpainter import load_model
+from .stored import load_model
 
 FORMAT = "roigan-train-1"
 

@@ -91,8 +91,8 @@ class Inpaint:
     def run(self):
         import torch
 
-        from .inpainter import load_model
         from .picture_files import WRITERS, save_photo
+        from .stored import load_model
 
         check_seed(self.seed)
         check_output(self.out, WRITERS)
@@ -177,9 +177,9 @@ class Compare:
     def run(self):
         from . import telea
         from .data import open_dataset
-        from .inpainter import load_model
         from .masks import sample_masks
         from .metrics import check_rows, compare, to_markdown, write_rows
+        from .stored import load_model
 
         check_seed(self.seed)
         if self.rows:
@@ -253,8 +253,8 @@ class Models:
     )
 
     def run(self):
-        from .inpainter import shipped
         from .making import check
+        from .stored import shipped
 
         rows, agree = check(shipped())
         for row in rows:

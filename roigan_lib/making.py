@@ -15,8 +15,8 @@ from .checkpoint import read
 from .config import Config, flat, load_config
 from .errors import RoiganError, suggest
 from .files import place, read_rows
-from .inpainter import load_model, save_model
 from .recipes import PARTS, read_recipe, recipe_names
+from .stored import load_model, save_model
 from .training import Run, run_folder, train
 
 BY_HAND = "made by hand, not repeatable"

@@ -23,10 +23,11 @@ from .checks import check_device, check_images, check_output, on_signals, only_r
 from .config import Config, label_names, load_config
 from .data import open_dataset
 from .errors import RoiganError
-from .inpainter import RoIGAN, save_model
+from .inpainter import RoIGAN
 from .journal import Journal
 from .models import Classifier, ProjectedHeads, Reader, networks
 from .perceptual import PerceptualNet
+from .stored import save_model
 
 
 @dataclass

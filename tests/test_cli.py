@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from roigan_lib.__main__ import main
-from roigan_lib.inpainter import load_model
 from roigan_lib.masks import sample_masks
+from roigan_lib.stored import load_model
 
 
 def picture(path, size=48, mode="RGB"):
@@ -274,7 +274,7 @@ def test_what_would_fail_at_the_end_fails_before_the_work(home, capsys, tmp_path
         raise AssertionError("work was done")
 
     for place in (
-        "roigan_lib.inpainter.load_model",
+        "roigan_lib.stored.load_model",
         "roigan_lib.studies.table_4_2.photographs",
         "roigan_lib.studies.bench.train_step",
         "roigan_lib.studies.bench.masks",
@@ -312,7 +312,7 @@ def test_ctrl_c_is_one_line(capsys, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("roigan_lib.inpainter.load_model", interrupted)
+    monkeypatch.setattr("roigan_lib.stored.load_model", interrupted)
     assert main(["compare"]) == 130 and capsys.readouterr().err == "stopped\n"
 
 

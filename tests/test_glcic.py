@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from roigan_lib.baselines import glcic as G
 from roigan_lib.data import ImageSet
 from roigan_lib.errors import RoiganError
-from roigan_lib.inpainter import WEIGHTS
 from roigan_lib.masks import sample_masks
 from roigan_lib.metrics.comparison import complete
+from roigan_lib.stored import WEIGHTS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -18,7 +18,7 @@ masks
 models
 losses perceptual regularizers
 inpainter
-picture_files
+stored picture_files
 ensemble batches objective released
 checkpoint
 journal

@@ -9,9 +9,9 @@ import torch
 from roigan_lib import RoiganError, load_config, load_model
 from roigan_lib.checkpoint import read
 from roigan_lib.cli import main
-from roigan_lib.inpainter import save_model, shipped
 from roigan_lib.making import BY_HAND, check, make, recipe_hash, repeatable, stages
 from roigan_lib.recipes import read_recipe, recipe_names
+from roigan_lib.stored import save_model, shipped
 
 RECIPE = """
 base = "improved"

@@ -14,18 +14,11 @@ from torch.nn import functional as F
 from roigan_lib.config import load_config
 from roigan_lib.ensemble import SelfEnsemble
 from roigan_lib.errors import RoiganError
-from roigan_lib.inpainter import (
-    WEIGHTS,
-    RoIGAN,
-    best_model,
-    load_model,
-    sample_codes,
-    save_model,
-    shipped,
-)
+from roigan_lib.inpainter import RoIGAN, sample_codes
 from roigan_lib.masks import FAMILIES, sample_masks
 from roigan_lib.models import Discriminator, Generator, Reader, pyramid_fill
 from roigan_lib.models.generator import smooth_colour
+from roigan_lib.stored import WEIGHTS, best_model, load_model, save_model, shipped
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -448,7 +441,7 @@ def test_missing_models_name_what_there_is(tmp_path):
 
 def test_best_model_prefers_the_one_that_saw_more(improved, saved, tmp_path, monkeypatch):
     monkeypatch.setenv("ROIGAN_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr("roigan_lib.inpainter.WEIGHTS", tmp_path)
+    monkeypatch.setattr("roigan_lib.stored.WEIGHTS", tmp_path)
     with pytest.raises(RoiganError, match="--profile smoke --dataset tinier"):
         best_model("tinier", "smoke")
     assert best_model("tiny", "smoke").card["images_seen"] == 12

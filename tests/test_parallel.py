@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from roigan_lib import parallel
-from roigan_lib.inpainter import load_model
+from roigan_lib.stored import load_model
 
 FIELDS = [
     "--profile",

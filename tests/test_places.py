@@ -77,7 +77,7 @@ def command(folder, size, photo, mask=None, *more, out="done.png"):
         (folder / "mask.png").write_bytes(mask)
         more += "--mask", folder / "mask.png"
     arguments = ["inpaint", folder / "photo", "--out", folder / out, *more]
-    with mock.patch("roigan_lib.inpainter.load_model", lambda *_: gan), warnings.catch_warnings():
+    with mock.patch("roigan_lib.stored.load_model", lambda *_: gan), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # some of the region may lie outside the frame
         assert main([str(a) for a in arguments]) == 0
     return folder / out, gan

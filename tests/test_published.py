@@ -12,9 +12,9 @@ from roigan_lib import training as T
 from roigan_lib.config import load_config
 from roigan_lib.data import ImageSet
 from roigan_lib.errors import RoiganError
-from roigan_lib.inpainter import load_model
 from roigan_lib.masks import sample_masks
 from roigan_lib.models import PublishedDiscriminator, PublishedGenerator, networks
+from roigan_lib.stored import load_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

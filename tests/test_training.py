@@ -15,9 +15,10 @@ from roigan_lib.config import ARCHITECTURES, load_config
 from roigan_lib.data import ImageSet, open_dataset
 from roigan_lib.data.augment import augment
 from roigan_lib.errors import RoiganError
-from roigan_lib.inpainter import load_model, sample_codes
+from roigan_lib.inpainter import sample_codes
 from roigan_lib.masks import sample_masks
 from roigan_lib.models import pyramid_fill
+from roigan_lib.stored import load_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

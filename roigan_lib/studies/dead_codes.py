@@ -9,9 +9,9 @@ from ..config import WEIGHTS, Config, load_config
 from ..control import visible_change_per_code
 from ..control.tracing import traces
 from ..data import open_dataset
-from ..inpainter import load_model
 from ..masks import FACE, region
 from ..metrics import frame, mask_hash, versions
+from ..stored import load_model
 from ..training import train
 
 SMALL = dict(recipe="thesis-scaled", size=32, width=0.25, encoder_width=1.0, deep_width=1.0)

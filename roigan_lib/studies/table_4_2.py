@@ -18,7 +18,6 @@ from ..data import open_dataset
 from ..ensemble import SelfEnsemble
 from ..errors import RoiganError
 from ..files import WEIGHTS, place, write_atomically
-from ..inpainter import load_model
 from ..making import BY_HAND, repeatable
 from ..masks import sample_masks
 from ..metrics import (
@@ -36,6 +35,7 @@ from ..metrics import (
     write_rows,
 )
 from ..metrics.features import inception_hash
+from ..stored import load_model
 from . import told, traversals
 
 FAMILIES = ("elliptic", "rectangular", "mixed-released")  # printed mixtures miss table 4.2

@@ -1,0 +1,121 @@
+"""Models on disk: those that ship, those of a run, checkpoints, and the author's release."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from .config import load_config, model_config
+from .errors import RoiganError
+from .files import WEIGHTS, place, read_weights, weights_at, write_weights
+from .inpainter import RoIGAN
+from .models import networks
+
+FORMAT = "roigan-1"
+
+
+def shipped() -> list[str]:
+    """Names of the RoI-GAN checkpoints that come with the kit."""
+    names = sorted(path.stem for path in WEIGHTS.glob("*.safetensors"))
+    readers = ("factor_net", "attribute_reader")
+    return [name for name in names if name not in readers and "glcic" not in name]
+
+
+def save_model(state, cfg, path, card=None) -> Path:
+    """Write generator weights as float16 safetensors, architecture and card in the header.
+
+    RoiganError where the file cannot be written; an earlier one stays.
+    """
+    return write_weights(path, state, format=FORMAT, config=asdict(cfg), card=card or {})
+
+
+def load_model(name_or_path="synthfaces", device: str = "cpu") -> RoIGAN:
+    """A model that inpaints: a shipped name, a .safetensors file, a training checkpoint (.pt), a
+    run's folder, or a generator of the author's release (.chkp).
+
+    Weights load without executing code. RoiganError for an unknown name, a missing, broken or
+    foreign file and for weights of another architecture.
+    """
+    path = weights_at(name_or_path)
+    if path.parent == WEIGHTS and not path.is_file():
+        raise RoiganError(
+            f"There is no shipped model {str(name_or_path)!r}; shipped are "
+            f"{', '.join(shipped())}, or give the path of a checkpoint."
+        )
+    if not path.is_file():
+        raise RoiganError(
+            f"There is no checkpoint {path}; train one with `python -m roigan_lib train`."
+        )
+    if path.suffix == ".safetensors":
+        state, header = read_weights(path, FORMAT, "a generator of this kit")
+    else:
+        state, header = _read_checkpoint(path)
+    try:
+        config = model_config(header["config"])
+        generator = networks(config)[0](config)
+        generator.load_state_dict(state)
+    except Exception:
+        raise RoiganError(
+            f"{path.name} holds weights of another architecture than its header says; it may come "
+            f"from another version of the kit: train it again or use a shipped model."
+        ) from None
+    generator.to(memory_format=torch.channels_last)
+    name = path.parent.name if path.stem in ("model", "checkpoint") else path.stem
+    return RoIGAN(generator, name=name, card=header["card"]).to(device)
+
+
+def best_model(dataset: str = "synthfaces", profile: str = "laptop") -> RoIGAN:
+    """The run's own model or the shipped one of this data set, whichever saw more images.
+
+    A run that an earlier version of the kit left behind is passed over with a warning. RoiganError,
+    saying what to run, where there is neither.
+    """
+    own = place("ROIGAN_RUNS", "runs") / f"{profile}-{dataset}" / "model.safetensors"
+    found, refused = [], None
+    for path in (own, WEIGHTS / f"{dataset}.safetensors"):
+        if path.is_file():
+            try:
+                found.append(load_model(path))
+            except RoiganError as error:
+                refused = error
+    if found and refused:
+        warnings.warn(f"{own.parent} is passed over: {refused}", stacklevel=2)
+    if not found:
+        raise refused or RoiganError(
+            f"There is no model for {dataset!r} yet; run 06_training, or `python -m roigan_lib "
+            f"train --profile {profile} --dataset {dataset}`."
+        )
+    return max(found, key=lambda gan: gan.card.get("images_seen", 0))
+
+
+def _read_checkpoint(path):
+    """State dict and header of a training checkpoint, or of the author's .chkp."""
+    try:
+        data = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception:
+        raise RoiganError(
+            f"{path.name} cannot be read as a checkpoint: it is damaged, cut short, or holds more "
+            f"than plain weights."
+        ) from None
+    data = data if isinstance(data, dict) else {}
+    if isinstance(data.get("model"), dict):  # {'model', 'optimizer', 'epoch', 'iter'}
+        state = {k.removeprefix("module."): v for k, v in data["model"].items()}
+        if "head_local.0.weight" in state:
+            raise RoiganError(
+                f"{path.name} is a discriminator of the author's release; load the generator's "
+                f"file."
+            )
+        if "layer_1.spade_left.shared.weight" not in state:
+            raise RoiganError(
+                f"{path.name} is not a generator of the author's release; it may come from another "
+                f"project."
+            )
+        config = asdict(load_config("thesis", recipe="published").model)
+        card = {"epoch": data.get("epoch"), "source": "author's release"}
+        return {k: v.float() for k, v in state.items()}, {"config": config, "card": card}
+    if data.get("format") != "roigan-train-1" or not {"ema", "step"} <= data.keys():
+        raise RoiganError(f"{path.name} is not a training checkpoint of this kit.")
+    return data["ema"], {"config": data["config"], "card": {"steps": data["step"]}}
