@@ -10,7 +10,7 @@ import torch
 from .config import Config, flat, load_config, model_config
 from .errors import RoiganError
 from .files import WEIGHTS, place, read_weights, replacing, weights_hash
-from .stored import load_model
+from .stored import load_model, shipped
 
 FORMAT = "roigan-train-1"
 
@@ -42,17 +42,16 @@ def save(trainer, path: Path) -> None:
 
 
 def read(path, start=False, device="cpu") -> dict:
-    """The state that a checkpoint holds. start: `path` may be the name of a shipped model whose
-    discriminator and reader ship as well. RoiganError for a missing, damaged or foreign file.
+    """The state that a checkpoint holds. start: `path` may be the name of a shipped model.
+
+    RoiganError for a missing, damaged or foreign file.
     """
-    beside = WEIGHTS / "training" / f"{Path(path).name}.safetensors"
-    if start and not Path(path).exists() and beside.is_file():
-        return _shipped_state(beside)
+    if start and not Path(path).exists() and str(path) in shipped():
+        return _shipped_state(str(path))
     if not Path(path).is_file():
-        shipped = ", ".join(sorted(p.stem for p in beside.parent.glob("*.safetensors")))
         raise RoiganError(
             f"There is no checkpoint {path} to start from; give the checkpoint.pt of a run, or one "
-            f"of {shipped}, which ship."
+            f"of {', '.join(shipped())}, which ship."
         )
     try:
         state = torch.load(path, weights_only=True, map_location=device)
@@ -93,7 +92,7 @@ def load(trainer, path, start: bool = False) -> None:
         )
     try:
         for name in ("generator", "discriminator", "ema", "reader"):
-            if getattr(trainer, name):
+            if getattr(trainer, name) and (name in state or not start):
                 getattr(trainer, name).load_state_dict(state[name])
         same = about.get("perceptual_net") == ours["perceptual_net"]
         if trainer.heads and state.get("heads") and same:  # without them, a start begins new ones
@@ -136,12 +135,16 @@ def with_start(cfg):
     return cfg.replace(**asdict(theirs))
 
 
-def _shipped_state(beside):
-    """A shipped model, and the networks that learned beside it, as a checkpoint holds them."""
-    model, parts = load_model(beside.stem), {"heads": {}}
-    for key, value in read_weights(beside, None, "the networks of a training")[0].items():
-        part, _, name = key.partition(".")
-        parts.setdefault(part, {})[name] = value
+def _shipped_state(name):
+    """A shipped model as a checkpoint holds it, with the networks that learned beside it where they
+    ship as well; where not, a start begins them anew.
+    """
+    model, parts = load_model(name), {"heads": {}}
+    beside = WEIGHTS / "training" / f"{name}.safetensors"
+    kept = read_weights(beside, None, "the networks of a training")[0] if beside.is_file() else {}
+    for key, value in kept.items():
+        part, _, layer = key.partition(".")
+        parts.setdefault(part, {})[layer] = value
     weights, card = model.generator.state_dict(), model.card
     config = flat(card["training"]) | {"dataset": card["dataset"]}
     state = {"format": FORMAT, "config": config, "step": card["steps"], "seconds": card["seconds"]}

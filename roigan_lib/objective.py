@@ -400,6 +400,7 @@ def classifier_loss(s: Step, ramp: float):
     """
     net, labels = s.net.classifier.train(), s.batch.labels
     share, wanted = s.shares, (1 + labels) / 2
+    wanted = torch.where(labels.abs() == 1, wanted, torch.sigmoid(RANGE * labels))
     weight = s.batch.asked * (wanted / share + (1 - wanted) / (1 - share)) / 2
     with s.cast():
         x = s.x.clone().requires_grad_(True)
