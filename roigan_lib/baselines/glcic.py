@@ -260,7 +260,7 @@ class GLCICTrainer(Trainer):
         network = CompletionNetwork(width, dilations_for(size), mean_pixel(self.data))
         self.generator = self.ema = self.put(network)
         self.discriminator = self.put(ContextDiscriminator(size, width))
-        self.reader = self.heads = None  # a checkpoint has room for what GLCIC has not
+        self.reader = self.heads = self.classifier = None  # a checkpoint has room for them
         self.g_params = list(self.generator.parameters())
         self.d_params = list(self.discriminator.parameters())
         self.opt_g = torch.optim.Adadelta(self.g_params)
