@@ -187,7 +187,7 @@ def card(trainer) -> dict:
         "images_seen": trainer.step_count * cfg.optimisation.batch,
         "seconds": round(trainer.seconds),
         "config_hash": cfg.hash(data.fingerprint, (start or {}).get("weights")),
-        "training": asdict(cfg),
+        "training": asdict(cfg.replace(root=None, perceptual_weights=None, start=None)),
         "precision": trainer.precision,
         "machine": torch.cuda.get_device_name(trainer.device) if cuda else threads,
         "torch": torch.__version__,

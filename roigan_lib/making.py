@@ -93,7 +93,7 @@ def make(
         state = {k: torch.stack([s[k].float() for s in states]).mean(0) for k in states[0]}
     if parallel.rank() > 0:
         return run
-    named = {"name": str(recipe), "hash": recipe_hash(recipe, profile, **overrides)}
+    named = {"name": Path(recipe).stem, "hash": recipe_hash(recipe, profile, **overrides)}
     card = run.model.card | {"recipe": named}
     path = save_model(state, run.model.config, folder / "model.safetensors", card)
     return Run(load_model(path), folder, run.rows, True)

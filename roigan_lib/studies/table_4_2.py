@@ -41,15 +41,17 @@ from . import told, traversals
 FAMILIES = ("elliptic", "rectangular", "mixed-released")  # printed mixtures miss table 4.2
 BINS = (0, 0.1, 0.2, 0.3, 0.6)  # of the share of the picture that a hole takes
 OURS, TWICE, LITERAL = "roi-gan", "roi-gan, self-ensemble", "roi-gan, thesis-scaled"
+FOUND = "roi-gan, found sliders"
 ROWS = {
     "ours, improved recipe": OURS,
     "the same, self-ensemble": TWICE,
+    "ours, sliders found, not told": FOUND,
     "ours, thesis-scaled recipe": LITERAL,
     "GLCIC": "glcic",
     "FMM (Telea)": "telea",
     "Navier-Stokes": "navier-stokes",
 }
-OF_THESIS = {OURS: "RoI-GAN", TWICE: "RoI-GAN", LITERAL: "RoI-GAN"}
+OF_THESIS = dict.fromkeys((OURS, TWICE, FOUND, LITERAL), "RoI-GAN")
 OF_THESIS |= {"glcic": "GLCIC", "telea": "FMM (Telea)"}
 NON_COMMERCIAL = "non-commercial research only; so are weights trained on it"
 TERMS = {
@@ -75,7 +77,8 @@ def photographs(name, root, n=None, size=64):
 
 def _stems(name):
     """{label: name of the weights} of the trained methods for a data set, best first."""
-    return {OURS: name, LITERAL: f"{name}_thesis", "glcic": f"glcic_{name}"}
+    found = {OURS: name, FOUND: f"{name}_found", LITERAL: f"{name}_thesis"}
+    return found | {"glcic": f"glcic_{name}"}
 
 
 def method_of(gan):
@@ -276,7 +279,7 @@ def model_cards(folder):
 
 
 def _facts(path, model):
-    card, data = model.card, path.stem.removeprefix("glcic_").removesuffix("_thesis")
+    card, data = model.card, path.stem.removeprefix("glcic_").partition("_")[0]
     pictures = f"{card.get('dataset')}, {card.get('images', 0):,} pictures"
     steps, seen, seconds = (card.get(key, 0) for key in ("steps", "images_seen", "seconds"))
     began = "networks that had seen {images_seen:,} images of {dataset} in {seconds:,} s"
