@@ -493,3 +493,62 @@ def test_a_model_that_was_told_its_factors_brings_their_names(images):
     assert view.names == {"c1": "gaze"}
     view.names = {"c1": "where they look"}  # and the reader may call them otherwise
     assert view.names == {"c1": "where they look"}
+
+
+class Uneven(Stub):
+    """c3 is loudest, then c1; c4 lies just above the threshold, c2 just below; d3 does nothing."""
+
+    n_continuous, n_discrete, n_categories = 4, 3, 2
+    weights = torch.tensor([0.2, 0.0049, 0.4, 0.0051, 0.1, 0.3, 0.0])
+
+    def inpaint(self, images, masks, codes=None, seed=0):
+        self.calls.append(codes.tolist())
+        grey = (codes * self.weights).sum(1).view(-1, 1, 1, 1)
+        return torch.where(masks.bool(), grey.expand_as(images), images)
+
+
+def test_sliders_are_listed_by_what_they_move_and_the_dead_apart(images):
+    view = explore(Uneven(), images)
+    assert view.order == ["c3", "c1", "c4", "c2", "d2", "d1", "d3"]
+    assert view.dead == ["c2", "d3"] and view.moved == "c3"
+    assert {"order", "dead"} <= set(view.get_state())  # the browser hears of both
+    assert view.code_keys == ["c1", "c2", "c3", "c4", "d1", "d2", "d3"]
+    view.set_codes([0.1, 0.2, 0.3, 0.4, 1, 0, 1])  # the model's own order here
+    assert view.gan.calls[-1] == [pytest.approx([0.1, 0.2, 0.3, 0.4, 1, 0, 1])]
+    before = len(view.gan.calls)
+    view.set_mask(torch.eye(SIZE))
+    assert len(view.gan.calls) == before + 1  # measured once, not at each stroke
+
+
+def test_told_sliders_come_first(images):
+    class Told(Uneven):
+        slider_names = {"c1": "smiling", "c2": "glasses", "c4": "young"}
+
+    view = explore(Told(), images)
+    assert view.order == ["c1", "c4", "c2", "c3", "d2", "d1", "d3"] and view.dead == ["c2", "d3"]
+
+
+def test_sheet_shows_the_first_sliders_and_no_dead_one(images):
+    view = explore(Uneven(), images)
+    before = len(view.gan.calls)
+    view.sheet(rows=4)
+    rows = torch.tensor([codes[0] for codes in view.gan.calls[before:]]).view(-1, 9, 7)
+    assert [row.std(0).argmax().item() for row in rows] == [2, 0, 3]
+
+
+def test_a_model_that_cannot_be_measured_keeps_its_own_order(images, monkeypatch):
+    own = ["c1", "c2", "c3", "c4", "d1", "d2", "d3"]
+
+    class Fragile(Uneven):
+        def inpaint(self, images, masks, codes=None, seed=0):
+            if codes.any():
+                raise RuntimeError("out of memory")
+            return super().inpaint(images, masks, codes, seed)
+
+    for gan, mask in [(Fragile(), None), (Uneven(), torch.zeros(SIZE, SIZE))]:
+        view = explore(gan, images, mask=mask)
+        assert (view.order, view.dead, view.moved, view.failed) == (own, [], "c1", False)
+    assert explore(Plain(), images).order == [] == explore(Plain(), images).dead
+    monkeypatch.setattr("roigan_lib.explorer.PATIENCE", -1)
+    slow = explore(Uneven(), images)
+    assert slow.order == own and len(slow.gan.calls) == 1  # the first picture and nothing else

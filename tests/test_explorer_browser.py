@@ -24,12 +24,16 @@ import torch
 from roigan_lib.explorer import explore
 
 class Stub:
-    """Fills the region with a gradient of colours by first codes, category and seed."""
+    """Fills the region with a gradient of colours by first codes, category and seed.
+
+    c2 is louder than c3, c3 than c1; c4 to c10 do nothing.
+    """
     name, size, n_continuous, n_discrete, n_categories, calls = "stub", 64, 10, 1, 3, 0
     def inpaint(self, images, masks, codes=None, seed=0):
         self.calls += 1
         ramp = torch.linspace(-0.3, 0.3, self.size).view(1, 1, 1, -1)
-        tint = codes[:, :3, None, None] * 0.6 + 0.05 * (seed % 5) + 0.1 * codes[:, -1:, None, None]
+        loud = torch.tensor([0.5, 0.6, 0.55]).view(1, 3, 1, 1)
+        tint = codes[:, :3, None, None] * loud + 0.05 * (seed % 5) + 0.1 * codes[:, -1:, None, None]
         return torch.where(masks.bool(), (tint + ramp).clamp(-1, 1).expand_as(images), images)
 
 grid = torch.linspace(-1, 1, 64)
@@ -233,6 +237,31 @@ def start_anew(page):
             and pixels(s.status) == 256
         ),
     )
+
+
+def test_dead_sliders_wait_under_a_line_that_opens(opened):
+    page = opened.page
+    start_anew(page)
+    sliders = page.locator(".roi-code input[type=range]")
+    keys = sliders.evaluate_all("nodes => nodes.map(node => node.dataset.code)")
+    assert keys == ["c2", "c3", "c1", *(f"c{k}" for k in range(4, 11))]
+    assert [node.is_visible() for node in sliders.all()] == 3 * [True] + 7 * [False]
+    assert page.get_by_test_id("disc-1").is_visible()
+    line = page.get_by_text("7 sliders move nothing visible here")
+    page.get_by_test_id("disc-1").focus()
+    page.keyboard.press("Tab")
+    assert line.evaluate("node => node === document.activeElement")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")  # its name
+    page.keyboard.press("Tab")
+    dead = page.get_by_role("slider", name="Code c4")
+    assert dead.is_visible() and dead.evaluate("node => node === document.activeElement")
+    page.keyboard.press("End")
+    assert "[[0.0, 0.0, 0.0, 1.0, 0.0," in kernel(page)
+    line.focus()
+    page.keyboard.press("Enter")
+    assert not dead.is_visible() and not opened.errors
+    page.get_by_test_id("codes-reset").click()
 
 
 def test_free_outline_fills_what_it_goes_round(opened):

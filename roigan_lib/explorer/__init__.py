@@ -11,12 +11,14 @@ import json
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import anywidget
 import numpy as np
 import torch
 import traitlets as tl
 
+from ..control import code_names, visible_change_per_code
 from ..errors import RoiganError
 from ..files import write_atomically
 from ..masks import region
@@ -30,6 +32,8 @@ __all__ = ["EyePicker", "Explorer", "explore", "pick_eyes"]
 HERE = Path(__file__).parent
 STEPS = 9  # pictures in a traversal row; three are as wide as a large picture of the contact sheet
 BATCH = 9  # faces that one slider moves together, as in figure 4.5
+DEAD = 0.005  # a visible change below it, 1.3 of 255 levels a pixel of the hole, is hard to see
+PATIENCE = 5  # processor seconds for measuring the sliders; a slower model keeps its own order
 SHEET = {"text/plain": "contact sheet"}
 MIDDLE = (0.5, 0.56, 0.21, 0.25)  # the mask to begin with: an ellipse over eyes, nose and mouth
 
@@ -86,13 +90,15 @@ class Explorer(anywidget.AnyWidget):
     `index` (which image), `seed` (the noise) and `batch` (the first nine images at once) may be set
     from Python too, the mask and the codes through `set_mask` and `set_codes`; each change redraws.
     A change that the model refuses is told in `status`, over the original. `names`, a dict {"c1":
-    "smile"}, are the reader's: assign a whole one.
+    "smile"}, are the reader's: assign a whole one. `order` and `dead` (what moves nothing visible)
+    are the codes as the screen lists them; they are measured once, on the first picture and mask.
     """
 
     _esm = HERE / "explorer.js"
     _css = HERE / "explorer.css"
     size, size_px, n_images = (tl.Int().tag(sync=True) for _ in range(3))
     n_continuous, n_discrete, n_categories = (tl.Int().tag(sync=True) for _ in range(3))
+    order, dead = (tl.List(tl.Unicode()).tag(sync=True) for _ in range(2))
     title, status = (tl.Unicode().tag(sync=True) for _ in range(2))
     thumbs = binary()  # PNG, the pictures side by side
     original_rgb, completed_rgb = binary(), binary()  # n*H*W*3, n = 1 or, in the batch view, to 9
@@ -113,9 +119,8 @@ class Explorer(anywidget.AnyWidget):
         self._ready, self._shown, self._handle = False, None, None
         self.gan, self.images = gan, _take(images, getattr(gan, "size", None), limit)
         size = self.images.shape[-1]
-        continuous, discrete = getattr(gan, "n_continuous", 0), getattr(gan, "n_discrete", 0)
-        self.code_keys = [f"c{i + 1}" for i in range(continuous)]
-        self.code_keys += [f"d{i + 1}" for i in range(discrete)]
+        counts = {n: getattr(gan, n, 0) for n in ("n_continuous", "n_discrete", "n_categories")}
+        self.code_keys = code_names(SimpleNamespace(**counts))
         given = inspect.signature(gan.inpaint).parameters
         every = any(p.kind is p.VAR_KEYWORD for p in given.values())
         self._takes = [name for name in ("codes", "seed") if every or name in given]
@@ -125,18 +130,41 @@ class Explorer(anywidget.AnyWidget):
             n_images=len(self.images),
             seed=seed,
             title=str(getattr(gan, "name", "model")),
-            n_continuous=continuous,
-            n_discrete=discrete,
-            n_categories=getattr(gan, "n_categories", 0),
+            **counts,
             names=dict(getattr(gan, "slider_names", {})),
             code_values=[0.0] * len(self.code_keys),
-            moved=self.code_keys[0] if self.code_keys else "",
             thumbs=pages.thumbs(self.images),
         )
         self.set_mask(region(size, *MIDDLE) if mask is None else mask)
         self.on_msg(self._message)
         self._ready = True
         self._redraw()
+        self.order, self.dead = self._ranked(counts)
+        self.moved = self.order[0] if self.order else ""
+
+    def _ranked(self, counts):
+        """The codes in the order of the screen, and those that move nothing visible.
+
+        Continuous codes stand before discrete ones, those that the model names before others, then
+        the larger visible change first. Python keeps the model's own order everywhere else, and so
+        does the screen where the model fails or takes longer than PATIENCE.
+        """
+        told, until = getattr(self.gan, "slider_names", {}), time.thread_time() + PATIENCE
+
+        def inpaint(images, masks, codes, seed):
+            if time.thread_time() > until:
+                raise TimeoutError
+            return self._inpaint(images, codes, seed)
+
+        if self.failed or not self.mask.any():
+            return self.code_keys, []
+        try:
+            model = SimpleNamespace(inpaint=inpaint, **counts)
+            change = visible_change_per_code(model, self.images[:1], self.mask)
+        except Exception:  # the order is a comfort, no reason to refuse the model
+            return self.code_keys, []
+        order = sorted(self.code_keys, key=lambda key: (key[0], key not in told, -change[key]))
+        return order, [key for key in order if change[key] < DEAD]
 
     @property
     def mask(self):
@@ -421,8 +449,8 @@ class Explorer(anywidget.AnyWidget):
         return write_atomically(path, self.strip(code, steps))
 
     def sheet(self, rows=3):
-        """The contact sheet as PNG: original, masked, completed; the first codes from -1 to 1."""
-        keys = self.code_keys[: min(rows, self.n_continuous)]
+        """The contact sheet as PNG: original, masked, completed; the first sliders, end to end."""
+        keys = [key for key in self.order if key[0] == "c" and key not in self.dead][:rows]
         image = self.images[self.index : self.index + 1]
         values = _sweep(STEPS) if keys else []
         if keys and self.mask.any() and not self.failed:

@@ -249,7 +249,7 @@ function render({ model, el }) {
   const codes = () => [...sliders, ...selects].map((node) => Number(node.value));
   const sendCodes = () => { paintCodes(); request({ code_values: codes() }); };
   const nameOf = (key) => model.get("names")[key] ?? key;
-  const fields = {};
+  const fields = {}, rows = {};
   const row = (key, node, ...rest) => { // a code's key, its name (a text to type over), its control
     fields[key] = h("input", {
       type: "text", class: "roi-name", maxlength: 40, placeholder: "name", spellcheck: "false", autocomplete: "off",
@@ -266,22 +266,29 @@ function render({ model, el }) {
       },
     });
     node.dataset.code = key;
-    return h("div", { class: "roi-code" }, h("span", { "aria-hidden": "true" }, key), fields[key], ...rest);
+    rows[key] = h("div", { class: "roi-code" }, h("span", { "aria-hidden": "true" }, key), fields[key], ...rest);
   };
-  const sliderRows = Array.from({ length: nContinuous }, (_, i) => {
+  for (let i = 0; i < nContinuous; i++) {
     const slider = h("input", {
       type: "range", min: -1, max: 1, step: 0.01, value: 0, "data-testid": `code-${i + 1}`, title: "Double-click for 0",
       oninput: sendCodes, ondblclick: () => { slider.value = 0; sendCodes(); },
     });
     sliders.push(slider);
     outputs.push(h("output", { "aria-hidden": "true" }));
-    return row(`c${i + 1}`, slider, outputs[i], slider);
-  });
-  const selectRows = Array.from({ length: nDiscrete }, (_, i) => {
+    row(`c${i + 1}`, slider, outputs[i], slider);
+  }
+  for (let i = 0; i < nDiscrete; i++) {
     const options = Array.from({ length: model.get("n_categories") }, (_, k) => h("option", { value: k }, String(k)));
     selects.push(h("select", { "data-testid": `disc-${i + 1}`, onchange: sendCodes }, ...options));
-    return row(`d${i + 1}`, selects[i], selects[i]);
-  });
+    row(`d${i + 1}`, selects[i], selects[i]);
+  }
+  const order = model.get("order"), dead = model.get("dead");
+  const listed = (keys) => [["c", "roi-codes"], ["d", "roi-codes roi-discs"]].map(([kind, style]) =>
+    h("div", { class: style }, ...keys.filter((key) => key[0] === kind).map((key) => rows[key])));
+  const still = h("details", { "data-testid": "codes-dead", hidden: !dead.length },
+    h("summary", { title: "Measured once, on the first picture and region: on others they may move something" },
+      `${dead.length} ${dead.length > 1 ? "sliders move" : "slider moves"} nothing visible here`),
+    ...listed(dead));
   const seed = h("input", {
     type: "number", min: 0, step: 1, value: model.get("seed"), "data-testid": "roi-seed", "aria-label": "Noise seed",
     onchange: () => request({ seed: Math.min(2 ** 31 - 1, Math.max(0, Math.trunc(Number(seed.value)) || 0)) }),
@@ -327,7 +334,7 @@ function render({ model, el }) {
       h("div", { class: "roi-inputs" }, figure(original, "Original"), figure(masked, "What the model sees"),
         h("dl", {}, h("dt", {}, "Model"), h("dd", {}, model.get("title")),
           h("dt", {}, "Pixels"), h("dd", {}, `${size} × ${size}`), h("dt", {}, "Seed"), h("dd", {}, seed))),
-      h("div", { class: "roi-codes" }, ...sliderRows), h("div", { class: "roi-codes roi-discs" }, ...selectRows),
+      ...listed(order.filter((key) => !dead.includes(key))), still,
       h("div", { class: "roi-group" }, ...buttons)),
     h("p", { id: `roi-hint-${uid}`, class: "roi-hint" }, HINT));
   root.style.setProperty("--roi-px", `${model.get("size_px")}px`);
