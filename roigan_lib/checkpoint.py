@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from .files import WEIGHTS, place, read_weights, replacing, weights_hash
 from .stored import load_model, shipped
 
 FORMAT = "roigan-train-1"
+PARTS = "generator discriminator ema reader heads classifier opt_g opt_d".split()
 
 
 def save(trainer, path: Path) -> None:
@@ -25,16 +27,7 @@ def save(trainer, path: Path) -> None:
     state = {"format": FORMAT, "config": asdict(trainer.cfg), "step": trainer.step_count}
     state |= {"seconds": trainer.seconds, "data": trainer.data.fingerprint}
     state["started_from"] = trainer.started_from
-    for name in (
-        "generator",
-        "discriminator",
-        "ema",
-        "reader",
-        "heads",
-        "classifier",
-        "opt_g",
-        "opt_d",
-    ):
+    for name in PARTS:
         part = getattr(trainer, name)
         state[name] = part.state_dict() if part else {}
     with replacing(path) as scratch:
@@ -42,7 +35,7 @@ def save(trainer, path: Path) -> None:
 
 
 def read(path, start=False, device="cpu") -> dict:
-    """The state that a checkpoint holds. start: `path` may be the name of a shipped model.
+    """The state that a checkpoint holds; with start `path` may be the name of a shipped model.
 
     RoiganError for a missing, damaged or foreign file.
     """
@@ -106,10 +99,10 @@ def load(trainer, path, start: bool = False) -> None:
         ) from None
     if start:
         seen = state.get("images_seen", state["step"] * about["batch"])
+        before, weights = state.get("started_from"), weights_hash(state["generator"])
         trainer.started_from = {"dataset": about["dataset"], "steps": state["step"]}
         trainer.started_from |= {"seconds": round(state["seconds"]), "images_seen": seen}
-        trainer.started_from["weights"] = weights_hash(state["generator"])
-        trainer.started_from["before"] = state.get("started_from")
+        trainer.started_from |= {"weights": weights, "before": before}
         return
     trainer.opt_g.load_state_dict(state["opt_g"])
     trainer.opt_d.load_state_dict(state["opt_d"])
@@ -148,9 +141,8 @@ def _shipped_state(name):
     weights, card = model.generator.state_dict(), model.card
     config = flat(card["training"]) | {"dataset": card["dataset"]}
     state = {"format": FORMAT, "config": config, "step": card["steps"], "seconds": card["seconds"]}
-    return (
-        state | {"images_seen": card["images_seen"], "generator": weights, "ema": weights} | parts
-    )
+    state |= {"images_seen": card["images_seen"], "generator": weights, "ema": weights}
+    return state | parts
 
 
 def steps_within(cfg: Config, minutes: float, seconds: float, folder=None) -> int:
@@ -161,11 +153,9 @@ def steps_within(cfg: Config, minutes: float, seconds: float, folder=None) -> in
     `folder` keeps the steps it began with.
     """
     path = (Path(folder) if folder else run_folder(cfg)) / "checkpoint.pt"
-    try:
+    with suppress(Exception):  # where there is one, `train` says what is wrong with it
         saved = torch.load(path, weights_only=True, map_location="cpu", mmap=True)["config"]
         return flat(saved)["steps"]
-    except Exception:  # where there is one, `train` says what is wrong with it
-        pass
     return max(1, min(cfg.optimisation.steps, int(0.9 * 60 * minutes / seconds)))
 
 

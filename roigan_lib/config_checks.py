@@ -48,72 +48,38 @@ def check_config(cfg) -> None:
     for name in _SHARES:
         if not 0 <= values[name] <= 1:
             raise RoiganError(f"{name} is {values[name]}; it has to lie between 0 and 1.")
-    model, objective, opt = cfg.model, cfg.objective, cfg.optimisation
-    weight = objective.weight
+    data, model, objective, opt = cfg.data, cfg.model, cfg.objective, cfg.optimisation
+    weight, half = objective.weight, model.size // 2
+    published = model.architecture == "published"
     looks = weight("projected") > 0 or weight("style") > 0
-    for wrong, sentence in (
-        (
-            cfg.data.shift >= model.size // 2 or cfg.data.soften > 0.3,
-            f"shift is {cfg.data.shift} and soften {cfg.data.soften}; shift has to stay below "
-            f"{model.size // 2}, half an image, and soften below 0.3.",
-        ),
-        (
+    for sentence, wrong in {
+        f"shift is {data.shift} and soften {data.soften}; shift has to stay below {half}, half an "
+        "image, and soften below 0.3.": data.shift >= half or data.soften > 0.3,
+        "apart and faint compare siblings; give siblings=4 as well, or leave both at 0.":
             objective.siblings == 0 and (weight("apart") > 0 or weight("faint") > 0),
-            "apart and faint compare siblings; give siblings=4 as well, or leave both at 0.",
-        ),
-        (
+        f"siblings is {objective.siblings}; it has to be 0, or from 2 to {model.n_codes + 1}, one "
+        "more than there are codes.":
             objective.siblings and not 2 <= objective.siblings <= model.n_codes + 1,
-            f"siblings is {objective.siblings}; it has to be 0, or from 2 to {model.n_codes + 1}, "
-            f"one more than there are codes.",
-        ),
-        (
-            objective.labels and (not model.own_reader or objective.path_b == 1),
-            "labels are shown on path A; give the improved recipe and path_b below 1, or leave "
-            "labels out.",
-        ),
-        (
+        "labels are shown on path A; give the improved recipe and path_b below 1, or leave labels "
+        "out.": objective.labels and (not model.own_reader or objective.path_b == 1),
+        "label asks a classifier for labels; give labels and a weight of label, or leave both out.":
             (weight("label") > 0 or opt.learns == "classifier")
             and not (objective.labels and weight("label") > 0),
-            "label asks a classifier for labels; give labels and a weight of label, or leave both "
-            "out.",
-        ),
-        (
-            objective.labels and weight("mirror") > 0,
-            "mirror asks the same picture of a code in a mirrored face, where a label such as gaze "
-            "turns round; leave mirror at 0 with labels.",
-        ),
-        (
-            opt.learns == "reader" and not model.own_reader,
-            "learns is 'reader', and this recipe's Q sits on the discriminator; give own_reader or "
-            "or leave learns at 'all'.",
-        ),
-        (
+        "mirror asks the same picture of a code in a mirrored face, where a label such as gaze "
+        "turns round; leave mirror at 0 with labels.": objective.labels and weight("mirror") > 0,
+        "learns is 'reader', and this recipe's Q sits on the discriminator; give own_reader or "
+        "leave learns at 'all'.": opt.learns == "reader" and not model.own_reader,
+        "projected and style look through the perceptual network; give perceptual > 0 and a "
+        "perceptual_net, or leave both at 0.":
             looks and (weight("perceptual") == 0 or objective.perceptual_net == "none"),
-            "projected and style look through the perceptual network; give perceptual > 0 and a "
-            "perceptual_net, or leave both at 0.",
-        ),
-        (
-            model.smooth_colour and not model.residual,
-            "smooth_colour smooths what a residual generator adds, and this one is not residual; "
-            "leave it at False.",
-        ),
-        (
-            model.architecture == "published"
-            and (opt.accumulate, objective.penalty_every) != (1, 1),
-            "The published step matches the features of a batch's first image and has its penalty "
-            "in every step; leave accumulate and penalty_every at 1.",
-        ),
-        (
-            opt.learns == "reader" and not model.own_reader,
-            "The reader learns alone only where Q is a network of its own; give own_reader=True, "
-            "or leave learns at 'all'.",
-        ),
-        (
-            model.architecture == "published" and (opt.warmup, opt.ramp) != (0, 0),
-            "The published step has its discriminator from the first step on; leave warmup and "
-            "ramp at 0.",
-        ),
-    ):
+        "smooth_colour smooths what a residual generator adds, and this one is not residual; leave "
+        "it at False.": model.smooth_colour and not model.residual,
+        "The published step matches the features of a batch's first image and has its penalty in "
+        "every step; leave accumulate and penalty_every at 1.":
+            published and (opt.accumulate, objective.penalty_every) != (1, 1),
+        "The published step has its discriminator from the first step on; leave warmup and ramp "
+        "at 0.": published and (opt.warmup, opt.ramp) != (0, 0),
+    }.items():  # fmt: skip
         if wrong:
             raise RoiganError(sentence)
 

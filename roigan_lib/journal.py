@@ -125,10 +125,8 @@ def memory() -> float:
     """Resident memory of this process, or peak memory of the GPU, in GiB."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**30
-    except (OSError, ValueError):
-        import resource
+    if (statm := Path("/proc/self/statm")).exists():
+        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**30
+    import resource
 
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30  # macOS, in bytes

@@ -12,9 +12,10 @@ import functools
 import json
 import os
 import platform
+import re
 import subprocess
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import torch
@@ -31,35 +32,27 @@ ISA = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")  # variables that withhold i
 @functools.cache
 def processor() -> str:
     """The processor's name, as the system has it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    try:
+    name = ""
+    with suppress(OSError):
+        found = re.search(r"model name\s*:(.*)", Path("/proc/cpuinfo").read_text())
+        name = found[1].strip() if found else ""
+    with suppress(OSError):
         ask = ["sysctl", "-n", "machdep.cpu.brand_string"]  # macOS
-        name = subprocess.run(ask, capture_output=True, text=True).stdout.strip()
-    except OSError:
-        name = ""
+        name = name or subprocess.run(ask, capture_output=True, text=True).stdout.strip()
     return name or platform.processor() or platform.machine()
 
 
 def probe(rounds: int = 15) -> tuple[float, float]:
-    """Seconds that a convolution, forward and back, takes on this processor in float32 and in
-    bfloat16.
+    """Seconds of a convolution, forward and back, on this processor in float32 and in bfloat16.
 
     Both take turns, after one round to warm up. The quickest round of each counts, because other
     programs only add time. It ends after three rounds where bfloat16 is hopeless or half a second
     is over.
     """
     generator = torch.Generator().manual_seed(0)
-    x, weight = (
-        torch.randn(shape, generator=generator)
-        .to(memory_format=torch.channels_last)
-        .requires_grad_()
-        for shape in ((4, 64, 16, 16), (64, 64, 3, 3))
-    )  # a middle layer of the networks
+    shapes = (4, 64, 16, 16), (64, 64, 3, 3)  # of a middle layer of the networks
+    drawn = (torch.randn(shape, generator=generator) for shape in shapes)
+    x, weight = (t.to(memory_format=torch.channels_last).requires_grad_() for t in drawn)
     took, began = {False: [], True: []}, time.perf_counter()
     for done in range(rounds + 1):
         for half, seconds in took.items():
@@ -76,23 +69,15 @@ def probe(rounds: int = 15) -> tuple[float, float]:
 
 
 def ratio() -> float:
-    """How many times as long bfloat16 takes on this machine: from $ROIGAN_CACHE/precision.json,
-    else by `probe`.
+    """How many times as long bfloat16 takes here: from $ROIGAN_CACHE/precision.json, else `probe`.
 
     What was measured is written there if possible. An answer holds for one processor, version of
     torch and number of threads, and for what the variables ISA say.
     """
-    path = (
-        Path(os.environ.get("ROIGAN_CACHE") or Path.home() / ".cache" / "roigan") / "precision.json"
-    )
-    key = " | ".join(
-        [
-            processor(),
-            f"torch {torch.__version__}",
-            f"{torch.get_num_threads()} threads",
-            *(f"{name}={os.environ.get(name, '')}" for name in ISA),
-        ]
-    )
+    cache = os.environ.get("ROIGAN_CACHE") or Path.home() / ".cache" / "roigan"
+    path, told = Path(cache) / "precision.json", [f"{k}={os.environ.get(k, '')}" for k in ISA]
+    library = f"torch {torch.__version__}", f"{torch.get_num_threads()} threads"
+    key = " | ".join([processor(), *library, *told])
     try:
         known = dict(json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):
@@ -101,19 +86,15 @@ def ratio() -> float:
         return known[key]
     single, half = probe()
     found = round(half / single, 3)
-    try:
+    with suppress(RoiganError):  # measured again next time
         write_atomically(path, json.dumps(known | {key: found}, indent=1).encode())
-    except RoiganError:
-        pass  # measured again next time
     return found
 
 
 def decide(asked: str, device="cpu") -> tuple[str, str]:
-    """The precision to use where `asked` (fp32 or bf16) is asked for; and where they differ one
-    sentence, else "".
+    """The precision to use where fp32 or bf16 is asked for; a sentence where they differ, else "".
 
-    All processes of a training get the same. Raises RoiganError where ROIGAN_BF16 is neither fast
-    nor slow.
+    All processes of a training get the same. RoiganError: ROIGAN_BF16 is neither fast nor slow.
     """
     told, device = os.environ.get("ROIGAN_BF16", ""), torch.device(device)
     if told not in ("", "fast", "slow"):

@@ -1,6 +1,4 @@
-"""Two methods of OpenCV that know nothing of faces: Telea's fast marching (the thesis' "FMM") and
-Navier-Stokes.
-"""
+"""Two methods of OpenCV that know nothing of faces: Telea (the thesis' "FMM"), Navier-Stokes."""
 
 import numpy as np
 import torch
@@ -10,8 +8,7 @@ from ..errors import RoiganError
 
 
 def telea(images, masks, radius=3):
-    """Fill each hole from its border inwards (A. Telea, J. Graphics Tools 9(1), 2004; thesis 2.1
-    and table 4.2, "FMM").
+    """Fill each hole from its border inwards (A. Telea, J. Graphics Tools 9(1), 2004; thesis 2.1).
 
     images: float (n, 3, H, W) in [-1, 1]; masks: float (n, 1, H, W) in {0, 1}, 1 = the region to
     fill. radius: pixels around a point that it is filled from; OpenCV's usual 3. Returns float (n,
@@ -23,8 +20,7 @@ def telea(images, masks, radius=3):
 
 
 def navier_stokes(images, masks, radius=3):
-    """Continue the lines of equal brightness into each hole (M. Bertalmio, A. Bertozzi, G. Sapiro,
-    CVPR 2001).
+    """Continue the lines of equal brightness into each hole (Bertalmio, Bertozzi, Sapiro 2001).
 
     Arguments, result and errors as for `telea`.
     """
@@ -38,25 +34,16 @@ def _by_opencv(method, images, masks, radius):
         raise RoiganError(
             "The classic methods need OpenCV: pip install opencv-python-headless."
         ) from error
-    if (
-        images.ndim != 4
-        or images.shape[1] != 3
-        or masks.shape != (len(images), 1, *images.shape[2:])
-    ):
+    n, c, *size = images.shape if images.ndim == 4 else (0, 0)
+    if c != 3 or masks.shape != (n, 1, *size):
         raise RoiganError(
             f"The classic methods take images (n, 3, H, W) and masks (n, 1, H, W) of one size, "
             f"not {tuple(images.shape)} and {tuple(masks.shape)}."
         )
-    if not len(images):
-        return images.clone()
-    hole = masks > 0.5  # (n, 1, H, W)
+    hole, filled = masks > 0.5, images.clone()
     pixels = to_uint8(images).permute(0, 2, 3, 1).cpu().numpy()  # (n, H, W, 3)
     holes = hole[:, 0].to(torch.uint8).cpu().numpy()  # (n, H, W)
-    filled = np.stack(
-        [
-            cv2.inpaint(np.ascontiguousarray(picture), region, radius, getattr(cv2, method))
-            for picture, region in zip(pixels, holes)
-        ]
-    )
-    filled = torch.from_numpy(filled).permute(0, 3, 1, 2).to(images) / 127.5 - 1  # (n, 3, H, W)
+    for i, (picture, region) in enumerate(zip(pixels, holes)):
+        done = cv2.inpaint(np.ascontiguousarray(picture), region, radius, getattr(cv2, method))
+        filled[i] = torch.from_numpy(done).permute(2, 0, 1).to(images) / 127.5 - 1
     return torch.where(hole, filled, images)

@@ -1,5 +1,4 @@
-"""GLCIC, the learned baseline of table 4.2: a completion network trained against a local and a
-global discriminator.
+"""GLCIC, the learned baseline of table 4.2: completion against a local and a global discriminator.
 
 S. Iizuka, E. Simo-Serra, H. Ishikawa, "Globally and Locally Consistent Image Completion", SIGGRAPH
 2017. Layers have the names of otenim/GLCIC-PyTorch (MIT), whose state dicts load unchanged; inside,
@@ -15,7 +14,7 @@ as they are.
 """
 
 import json
-from pathlib import Path
+from dataclasses import asdict
 
 import torch
 from torch import nn
@@ -23,7 +22,7 @@ from torch.nn import functional as F
 
 from .. import checkpoint
 from ..checks import check_device, check_pair
-from ..config import load_config
+from ..config import flat, load_config
 from ..errors import RoiganError
 from ..files import read_weights, weights_at, weights_hash, write_weights
 from ..masks import sample_masks
@@ -40,9 +39,7 @@ CELEBA_MEAN = (0.5063, 0.4258, 0.3832)  # otenim's weights saw CelebA
 
 
 def dilations_for(size):
-    """Dilations of conv7 … conv10 for images of `size` pixels: the paper's, times size/256, at
-    least 1.
-    """
+    """Dilations of conv7 … conv10 for images of `size` pixels: the paper's × size/256, or 1."""
     return tuple(max(1, round(d * size / 256)) for d in DILATIONS)
 
 
@@ -57,8 +54,7 @@ def _scaled(channels, width):
 
 
 class CompletionNetwork(nn.ModuleDict):
-    """x (n, 3, H, W) in [0, 1] and m (n, 1, H, W), H and W divisible by 4, to a picture (n, 3, H,
-    W) in [0, 1].
+    """x (n, 3, H, W) in [0, 1], m (n, 1, H, W), sides divisible by 4, to a picture as x.
 
     The hole of x is not seen: the mean pixel stands in its place. `width` multiplies all channel
     counts, 1 = paper.
@@ -76,9 +72,8 @@ class CompletionNetwork(nn.ModuleDict):
                 self[f"deconv{i}"] = nn.ConvTranspose2d(c_in, c_out, 4, 2, 1)
             else:
                 k, d = 5 if i == 1 else 3, self.dilations[i - 7] if 7 <= i <= 10 else 1
-                self[f"conv{i}"] = nn.Conv2d(
-                    c_in, c_out, k, 2 if i in (2, 4) else 1, d * (k // 2), d
-                )
+                stride = 2 if i in (2, 4) else 1
+                self[f"conv{i}"] = nn.Conv2d(c_in, c_out, k, stride, d * (k // 2), d)
             if i < 17:
                 self[f"bn{i}"] = nn.BatchNorm2d(c_out)
             c_in = c_out
@@ -91,19 +86,15 @@ class CompletionNetwork(nn.ModuleDict):
 
 
 class Tower(nn.ModuleDict):
-    """One discriminator without its verdict: squares (n, 3, side, side) in [0, 1] to vectors (n,
-    1024 * width).
-    """
+    """A discriminator without its verdict: squares (n, 3, side, side) to (n, 1024 * width)."""
 
     def __init__(self, side, width=1.0):
         super().__init__()
         i, c_in = 1, 3
         while side > 4:
             c_out = _scaled(min(512, 32 * 2**i), width)
-            self[f"conv{i}"], self[f"bn{i}"] = (
-                nn.Conv2d(c_in, c_out, 5, 2, 2),
-                nn.BatchNorm2d(c_out),
-            )
+            self[f"conv{i}"] = nn.Conv2d(c_in, c_out, 5, 2, 2)
+            self[f"bn{i}"] = nn.BatchNorm2d(c_out)
             i, c_in, side = i + 1, c_out, (side + 1) // 2
         self[f"linear{i}"] = nn.Linear(c_in * side * side, _scaled(1024, width))
 
@@ -115,9 +106,7 @@ class Tower(nn.ModuleDict):
 
 
 class ContextDiscriminator(nn.Module):
-    """Images (n, 3, S, S) in [0, 1], and masks (n, 1, S, S) for where the local one looks, to
-    logits (n,) of real.
-    """
+    """Images (n, 3, S, S) in [0, 1] to logits (n,) of real; masks say where the local one looks."""
 
     def __init__(self, size, width=1.0):
         super().__init__()
@@ -126,19 +115,16 @@ class ContextDiscriminator(nn.Module):
         self.linear1 = nn.Linear(2 * _scaled(1024, width), 1)
 
     def forward(self, images, masks):
-        corners = crop_corners(masks, self.crop).tolist()
-        local = torch.stack(
-            [x[:, t : t + self.crop, l : l + self.crop] for x, (t, l) in zip(images, corners)]
-        )
+        side, corners = self.crop, crop_corners(masks, self.crop).tolist()
+        local = [x[:, t : t + side, l : l + side] for x, (t, l) in zip(images, corners)]
+        local = torch.stack(local)
         return self.linear1(torch.cat([self.model_ld(local), self.model_gd(images)], 1))[:, 0]
 
 
 def crop_corners(masks, side):
-    """Corners (n, 2), top then left, of squares centred on the bounding boxes of holes and shifted
-    to stay inside.
+    """Top and left (n, 2) of squares around the middles of holes' bounding boxes, kept inside.
 
-    masks (n, 1, H, W) of {0, 1}; side in pixels, at most H and W. Of a hole that is larger a square
-    shows the middle.
+    masks (n, 1, H, W) of {0, 1}; side in pixels, at most H and W.
     """
     found = []
     for axis in (2, 1):
@@ -149,11 +135,10 @@ def crop_corners(masks, side):
 
 
 class GLCIC:
-    """A trained completion network: `inpaint`, as a RoIGAN has it, but without codes and without
-    chance.
+    """A trained completion network: `inpaint` as a RoIGAN has it, without codes and chance.
 
-    Attributes: size (pixels it was trained at), name, card (what is known of the training),
-    checkpoint_hash (12 hex digits), network (the torch module).
+    Attributes: network, size (pixels it was trained at), name, card (what is known of the
+    training), checkpoint_hash (12 hex digits).
     """
 
     def __init__(self, network, size=64, name="glcic", card=None):
@@ -162,16 +147,15 @@ class GLCIC:
         self.checkpoint_hash = weights_hash(network.state_dict())
 
     def inpaint(self, images, masks, codes=None, seed: int = 0) -> torch.Tensor:
-        """Completed images (n, 3, H, W) in [-1, 1] on the CPU: outside the hole the input bit for
-        bit.
+        """Completed images (n, 3, H, W) on the CPU: outside the hole the input bit for bit.
 
         images (n, 3, H, W) in [-1, 1], H and W divisible by 4; masks (n, 1, H, W) or one for all, 1
         = the region to fill. codes and seed are ignored: GLCIC has one answer. RoiganError: what
         `check_pair` refuses, other sizes.
         """
         images, masks = check_pair(images, masks)
-        if images.shape[2] % 4 or images.shape[3] % 4:
-            height, width = images.shape[2:]
+        height, width = images.shape[2:]
+        if height % 4 or width % 4:
             raise RoiganError(
                 f"GLCIC takes images whose sides divide by 4, not {height}x{width}; crop or resize "
                 "them."
@@ -185,18 +169,8 @@ class GLCIC:
         return torch.where(masks.cpu() > 0.5, torch.cat(out), images.cpu())
 
 
-def save_glcic(network, path, card) -> Path:
-    """Write the weights as float16 safetensors with the card in the header; returns the path.
-
-    The card has size, and width, dilations and mean to rebuild the network. RoiganError: a file
-    that cannot be written.
-    """
-    return write_weights(path, network.state_dict(), format=FORMAT, card=card)
-
-
 def load_glcic(name_or_path="glcic_celeba", device="cpu") -> GLCIC:
-    """A GLCIC from a shipped name, the model.safetensors of `train_glcic` (or its folder), or
-    otenim's model_cn.
+    """A GLCIC from a shipped name, a folder or file of `train_glcic`, or otenim's model_cn.
 
     An otenim file does not name the mean pixel: that of the config.json beside it is taken, else
     CelebA's. Weights load without executing code. RoiganError: a missing, damaged or foreign file.
@@ -208,7 +182,7 @@ def load_glcic(name_or_path="glcic_celeba", device="cpu") -> GLCIC:
         )
     if path.suffix == ".safetensors":
         state, header = read_weights(path, FORMAT, "a GLCIC of this kit")
-        card = header.get("card", {})
+        card = header.get("card")
     else:
         state, card = _read_otenim(path)
     try:
@@ -247,9 +221,7 @@ def _read_otenim(path):
 
 
 class GLCICTrainer(Trainer):
-    """Both networks and one `step`; image order, mirrors, loop and checkpoints are the kit's
-    own.
-    """
+    """Both networks and one `step`; image order, mirrors, loop and checkpoints are the kit's."""
 
     shown = ("mse", "d", "adversarial")
     has_codes = False
@@ -261,10 +233,9 @@ class GLCICTrainer(Trainer):
         self.generator = self.ema = self.put(network)
         self.discriminator = self.put(ContextDiscriminator(size, width))
         self.reader = self.heads = self.classifier = None  # a checkpoint has room for them
-        self.g_params = list(self.generator.parameters())
-        self.d_params = list(self.discriminator.parameters())
-        self.opt_g = torch.optim.Adadelta(self.g_params)
-        self.opt_d = torch.optim.Adadelta(self.d_params)
+        networks = self.generator, self.discriminator
+        self.g_params, self.d_params = (list(net.parameters()) for net in networks)
+        self.opt_g, self.opt_d = map(torch.optim.Adadelta, (self.g_params, self.d_params))
         self.limit = 0  # the minutes are those of the whole run, see `share`
 
     def share(self):
@@ -284,7 +255,7 @@ class GLCICTrainer(Trainer):
         return x, *masks.to(self.device).chunk(2)
 
     def step(self) -> dict:
-        """One update of the networks of this phase; returns the losses as floats. RoiganError: NaN.
+        """One update of the networks of this phase; the losses as floats. RoiganError: NaN.
 
         mse is the squared error in the hole, summed there and divided by all values of the frame,
         as otenim's code weighs it against ALPHA. The discriminators judge completed images, real
@@ -295,19 +266,18 @@ class GLCICTrainer(Trainer):
         phase = self.phase()
         self.marks = {"phase": phase}
         self.generator.train(phase != 2), self.discriminator.train()
-        with torch.set_grad_enabled(phase != 2), self.cast():
+        with torch.set_grad_enabled(phase != 2), autocast(self.precision, self.device):
             done = torch.where(m > 0.5, self.generator(x, m).float(), x)
             loss = (done - x).square().mean()
         logs = {"mse": loss.item()}
         if phase > 1:
-            with self.cast():
-                real, fake = self.judge(x, others), self.judge(done.detach(), m)
+            real, fake = self.judge(x, others), self.judge(done.detach(), m)
             d = (F.softplus(-real) + F.softplus(fake)).mean() / 2  # cross entropy of logits
             self.learn(self.opt_d, d if phase == 2 else ALPHA_D * d)
             real, fake = (scores.sigmoid().mean().item() for scores in (real, fake))
             logs |= dict(d=d.item(), d_real=real, d_fake=fake)
         if phase == 3:
-            with frozen(self.d_params), self.cast():
+            with frozen(self.d_params):
                 adversarial = F.softplus(-self.judge(done, m)).mean()
             loss = loss + ALPHA * adversarial
             logs["adversarial"] = adversarial.item()
@@ -316,46 +286,33 @@ class GLCICTrainer(Trainer):
         self.step_count += 1
         return self.checked(logs)
 
-    def cast(self):
-        """Passes through the networks run in here."""
-        return autocast(self.precision, self.device)
-
     def judge(self, images, where):
         """Logits (n,) of real, in float32."""
-        return self.discriminator(images, where).float()
+        with autocast(self.precision, self.device):
+            return self.discriminator(images, where).float()
 
     def learn(self, optimizer, loss):
-        """A step of one of the two optimizers."""
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
 
     def card(self) -> dict:
         """What a reader of the weights should know, and what rebuilds the network."""
-        cfg, network, more = self.cfg, self.generator, checkpoint.card(self)
+        settings, network, more = flat(asdict(self.cfg)), self.generator, checkpoint.card(self)
         del more["training"]
-        return more | {
-            "finished": self.share() >= 1,
-            "size": cfg.model.size,
-            "width": cfg.model.width,
-            "dilations": network.dilations,
-            "mean": network.mean.flatten().tolist(),
-            "alpha": ALPHA,
-            "alpha_d": ALPHA_D,
-            "batch": cfg.optimisation.batch,
-            "mask_family": cfg.data.mask_family,
-            "shift": cfg.data.shift,
-            "soften": cfg.data.soften,
-            "seed": cfg.run.seed,
-        }
+        more |= {"finished": self.share() >= 1, "size": settings["size"]}
+        more |= {"width": settings["width"], "dilations": network.dilations}
+        more |= {"mean": network.mean.flatten().tolist(), "alpha": ALPHA, "alpha_d": ALPHA_D}
+        wanted = ("batch", "mask_family", "shift", "soften", "seed")
+        return more | {name: settings[name] for name in wanted}
 
     def model(self) -> GLCIC:
         """The completion network as it is now."""
         return GLCIC(self.generator, self.cfg.model.size, card=self.card())
 
     def write_model(self, path):
-        """The completion network as a file to ship."""
-        save_glcic(self.generator, path, self.card())
+        """The completion network in float16, with the card that rebuilds it."""
+        write_weights(path, self.generator.state_dict(), format=FORMAT, card=self.card())
 
 
 def train_glcic(data, folder, minutes=0, progress=print, fresh=False, **options) -> GLCIC:
@@ -363,13 +320,11 @@ def train_glcic(data, folder, minutes=0, progress=print, fresh=False, **options)
 
     data: an ImageSet of size x size pixels. folder, progress, fresh: as in `train`. options: size
     (64), width (1.0, the paper's channel counts), batch (16), steps (5000) and other fields of
-    Config, such as mask_family, seed, precision, shift, soften. The phases take SHARES of the steps
-    (paper: 500,000 at a batch of 96) or, with minutes > 0, of that much training time, steps then
-    unheeded.
+    Config. The phases take SHARES of the steps (paper: 500,000 at a batch of 96) or, with minutes >
+    0, of that much training time, steps then unheeded.
 
-    Everything random comes from (seed, step): a run that was cut goes on bit for bit, with minutes
-    from the seconds on record. Ctrl-C and SIGTERM save and return what there is, card["finished"]
-    False. RoiganError: as `train`.
+    A run that was cut goes on bit for bit. Ctrl-C and SIGTERM save and return what there is,
+    card["finished"] False. RoiganError: as `train`.
     """
     options = dict(size=64, width=1.0, batch=16, steps=5000, stop_after_minutes=minutes) | options
     cfg = load_config("laptop", dataset=getattr(data, "name", None), **options)

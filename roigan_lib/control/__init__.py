@@ -33,13 +33,11 @@ def sweep(gan, images, masks, settings, seed=0):
         raise RoiganError(
             f"A sweep takes rows of codes (v, n_codes), not a tensor {tuple(settings.shape)}."
         )
-    if len(masks) == 1:
-        masks = masks.expand(len(images), -1, -1, -1)
-    parts = []
-    for start in range(0, len(images), BATCH):
-        x, m = images[start : start + BATCH], masks[start : start + BATCH]
-        drawn = [gan.inpaint(x, m, codes=row, seed=seed + start) for row in settings]
-        parts.append(torch.stack(drawn))
+    pairs = zip(images.split(BATCH), masks.expand(len(images), -1, -1, -1).split(BATCH))
+    parts = [
+        torch.stack([gan.inpaint(x, m, codes=row, seed=seed + BATCH * i) for row in settings])
+        for i, (x, m) in enumerate(pairs)
+    ]
     return torch.cat(parts, 1)
 
 
@@ -148,8 +146,8 @@ def locality(stack, masks):
 def consistency(stack, masks):
     """How alike a traversal changes different images: mean cosine of difference pictures, -1 … 1.
 
-    The last setting minus the first, inside masks. A float: 1 = the same change on every image,
-    about 0 for noise drawn anew. Comparable only for a region in one place. RoiganError: one image.
+    The last setting minus the first, inside masks. 1 = the same change on every image, about 0 for
+    noise drawn anew. Comparable only for a region in one place. RoiganError: one image.
     """
     n = stack.shape[1]
     if n < 2:
@@ -161,10 +159,9 @@ def consistency(stack, masks):
 def feature_change(stack, masks, net=None):
     """Change of FactorNet's maps between all pairs of settings, per image: (n,), 0 … 2.
 
-    Computed as in LPIPS (Zhang et al. 2018), but it is not LPIPS: squared distance of unit-length
-    feature vectors, mean over the positions in the hole and over three maps, not weighted by human
-    judgement, of a network that has seen drawn portraits only. Two different images give the
-    yardstick. RoiganError: one setting, FactorNet missing.
+    As LPIPS (Zhang et al. 2018), squared distance of unit-length feature vectors, mean over the
+    hole's positions and three maps; but not weighted by human judgement, and of a network that saw
+    drawn portraits only. RoiganError: one setting, FactorNet missing.
     """
     net, total = net or factor_net(), 0
     if net is None or len(stack) < 2:

@@ -1,8 +1,7 @@
 """Sliders found after training: principal directions (GANSpace), and new life for a dead code.
 
 Härkönen et al. 2020 take the principal components of what a generator computes and regress the
-latent on them. Here the components are those of the redrawn regions, so the first direction shows
-most.
+latent on them. Here they are those of the redrawn regions, so the first direction shows most.
 """
 
 import copy
@@ -57,9 +56,9 @@ def principal_directions(gan, images, masks, k=6, samples=300, seed=0):
     """The k principal directions of a model on images (n, 3, S, S), masks (n or 1, 1, S, S).
 
     `samples` draws of codes (categories at 0) and noise, the same ones on every image, are
-    completed; the principal components of the holes, all images side by side, are those of their
-    kernel (samples × samples); a linear regression of codes and noise on a component is its
-    direction. RoiganError: k below 1, or fewer than 2 k + 2 samples.
+    completed; the principal components of the holes are those of their kernel (samples × samples);
+    a linear regression of codes and noise on a component is its direction. RoiganError: k below 1,
+    or fewer than 2 k + 2 samples.
     """
     if k < 1 or samples < 2 * k + 2:
         raise RoiganError(
@@ -90,11 +89,10 @@ def revive(gan, code, images, masks, visible=None, seed=0):
     For a code that died in training; nothing is trained. Behind the generator's first dense layer
     lie more dimensions than noise and codes take. Each free one in turn becomes the code's column
     of weights, and the change of the hole between the code at -1/2 and at 1/2 is drawn for every
-    image (n, 3, S, S) in [-1, 1] under masks (n or 1, 1, S, S), the rest of codes and noise drawn
-    by `seed`. From each change the part along what the other continuous codes do to that very
-    picture is removed. The direction with the largest change that is left in the mean over all
-    pictures does something new, and the same on every face: it stays. Its length makes the code's
-    visible change `visible`, see `amplify`; by default the median of the others.
+    image (n, 3, S, S) in [-1, 1] under masks (n or 1, 1, S, S), all else drawn by `seed`, less the
+    part along what the other continuous codes do to that very picture. The direction of the largest
+    mean change that is left does something new, and the same on every face: it stays. Its length
+    makes the code's visible change `visible`, see `amplify`; by default the median of the others.
     Akin to SeFa (Shen and Zhou 2021), which asks the weights where this asks the pictures.
     RoiganError: no such code, no free dimension (thesis recipe), a change out of reach.
     """
@@ -110,7 +108,6 @@ def revive(gan, code, images, masks, visible=None, seed=0):
             f"{inputs} inputs; train one of the improved recipe with less noise or fewer codes."
         )
     images, masks = check_pair(images, masks)
-    masks = masks.expand(len(images), -1, -1, -1)
     codes, noise = gan.sample_codes(len(images), seed), gan.sample_noise(len(images), seed)
     others = [k for k in range(gan.n_continuous) if k != code]
     gan, weight = _copy(gan)
@@ -154,12 +151,9 @@ def amplify(gan, code, images, masks, visible, seed=0):
     gan, weight = _copy(gan)
     today, low, high = weight[:, column].clone(), 0.0, 8.0
     for _ in range(12):  # the change grows with the length
-        middle = (low + high) / 2
         weight[:, column] = today * (low + high) / 2
-        if _loudness(gan, code, images, masks, seed).item() < visible:
-            low = middle
-        else:
-            high = middle
+        faint = _loudness(gan, code, images, masks, seed).item() < visible
+        low, high = ((low + high) / 2, high) if faint else (low, (low + high) / 2)
     if high == 8:
         raise RoiganError(
             f"No length of this direction changes the region by {visible:.1%} of the range; ask "

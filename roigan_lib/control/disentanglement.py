@@ -6,10 +6,9 @@ different values counts as categorical. RoiganError: tables of NaN, other shapes
 
 Codes are the causes here, drawn independently, and factors are read off the pictures: `mig`, `sap`
 and completeness judge each factor (is it moved by one code alone?). Transposed, the same gaps judge
-each code. Pass only factors that are painted inside the region: all else is the input's. The
-entropy or variance that scores are shares of is that of the readings over all n pictures. It holds
-what the face decides and no code can move, and what the noise does; that counts against a score, as
-it should: an effect is large or small beside the differences between faces.
+each code. Pass only factors that are painted inside the region: all else is the input's. Scores are
+shares of the entropy or variance of the readings over all n pictures, which holds what the face and
+the noise decide as well: an effect is large or small beside the differences between faces.
 """
 
 import math
@@ -20,6 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..checks import check_seed
+from ..data.synthfaces.reader import stage
 from ..errors import RoiganError
 from . import BATCH, code_names, r_squared
 
@@ -43,11 +43,9 @@ def _table(values, name):
 
 def _tables(codes, factors, least=3):
     codes, factors = _table(codes, "codes"), _table(factors, "factors")
-    n = len(codes)
-    if n != len(factors):
-        raise RoiganError(
-            f"There are {n} rows of codes and {len(factors)} of factors: one of each a picture."
-        )
+    n, m = len(codes), len(factors)
+    if n != m:
+        raise RoiganError(f"There are {n} rows of codes and {m} of factors: one of each a picture.")
     if n < least:
         raise RoiganError(f"{n} pictures are too few here: take {least} or more, or fewer bins.")
     return codes, factors
@@ -80,11 +78,10 @@ def entropies(values, bins=BINS):
 def mutual_information(codes, factors, bins=BINS, corrected=True):
     """Mutual information of every code with every factor: (K, F) in nats, at most the `entropies`.
 
-    Columns are cut into bins of equal frequency. Two errors of the plug-in estimate: cutting loses
-    a little (a Gaussian pair of ρ = 0.8: 0.49 of 0.51 nats at 20 bins), and chance adds about
-    (bins − 1)² / 2n, 0.045 nats at n = 4,000. The second is taken off after Miller and Madow
-    (1955), by the count of cells in use, unless corrected=False; a value may then fall a little
-    below 0. RoiganError: fewer than bins² rows (below that chance rules).
+    Columns are cut into bins of equal frequency, which loses a little (a Gaussian pair of ρ = 0.8:
+    0.49 of 0.51 nats at 20 bins). Chance adds about (bins − 1)² / 2n, 0.045 nats at n = 4,000; it
+    is taken off after Miller and Madow (1955), by the count of cells in use, unless
+    corrected=False; a value may then fall a little below 0. RoiganError: fewer than bins² rows.
     """
     codes, factors = _tables(codes, factors, bins * bins)
     found, ys = [], [(y, *_entropy(y)) for y in _binned(factors, bins)]
@@ -114,8 +111,7 @@ def mig(information, entropy):
     information (K, F) of `mutual_information`, entropy (F,) of the factors' `entropies` with the
     same bins. 1: one code tells all there is to know of the factor, no other anything. The scale is
     steep and depends on the bins: one code with 80 % of the variance, Gaussian noise the rest,
-    scores 0.26 at 20 bins, 0.32 at 10. A code of k categories reaches log k ÷ entropy at most.
-    Of the codes instead, (K,): mig(information.T, entropies(codes)).
+    scores 0.26 at 20 bins, 0.32 at 10. Of the codes, (K,): mig(information.T, entropies(codes)).
     """
     gap, entropy = _gap(information), torch.as_tensor(entropy)
     if entropy.shape != gap.shape:
@@ -178,10 +174,9 @@ def dci(importance):
 
     Eastwood & Williams (2018): 1 minus the entropy along each row, in base F, and along each
     column, in base K. Returns a `DCI`; its weighted means are those of disentanglement_lib
-    (Locatello et al. 2019). As importance take `explained_variance`, a share of variance like the
-    impurity of the paper's random forests (|weights| of its lasso would give lower scores).
-    `informativeness` is the third letter; where it is near 0, chance decides the other two.
-    Raises RoiganError for another shape, less than 2 × 2, negative numbers, or nothing but 0.
+    (Locatello et al. 2019). As importance take `explained_variance`. `informativeness` is the third
+    letter; where it is near 0, chance decides the other two. Raises RoiganError for another shape,
+    less than 2 × 2, negative numbers, or nothing but 0.
     """
     rows = torch.as_tensor(importance).double()
     if rows.ndim != 2 or min(rows.shape) < 2 or not (rows >= 0).all() or rows.sum() == 0:
@@ -248,17 +243,12 @@ def completions(gan, images, masks, n, seed=0):
 
 def _reader(height, width, n_out, base=24):
     """Pictures and masks (n, 4, h, w) to scores (n, n_out): as FactorNet; 0.26 M weights."""
-    layers, c_in = [], 4
-    for c, kernel, stride in (
-        *((c, 3, stride) for c in (base, 2 * base, 4 * base) for stride in (2, 1)),
-        (base, 1, 1),
-    ):
-        layers += [nn.Conv2d(c_in, c, kernel, stride, kernel // 2, bias=False)]
-        layers += [nn.BatchNorm2d(c), nn.ReLU()]
-        c_in = c
-    layers += [nn.Flatten(), nn.Linear(base * height * width // 64, 128, bias=False)]
-    layers += [nn.BatchNorm1d(128), nn.ReLU(), nn.Dropout(0.1), nn.Linear(128, n_out)]
-    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
+    sides = 4, base, 2 * base, 4 * base
+    looks = [stage(c_in, c_out) for c_in, c_out in zip(sides, sides[1:])]
+    looks += [nn.Conv2d(4 * base, base, 1, bias=False), nn.BatchNorm2d(base), nn.ReLU()]
+    reads = [nn.Flatten(), nn.Linear(base * height * width // 64, 128, bias=False)]
+    reads += [nn.BatchNorm1d(128), nn.ReLU(), nn.Dropout(0.1), nn.Linear(128, n_out)]
+    return nn.Sequential(*looks, *reads).to(memory_format=torch.channels_last)
 
 
 def _window(masks, margin=4):
@@ -279,8 +269,7 @@ def read_back(gan, drawn, steps=1000, batch=64, held_out=0.25, seed=0, log=None)
     R² of a continuous code (1 at best, 0 = the mean would do, a little below 0 for a dead code),
     accuracy of a discrete one (chance: 1 ÷ n_categories). drawn: `completions` of many faces, 4,000
     pictures or more for a fair score: with fewer the reader is the limit. A convolutional network
-    is trained here for `steps` on picture and mask alone, cut to the surroundings of the holes (one
-    minute on a CPU core for the region of notebook 09, more where holes lie all over the frame);
+    is trained here for `steps` on picture and mask alone, cut to the surroundings of the holes;
     faces and codes of the test part are new to it. log: takes lines of progress.
     RoiganError: fewer than 2 faces, an empty mask, fewer than 2 batches of pictures.
     """
@@ -307,7 +296,7 @@ def read_back(gan, drawn, steps=1000, batch=64, held_out=0.25, seed=0, log=None)
         torch.manual_seed(seed)
         net = _reader(*x.shape[-2:], c + gan.n_discrete * k)
         optimiser = torch.optim.AdamW(net.parameters(), lr=4e-3, weight_decay=0.02)
-        train, average = (~test).nonzero()[:, 0], None
+        train = (~test).nonzero()[:, 0]
         for step in range(1, steps + 1):
             optimiser.param_groups[0]["lr"] = 4e-3 * min(1, step / 50) * max(0.01, 1 - step / steps)
             part = train[torch.randint(len(train), (batch,))]
@@ -318,9 +307,8 @@ def read_back(gan, drawn, steps=1000, batch=64, held_out=0.25, seed=0, log=None)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            average = loss.item() if average is None else 0.98 * average + 0.02 * loss.item()
             if log and step % 100 == 0:
-                log(f"reader: step {step} of {steps}, loss {average:.3f}")
+                log(f"reader: step {step} of {steps}, loss {loss.item():.3f}")
     net.eval()
     with torch.inference_mode():
         out, true = torch.cat([net(part) for part in x[test].split(256)]), codes[test]

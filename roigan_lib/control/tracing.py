@@ -1,5 +1,7 @@
 """What of the codes arrives in each layer of a generator."""
 
+import contextlib
+
 import torch
 from torch.nn import functional as F
 
@@ -25,17 +27,11 @@ def traces(gan, images, masks, seed=0):
 
     def drawn(codes, noise):
         found = {name: [] for name in layers}
-        hooks = [
-            layer.register_forward_hook(
-                lambda _, __, y, parts=found[name]: parts.append(y.cpu().clone())
-            )
-            for name, layer in layers.items()
-        ]
-        try:
+        with contextlib.ExitStack() as hooks:  # each is a context that removes itself
+            for name, layer in layers.items():
+                keep = lambda _, __, y, parts=found[name]: parts.append(y.cpu().clone())
+                hooks.enter_context(layer.register_forward_hook(keep))
             found["x_g"] = [gan.generate(images, masks, codes=codes, noise=noise)]
-        finally:
-            for hook in hooks:
-                hook.remove()
         return {name: _inside(torch.cat(parts), masks) for name, parts in found.items()}
 
     codes, others = gan.sample_codes(n, seed), gan.sample_codes(n, seed + 1)

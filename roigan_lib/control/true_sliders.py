@@ -43,8 +43,7 @@ class TrueSliders:
     def inpaint(self, images, masks, codes=None, seed=0):
         """Portraits (n, 3, S, S) painted anew inside masks, with codes (n or 1, n_continuous).
 
-        Outside they are the input bit for bit. RoiganError for an image that is not one of its
-        people.
+        RoiganError for an image that is not one of its people.
         """
         codes = self.sample_codes(len(images), seed) if codes is None else codes
         codes = torch.as_tensor(codes, dtype=torch.float32).reshape(-1, self.n_continuous)

@@ -24,8 +24,7 @@ def open_dataset(name, split="train", size=64, root=None, crop=None, limit=None)
     """Open a data set by name as an `ImageSet` of size x size pixels.
 
     name   "synthfaces" (rendered, with factors), "celeba", "cats" or "cars" (table 4.1, as
-           downloaded) or "folder" (your pictures); the modules of these names in `roigan_lib.data`
-           say which files they expect
+           downloaded; their modules say which files they expect) or "folder" (your pictures)
     split  "train", "valid" or "test"; data sets made of files also take "all"
     root   for data sets made of files: a folder or a .zip archive; $ROIGAN_DATA if left out
     crop   for data sets made of files: None (the data set's own), "square", "thesis", "full", or a
@@ -37,7 +36,7 @@ def open_dataset(name, split="train", size=64, root=None, crop=None, limit=None)
     """
     for kind, value, known in (("data set", name, DATASETS), ("split", split, SPLITS)):
         if value not in known:
-            hint = suggest(value, known) + f"choose one of {', '.join(known)}"
+            hint = f"{suggest(value, known)}choose one of {', '.join(known)}"
             raise RoiganError(f"unknown {kind} {value!r}: {hint}.")
     if not is_whole(size) or not 8 <= size <= 1024:
         raise RoiganError(

@@ -35,28 +35,25 @@ class Files:
             raise RoiganError(
                 f"there is no folder or archive {self.root}: check root= or ROIGAN_DATA."
             )
-        with contextlib.ExitStack() as self._stack:
-            self.stamps = self._list() if self.root.is_dir() else self._open(self.root, "")
-            self._stack = self._stack.pop_all()  # all went well: they stay open
+        self.stamps = self._list() if self.root.is_dir() else self._open(self.root, "")
         self.pictures = {name: stamp for name, stamp in self.stamps.items() if _is_picture(name)}
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self._stack.close()
+        for archive in self._archives.values():
+            archive.close()
 
     def _list(self):
         found = {}
         for folder, _, names in os.walk(self.root, followlinks=True):
             for path in (Path(folder, name) for name in names):
-                try:
-                    stat = path.stat()
-                    stamp = (stat.st_size, stat.st_mtime_ns)
-                except OSError:  # a dangling link: reading it will count it as unreadable
-                    stamp = (0, 0)
-                found[path.relative_to(self.root).as_posix()] = stamp
-        found = {name: stamp for name, stamp in found.items() if not _hidden(name)}
+                name, stamp = path.relative_to(self.root).as_posix(), (0, 0)
+                with contextlib.suppress(OSError):  # a dangling link counts as unreadable later
+                    stamp = (path.stat().st_size, path.stat().st_mtime_ns)
+                if not _hidden(name):
+                    found[name] = stamp
         archives = sorted(name for name in found if name.lower().endswith(".zip"))
         if any(map(_is_picture, found)) or not archives:
             return found
@@ -73,7 +70,7 @@ class Files:
         if trouble := diagnose(path):
             raise RoiganError(trouble)
         try:
-            archive = self._archives[prefix] = self._stack.enter_context(zipfile.ZipFile(path))
+            archive = self._archives[prefix] = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError):
             raise RoiganError(
                 f"{path} is neither a folder nor a readable .zip archive: "
@@ -89,7 +86,7 @@ class Files:
         return archive.read(rest) if archive else (self.root / name).read_bytes()
 
     def find(self, end):
-        """The shortest path that ends so in lower case, or None."""
+        """The shortest path that ends so (or as one of several) in lower case, or None."""
         names = (name for name in self.stamps if name.lower().endswith(end))
         return min(names, key=len, default=None)
 
@@ -105,7 +102,7 @@ class Files:
 
 def diagnose(path):
     """What is wrong with an archive, or None: it is cut short, or a web page in its place."""
-    with Path(path).open("rb") as file:
+    with path.open("rb") as file:
         start = file.read(512).lstrip().lower()
     if start.startswith((b"<!doctype", b"<?xml")) or b"<html" in start:
         return (

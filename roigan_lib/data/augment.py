@@ -7,11 +7,10 @@ from torch.nn import functional as F
 
 
 def augment(images, shift, soften, generator):
-    """Training images as another camera or face detector would have made them: moved, less sharp.
+    """images (n, 3, S, S), moved and blurred, each by a random amount; 0 leaves them alone.
 
-    images (n, 3, S, S). shift: each is moved by up to so many whole pixels along both axes,
-    mirrored at the frame. soften: each is blurred with [a, 1 - 2a, a] along both axes,
-    a ~ U(soften / 2, 3 soften / 2). 0 leaves them alone.
+    shift: by up to so many whole pixels along both axes, mirrored at the frame. soften: blurred
+    with [a, 1 - 2a, a] along both axes, a ~ U(soften / 2, 3 soften / 2).
     """
     n, size = len(images), images.shape[-1]
     if shift:

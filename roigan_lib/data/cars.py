@@ -8,7 +8,7 @@ as the picture allows.
 """
 
 import io
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import PurePosixPath
 
 from ..errors import RoiganError
@@ -40,9 +40,9 @@ class Cars(FileSet):
         """{(split, file): (left, top, right, bottom)} of the devkit, in pixels, from 0."""
         from scipy.io import loadmat
 
-        boxes, ends = {}, ("_annos.mat", "_annos_withlabels.mat")
+        boxes = {}
         for part in self.official:
-            name = next(filter(None, (self.find(f"cars_{part}{end}") for end in ends)), None)
+            name = self.find((f"cars_{part}_annos.mat", f"cars_{part}_annos_withlabels.mat"))
             if name is None:
                 continue
             try:
@@ -68,7 +68,10 @@ class Cars(FileSet):
                 f"pictures, such as {missing[0]}: put cars_train_annos.mat and cars_test_annos.mat "
                 "there, or use crop='square'."
             )
-        return {name: (box, partial(_in_square, box=box)) for name, box in boxes.items()}
+        return {
+            name: (box, lambda image, box=box: image.crop(square(box, *image.size)))
+            for name, box in boxes.items()
+        }
 
     def lacks(self):
         without = "only crop='square' or 'full' will work"
@@ -82,19 +85,10 @@ def _key(name):
     return next(inside, ""), file
 
 
-def _in_square(image, box):
-    return image.crop(square(box, *image.size))
-
-
-def square(box, width, height):
-    """The square around a box in a width x height picture; where it does not fit, what there is."""
-    left, top, right, bottom = box
-    side = max(right - left, bottom - top)
-
-    def along(low, high, end):
-        n = min(side, end)
-        start = min(max(0, round((low + high - n) / 2)), end - n)
-        return start, start + n
-
-    (x1, x2), (y1, y2) = along(left, right, width), along(top, bottom, height)
-    return x1, y1, x2, y2
+def square(box, *size):
+    """The square around a box in a picture of width, height; where it does not fit, what fits."""
+    side = max(box[2] - box[0], box[3] - box[1])
+    w, h = (min(side, end) for end in size)
+    along = zip(box[:2], box[2:], (w, h), size)
+    x, y = (min(max(0, round((low + high - n) / 2)), end - n) for low, high, n, end in along)
+    return x, y, x + w, y + h

@@ -67,9 +67,7 @@ class CelebA(FileSet):
         if text is None:
             return {}
         head, *rows = re.split(r"^\s*(?=\d{6}\.)", text, flags=re.M)
-        names = [
-            word for word in re.findall(r"\w+", head) if word != "image_id" and not word.isdigit()
-        ]
+        names = [word for word in re.findall(r"\w*[A-Za-z]\w*", head) if word != "image_id"]
         values = {int(row[:6]): re.split(r"[\s,]+", row.strip())[1:] for row in rows}
         wrong = [i for i in ids if len(values.get(i, ())) != len(names)]
         _demand(f"list_attr_celeba has no full row for {len(wrong)}", wrong)

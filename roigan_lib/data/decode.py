@@ -43,15 +43,12 @@ def to_rgb(image):
 
 def resize(image, size):
     """A PIL image as the model's size x size pixels, antialiased."""
-    if image.size == (size, size):
-        return image
     return image.resize((size, size), Image.Resampling.BILINEAR)  # its filter widens as it shrinks
 
 
 def check_crop(crop, own=()):
     """The crop, "square" for None. RoiganError: no name of CROPS or `own`, nor pixels from 8."""
-    crop = "square" if crop is None else crop
-    names = (*own, *CROPS)
+    crop, names = "square" if crop is None else crop, (*own, *CROPS)
     if crop in names or is_whole(crop) and crop >= 8:
         return crop
     raise RoiganError(
@@ -69,21 +66,17 @@ def crop_box(width, height, crop):
     """
     if crop == "full":
         return 0, 0, width, height
-    if crop == "square":
-        side = min(width, height)
-    elif crop == "thesis":
-        if abs(width / height - 178 / 218) > 0.01:
-            raise RoiganError(
-                "crop='thesis' is for CelebA's aligned frames of 178x218 pixels or copies in that "
-                f"proportion, and a picture of {width}x{height} was found: use crop='square'."
-            )
-        side = round(width * 128 / 178)
-    else:
-        side = int(crop)
-        if side > min(width, height):
-            raise RoiganError(
-                f"crop={side} does not fit a picture of {width}x{height} pixels: use a smaller "
-                "number or crop='square'."
-            )
+    if crop == "thesis" and abs(width / height - 178 / 218) > 0.01:
+        raise RoiganError(
+            "crop='thesis' is for CelebA's aligned frames of 178x218 pixels or copies in that "
+            f"proportion, and a picture of {width}x{height} was found: use crop='square'."
+        )
+    named = {"square": min(width, height), "thesis": round(width * 128 / 178)}
+    side = named[crop] if crop in named else int(crop)
+    if side > min(width, height):
+        raise RoiganError(
+            f"crop={side} does not fit a picture of {width}x{height} pixels: use a smaller "
+            "number or crop='square'."
+        )
     left, top = round((width - side) / 2), round((height - side) / 2)
     return left, top, left + side, top + side

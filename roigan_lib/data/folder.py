@@ -107,10 +107,8 @@ class FileSet(Files):
 
     def _images(self, members, split, size, crop):
         crop = check_crop(self.own_crop if crop is None else crop, self.crops)
-        cuts, known = self.cuts(members, crop, size), self.known(members)
-        stamps = [
-            (n, (self.pictures[n], cuts[n][0]) if cuts else self.pictures[n]) for n in members
-        ]
+        cuts, known, stamps = self.cuts(members, crop, size), self.known(members), self.pictures
+        stamps = [(n, (stamps[n], cuts[n][0]) if cuts else stamps[n]) for n in members]
         own = self.name == "folder"
         key = str(crop if own else (self.name, crop))
         recipe = repr((VERSION, str(self.root.resolve()), stamps, key, size))
@@ -160,24 +158,20 @@ def _decode_all(names, one, pixels):
             why = str(error).split("\n")[0].split(" <")[0]  # without the address of an object
             return why[:80] or type(error).__name__
 
-    bad, start = {}, time.monotonic()
-    told = start
+    bad, n = {}, len(names)
+    start = told = time.monotonic()
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for first in range(0, len(names), 256):  # so that what waits to be stored stays small
+        for first in range(0, n, 256):  # so that what waits to be stored stays small
             block = names[first : first + 256]
             for i, (name, result) in enumerate(zip(block, pool.map(attempt, block)), first):
                 if isinstance(result, str):
                     bad[name] = result
                 else:
                     pixels[i - len(bad)] = result
-            now, done = time.monotonic(), first + len(block)
+            done, now = first + len(block), time.monotonic()
             if now - told > 5:
-                told, rate = now, done / (now - start)
-                print(
-                    f"decoded {done:,} of {len(names):,} pictures, {rate:.0f} a second, "
-                    f"{(len(names) - done) / rate:.0f} s left",
-                    file=sys.stderr,
-                )
+                told, left = now, (n - done) * (now - start) / done
+                print(f"decoded {done:,} of {n:,} pictures, {left:.0f} s left", file=sys.stderr)
     return bad
 
 

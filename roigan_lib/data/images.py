@@ -50,8 +50,6 @@ class ImageSet:
                     "give one row an image."
                 )
             self.factors = torch.as_tensor(self.factors, dtype=torch.float32)
-        if self.factor_names is not None:
-            self.factor_names = list(self.factor_names)
 
     def __len__(self):
         return len(self.uint8)
@@ -62,8 +60,8 @@ class ImageSet:
         return self.uint8[index].float().div_(127.5).sub_(1.0)
 
     def __repr__(self):
-        images = f"{len(self)} images of {self.size}x{self.size}"
-        return f"ImageSet({self.name!r}, {self.split!r}, {images})"
+        what = f"{len(self)} images of {self.size}x{self.size}"
+        return f"ImageSet({self.name!r}, {self.split!r}, {what})"
 
     @cached_property
     def fingerprint(self):

@@ -7,7 +7,6 @@ import os
 import time
 import urllib.error
 import urllib.request
-import warnings
 from pathlib import Path
 
 from ..errors import RoiganError
@@ -51,8 +50,7 @@ def check(name, root=None):
     name: celeba, cats, cars or folder; root: as for `open_dataset`. Decodes nothing.
     """
     kind, lines = _kind(name), []
-    place = os.environ.get("ROIGAN_DATA") if root is None else root
-    top = Path(place or os.devnull).expanduser()  # nothing there: opening says so
+    top = Path(root or os.environ.get("ROIGAN_DATA") or os.devnull).expanduser()
     for path in [top] if top.is_file() else sorted(top.rglob("*")):
         if path.suffix in UNFINISHED:
             lines.append(f"{path} is a download that did not finish: let it go on, or remove it.")
@@ -74,62 +72,48 @@ def check(name, root=None):
 
 
 def prepare(name, root=None, size=64, crop=None, say=print):
-    """Decode every split into the cache, {split: ImageSet}; `say` gets a line for each of them.
-
-    Files that cannot be read are named in a line. RoiganError as for `open_dataset`.
-    """
-    found = {}
+    """Decode every split into the cache, a line for each. RoiganError as for `open_dataset`."""
     for split, n in counts(name, root).items():
-        start = time.perf_counter()
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            data = found[split] = open_dataset(name, split, size, root, crop)
-        took = time.perf_counter() - start
-        say(
-            f"{split}: {len(data):,} of {n:,} pictures at {size}x{size}, {len(data) / took:,.0f} a "
-            f"second, {took:.1f} s"
-        )
-        for warning in caught:
-            say(f"{split}: {warning.message}")
-    return found
+        kept = len(open_dataset(name, split, size, root, crop))
+        say(f"{split}: {kept:,} of {n:,} pictures at {size}x{size}")
 
 
 def download(name, root, say=print):
     """Fetch a data set's archives into the folder root; what is whole stays, what is not goes on.
 
-    Returns the paths. RoiganError where a set has no download, a site refuses, a connection breaks
-    or a checksum differs.
+    RoiganError where a set has no download, a site refuses, a connection breaks or a checksum
+    differs.
     """
-    kind, root = _kind(name), Path(root).expanduser()
-    wanted = kind.downloads(lambda url: _opened(urllib.request.Request(url), name))
+    kind = _kind(name)
+    wanted = kind.downloads(lambda url: _opened(urllib.request.Request(url), kind))
     if not wanted:
         raise RoiganError(f"{name} has no download; {kind.by_hand}.")
-    return [fetch(url, root / file, md5, say, name) for url, md5, file in wanted]
+    for url, md5, file in wanted:
+        fetch(url, Path(root).expanduser() / file, md5, say, name)
 
 
-def fetch(url, path, md5=None, say=print, name="folder"):
+def fetch(url, path, md5, say=print, name="folder"):
     """Download url to path through path.part, which a later call continues; checks the MD5 in hex.
 
-    Returns the path. RoiganError, in one sentence, for everything that can go wrong on the way.
+    RoiganError, in one sentence, for everything that can go wrong on the way.
     """
     from torchvision.datasets.utils import calculate_md5
 
-    path = Path(path)
-    part, by_hand = path.with_name(path.name + ".part"), _kind(name).by_hand
-    if path.is_file() and (md5 is None or calculate_md5(path) == md5):
-        say(f"{path} is already there.")
-        return path
+    path, kind = Path(path), _kind(name)
+    part = path.with_name(path.name + ".part")
+    if path.is_file() and calculate_md5(path) == md5:
+        return say(f"{path} is already there.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         have = part.stat().st_size if part.is_file() else 0
         headers = {"User-Agent": "roigan_lib"} | ({"Range": f"bytes={have}-"} if have else {})
-        with _opened(urllib.request.Request(url, headers=headers), name) as answer:
+        with _opened(urllib.request.Request(url, headers=headers), kind) as answer:
             if answer.status != 416:  # 416: the part is already whole
                 if answer.headers.get_content_type() == "text/html":
                     raise RoiganError(
                         f"the site answered with a web page in place of {path.name}, as Google "
                         "Drive does when its quota for the day is spent: try again tomorrow, or "
-                        f"{by_hand}, and put it in {path.parent}."
+                        f"{kind.by_hand}, and put it in {path.parent}."
                     )
                 _receive(answer, part, have if answer.status == 206 else 0, say)
     except (OSError, KeyboardInterrupt) as error:
@@ -139,45 +123,39 @@ def fetch(url, path, md5=None, say=print, name="folder"):
         raise RoiganError(
             f"{why} after {got / 2**20:,.1f} MB: the same command goes on from there."
         ) from None
-    if md5 is not None and calculate_md5(part) != md5:
+    if calculate_md5(part) != md5:
         part.unlink()
         raise RoiganError(
             f"{path.name} came with another MD5 checksum than published, and was removed: run the "
-            f"command again, or {by_hand}."
+            f"command again, or {kind.by_hand}."
         )
     os.replace(part, path)
-    say(f"{path}: {path.stat().st_size / 2**20:,.1f} MB" + (", checksum right." if md5 else "."))
-    return path
+    say(f"{path}: {path.stat().st_size / 2**20:,.1f} MB, checksum right.")
 
 
-def _opened(request, name):
+def _opened(request, kind):
     try:
         return urllib.request.urlopen(request, timeout=60)
-    except urllib.error.URLError as error:
-        if getattr(error, "code", None) == 416:
+    except urllib.error.HTTPError as error:
+        if error.code == 416:
             return error
-        if isinstance(error, urllib.error.HTTPError):
-            trouble = f"the site refused {request.full_url} ({error.code} {error.reason}):"
-        else:
-            trouble = f"{request.host} cannot be reached ({error.reason}): check the connection, or"
-        raise RoiganError(f"{trouble} {_kind(name).by_hand}.") from None
+        trouble = f"the site refused {request.full_url} ({error.code} {error.reason}):"
+    except urllib.error.URLError as error:
+        trouble = f"{request.host} cannot be reached ({error.reason}): check the connection, or"
+    raise RoiganError(f"{trouble} {kind.by_hand}.")
 
 
 def _receive(answer, part, have, say):
-    total = have + int(answer.headers.get("Content-Length") or 0)
-    start = told = time.monotonic()
-    got = have
+    got, total = have, have + int(answer.headers.get("Content-Length") or 0)
+    told = time.monotonic()
     with part.open("ab" if have else "wb") as file:
         while block := answer.read(2**20):
             file.write(block)
             got += len(block)
-            if (now := time.monotonic()) - told > 5:
-                told, rate = now, (got - have) / (now - start)
-                say(
-                    f"{part.name}: {got / 2**20:,.0f} of {total / 2**20:,.0f} MB, "
-                    f"{rate / 2**20:.1f} MB/s, {max(0, total - got) / rate:,.0f} s left"
-                )
-    if total > have and got < total:
+            if time.monotonic() - told > 5:
+                told = time.monotonic()
+                say(f"{part.name}: {got / 2**20:,.0f} of {total / 2**20:,.0f} MB")
+    if got < total:
         raise OSError(f"{total - got:,} bytes are missing")
 
 

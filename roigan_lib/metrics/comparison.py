@@ -1,5 +1,6 @@
 """One evaluation path for every method: the same images, the same masks, the same rows."""
 
+import contextlib
 import importlib.metadata
 import inspect
 import time
@@ -30,11 +31,9 @@ def versions():
     names = ("torch", "torchvision", "numpy", "pytorch-fid", "scikit-image", "opencv", "roigan-lib")
     found = dict.fromkeys(name.replace("-", "_") for name in names)
     for name in (*names, "opencv-python", "opencv-python-headless"):
-        key = name.replace("-python", "").replace("-headless", "").replace("-", "_")
-        try:
+        key = name.removesuffix("-headless").removesuffix("-python").replace("-", "_")
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[key] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            pass
     return found
 
 
@@ -73,7 +72,7 @@ def complete(name, method, images, masks, seed=0, batch=64, progress=None):
         else:
             done[start : start + batch] = out.to(images)
             if progress:
-                n, took = min(start + batch, len(images)), time.perf_counter() - begin
+                n, took = start + len(part), time.perf_counter() - begin
                 progress(f"{name}: {n}/{len(images)} images, {n / took:.0f}/s")
             continue
         raise RoiganError(f"Method {name!r} returned {wrong}.")
@@ -154,9 +153,10 @@ def compare(
             "compare takes batch and diversity_images of 1 or more, diversity_seeds "
             f"of 2 or more, not {batch}, {diversity_images} and {diversity_seeds}."
         )
+    named = not isinstance(images, torch.Tensor)  # a tensor has a method `split`
     shared = {
-        "dataset": data or getattr(images, "name", None),
-        "split": split or getattr(images, "split", None),
+        "dataset": data or (images.name if named else None),
+        "split": split or (images.split if named else None),
         "seed": seed,
         "reference": "same" if reference is None else "other",
         "versions": versions(),
@@ -181,23 +181,23 @@ def compare(
                 **shared,
             }
             for label, part in {law: slice(None), **_bins(law, holes, bins)}.items():
+                seen = part if reference is None else slice(None)
                 about = {
-                    "n_real": len(images[part] if reference is None else real),
+                    "n_real": len(real[seen]),
                     "n_fake": len(done[part]),
                     "mask_law": label,
                     "mask_hash": mask_hash(holes[part]),
                 }
                 scores = []
                 for key, (_, weights) in networks.items():
-                    those = of_real[key][part] if reference is None else of_real[key]
-                    scores += _distances(key, those, of_done[key][part], weights)
+                    scores += _distances(key, of_real[key][seen], of_done[key][part], weights)
                 for key, metric in METRICS.items():
-                    if isinstance(each[key], torch.Tensor):  # a score an image
-                        own = each[key][part]
-                        scores.append((key, float(own.mean()), float(own.std()), {}))
-                    else:
-                        value = metric(done[part], images[part], holes[part])
-                        scores.append((key, float(value), None, {}))
+                    own, spread = each[key], None
+                    if isinstance(own, torch.Tensor):  # a score an image
+                        own, spread = own[part].mean(), float(own[part].std())
+                    elif label != law:
+                        own = metric(done[part], images[part], holes[part])
+                    scores.append((key, float(own), spread, {}))
                 if label == law:
                     number = {"n_real": None, "n_fake": len(again[0])}
                     scores.append(("diversity", diversity(again, holes[few]), None, number))
@@ -210,8 +210,8 @@ def compare(
 
 def _bins(law, masks, edges):
     """{"elliptic, 10–20 %": indices} of masks with an area in (low, high], for 8 or more."""
-    share, found = masks.mean((1, 2, 3)).cpu(), {}
-    for low, high in zip(edges or (), (edges or ())[1:]):
+    share, edges, found = masks.mean((1, 2, 3)).cpu(), edges or (), {}
+    for low, high in zip(edges, edges[1:]):
         inside = ((share > low) & (share <= high)).nonzero()[:, 0]
         if len(inside) >= 8:
             found[f"{law}, {100 * low:g}–{100 * high:g} %"] = inside
@@ -223,20 +223,16 @@ def _networks(dims):
     found = {}
     for d in () if dims is None else (dims,) if isinstance(dims, int) else dims:
         found[d] = (lambda images, d=d: nets.inception_features(images, d), nets.inception_hash())
-    net = nets.factor_net()
-    if net is not None:
-        hashed = getattr(net, "checkpoint_hash", None)
-        found["_factors"] = (lambda images: nets.factor_features(images, net=net), hashed)
+    if (net := nets.factor_net()) is not None:
+        found["_factors"] = (lambda images: nets.factor_features(images, net=net), None)
     return found
 
 
 def _features(networks, images, label, say):
-    found = {}
-    for key, (extract, _) in networks.items():
-        begin = time.perf_counter()
-        found[key] = extract(images)
-        took = time.perf_counter() - begin
-        say(f"features {key} of {label}: {len(images)} images in {took:.0f} s")
+    begin = time.perf_counter()
+    found = {key: extract(images) for key, (extract, _) in networks.items()}
+    took = time.perf_counter() - begin
+    say(f"features of {label}: {len(images)} images in {took:.0f} s")
     return found
 
 

@@ -19,7 +19,7 @@ def _checked(real, fake, what, least, dtype=torch.float64):
             f"{what} takes features (n, dims) of equal dims and at least {least} images a side, "
             f"not {shapes[0]} and {shapes[1]}."
         )
-    if not all(torch.isfinite(features).all() for features in pair):
+    if not all(features.isfinite().all() for features in pair):
         raise RoiganError(
             f"The features hold NaN or infinity: the weight file has no values for these "
             f"{shapes[0][1]} dims, or the images were not finite; use 64, 192 or 768 dims."
@@ -41,11 +41,8 @@ def frechet_from_moments(mean1, cov1, mean2, cov2):
     values = torch.linalg.eigvalsh((product + product.T) / 2)
     # rounding noise around a zero eigenvalue would enter as its root, thus large
     floor = values.abs().max() * len(values) * torch.finfo(torch.float64).eps
-    return _distance(mean1, mean2, cov1.trace() + cov2.trace(), values[values > floor].sqrt().sum())
-
-
-def _distance(mean1, mean2, traces, trace_root):
-    return max(float((mean1 - mean2).square().sum() + traces - 2 * trace_root), 0.0)
+    traces, of_root = cov1.trace() + cov2.trace(), values[values > floor].sqrt().sum()
+    return max(float((mean1 - mean2).square().sum() + traces - 2 * of_root), 0.0)
 
 
 def frechet_distance(real, fake):
@@ -54,26 +51,23 @@ def frechet_distance(real, fake):
     Covariances divide by n - 1, as in pytorch-fid. Biased upwards at small n, see `small_n_note`.
     """
     real, fake = pair = _checked(real, fake, "A Fréchet distance", 2)
-    dims, means = real.shape[1], [features.mean(0) for features in pair]
+    dims, (mean1, mean2) = real.shape[1], (features.mean(0) for features in pair)
     if max(len(real), len(fake)) > dims:
-        covariances = [torch.cov(features.T).reshape(dims, dims) for features in pair]
-        return frechet_from_moments(means[0], covariances[0], means[1], covariances[1])
+        cov1, cov2 = (torch.cov(features.T).reshape(dims, dims) for features in pair)
+        return frechet_from_moments(mean1, cov1, mean2, cov2)
     # S = AᵀA of centred A: the roots are the singular values of A₁A₂ᵀ, small for few images
-    first, second = ((x - mean) / (len(x) - 1) ** 0.5 for x, mean in zip(pair, means))
+    first, second = ((x - x.mean(0)) / (len(x) - 1) ** 0.5 for x in pair)
     traces = first.square().sum() + second.square().sum()
-    return _distance(*means, traces, torch.linalg.svdvals(first @ second.T).sum())
+    of_root = torch.linalg.svdvals(first @ second.T).sum()
+    return max(float((mean1 - mean2).square().sum() + traces - 2 * of_root), 0.0)
 
 
 def small_n_note(n, dims):
     """The warning that belongs beside a Fréchet distance of n images and so many dims, or None."""
-    if n < dims:
-        return (
-            f"{n} images for {dims} dims: the covariance is singular and the distance biased "
-            f"upwards; compare only at equal n"
-        )
-    if n < 2048:
-        return f"{n} images, below 2,048: biased upwards; compare only at equal n"
-    return None
+    if n >= max(dims, 2048):
+        return None
+    why = f" for {dims} dims: the covariance is singular and the distance" if n < dims else None
+    return f"{n} images{why or ', below 2,048:'} biased upwards; compare only at equal n"
 
 
 def _kernels(x, y):
@@ -82,26 +76,13 @@ def _kernels(x, y):
 
 
 def _mmd2(within_x, within_y, across):
-    n, m = across.shape
-    value = (
-        (within_x.sum() - within_x.trace()) / (n * (n - 1))
-        + (within_y.sum() - within_y.trace()) / (m * (m - 1))
-        - 2 * across.mean()
-    )
-    return float(value)
-
-
-def polynomial_mmd2(x, y):
-    """Unbiased squared MMD of x (n, d) and y (m, d) under (x·y / d + 1)³; may fall below 0."""
-    if min(len(x), len(y)) < 2:
-        raise RoiganError(
-            f"The kernel distance needs 2 rows or more a side, not {len(x)} and {len(y)}."
-        )
-    return _mmd2(*_kernels(x, y))
+    """Unbiased squared MMD from the kernels; may fall below 0."""
+    of_x, of_y = ((k.sum() - k.trace()) / (len(k) * (len(k) - 1)) for k in (within_x, within_y))
+    return float(of_x + of_y - 2 * across.mean())
 
 
 def kernel_distance(real, fake, subsets=50, size=None, seed=0):
-    """KID: (mean, sd) of `polynomial_mmd2` over random subsets, 0 = one distribution.
+    """KID: (mean, sd) of the squared MMD over random subsets, 0 = one distribution.
 
     size: images in a subset, default the paper's 1,000, but half of the smaller set at most, so
     that subsets differ. RoiganError also for a size below 2 and subsets below 1.
@@ -116,7 +97,7 @@ def kernel_distance(real, fake, subsets=50, size=None, seed=0):
     size = min(size, min(len(real), len(fake)) // 2)
     generator = torch.Generator().manual_seed(check_seed(seed))
     overlap = max(len(real), len(fake)) <= 3 * size  # all kernels once are then less work
-    of_real, of_fake, across = _kernels(real, fake) if overlap else (None, None, None)
+    of_real, of_fake, across = _kernels(real, fake) if overlap else 3 * [None]
     scores = []
     for _ in range(subsets):
         drawn = (torch.randperm(len(t), generator=generator)[:size] for t in (real, fake))
@@ -124,7 +105,7 @@ def kernel_distance(real, fake, subsets=50, size=None, seed=0):
         if overlap:
             scores.append(_mmd2(of_real[i][:, i], of_fake[j][:, j], across[i][:, j]))
         else:
-            scores.append(polynomial_mmd2(real[i], fake[j]))
+            scores.append(_mmd2(*_kernels(real[i], fake[j])))
     scores = torch.tensor(scores, dtype=torch.float64)
     return float(scores.mean()), float(scores.std()) if subsets > 1 else 0.0
 

@@ -1,7 +1,9 @@
 """Features for the distances: the FID Inception network, and the network trained on synthfaces."""
 
+import contextlib
 import functools
 import hashlib
+import importlib.util
 import warnings
 from pathlib import Path
 
@@ -21,27 +23,20 @@ def inception_path():
 
 def inception_available():
     """True if pytorch-fid is installed and its weight file (92 MB) lies in the cache."""
-    try:
-        _weight_file(download=False)
-    except RoiganError:
-        return False
-    return True
+    return bool(importlib.util.find_spec("pytorch_fid")) and inception_path().exists()
 
 
-def _weight_file(download=True):
+def _weight_file():
     try:
         from pytorch_fid.inception import FID_WEIGHTS_URL
     except ImportError as error:
         raise RoiganError(
             "Inception features need pytorch-fid: pip install pytorch-fid, or pass dims=None."
         ) from error
-    path = inception_path()
+    path, options = inception_path(), dict(hash_prefix="6726825d", progress=False)
     if not path.exists():
         try:
-            if not download:
-                raise OSError("no download asked for")
             path.parent.mkdir(parents=True, exist_ok=True)
-            options = dict(hash_prefix="6726825d", progress=False)
             torch.hub.download_url_to_file(FID_WEIGHTS_URL, str(path), **options)
         except (OSError, RuntimeError) as error:  # URLError is an OSError
             raise RoiganError(
@@ -98,7 +93,8 @@ def inception_features(images, dims=768, batch=None):
     time, default 8 on a CPU (quickest there), else 64. Raises RoiganError for other dims, or where
     the weights are missing, unreadable or without values for these dims.
     """
-    wanted = tuple(sorted(dims)) if isinstance(dims, (tuple, list)) else (dims,)
+    several = isinstance(dims, (tuple, list))
+    wanted = tuple(sorted(dims)) if several else (dims,)
     if not set(wanted) <= set(INCEPTION_DIMS):
         known = ", ".join(map(str, INCEPTION_DIMS))
         raise RoiganError(f"Inception features come with {known} dims, not {dims!r}.")
@@ -115,18 +111,16 @@ def inception_features(images, dims=768, batch=None):
                 f"The Inception weights at {inception_path()} have no values for {d} dims: use 64, "
                 f"192 or 768, or delete the file so that the official one is fetched."
             )
-    return features if isinstance(dims, (tuple, list)) else features[dims]
+    return features if several else features[dims]
 
 
 def inception_dims():
     """The feature dims that the weight file at hand has values for; () where it is missing."""
     found = []
     for d in INCEPTION_DIMS if inception_available() else ():
-        try:
+        with contextlib.suppress(RoiganError):
             inception_features(torch.zeros(1, 3, 64, 64), d)
             found.append(d)
-        except RoiganError:
-            pass
     return tuple(found)
 
 
@@ -145,11 +139,9 @@ def factor_features(images, batch=256, net=None):
 
     Rounded to 8 bits first. Raises RoiganError where the network's weights are missing.
     """
-    net = net or factor_net()
-    if net is None:
-        raise RoiganError(
-            "The factor network's weights are missing: reinstall the kit, or train it again."
-        )
+    from ..data.synthfaces.reader import load_factor_net
+
+    net = net or load_factor_net()
     with torch.inference_mode():
         rounded = (to_uint8(part).float() / 127.5 - 1 for part in images.split(batch))
         return torch.cat([net.features(part).float().cpu() for part in rounded])

@@ -30,9 +30,9 @@ def psnr(completed, images, masks=None):
 def ssim(completed, images, masks=None):
     """Structural similarity (Wang et al. 2004) of whole images by scikit-image, 1 at best.  -> (n,)
 
-    Scored on [0, 1] with range 1, since SSIM is defined for intensities, which begin at black = 0.
-    Gaussian window of sigma 1.5 (11×11), only where it lies in the image, mean over channels.
-    Raises RoiganError for images smaller than the window.
+    Scored on [0, 1], since SSIM is defined for intensities, which begin at black = 0. Gaussian
+    window of sigma 1.5 (11×11), only where it lies in the image, mean over channels. Raises
+    RoiganError for images smaller than the window.
     """
     from skimage.metrics import structural_similarity
 
@@ -42,10 +42,7 @@ def ssim(completed, images, masks=None):
             f"{images.shape[2]}×{images.shape[3]}: take larger ones."
         )
     wang = dict(sigma=1.5, gaussian_weights=True, use_sample_covariance=False)
-    pairs = (
-        [(image.double().cpu().numpy() + 1) / 2 for image in pair]  # (3, H, W) in [0, 1]
-        for pair in zip(completed, images)
-    )
+    pairs = zip(*((y.double().cpu().numpy() + 1) / 2 for y in (completed, images)))  # in [0, 1]
     scores = [structural_similarity(*pair, data_range=1, channel_axis=0, **wang) for pair in pairs]
     return torch.tensor(scores, dtype=images.dtype, device=images.device)
 
@@ -56,7 +53,7 @@ def outside_change(completed, images, masks):
 
 
 def _border_jump(images, masks):
-    total = images.new_zeros((), dtype=torch.float64)
+    total = 0.0
     for axis in (2, 3):
         straddles = masks.diff(dim=axis).abs() > 0.5  # one pixel inside, one outside
         total += (images.diff(dim=axis).abs() * straddles).sum(dtype=torch.float64)

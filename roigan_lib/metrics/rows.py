@@ -29,18 +29,12 @@ def records(rows):
     if not isinstance(rows, pd.DataFrame):
         return list(rows)
     lines = rows.astype(object).to_dict("records")
-    return [{k: v for k, v in line.items() if k == "value" or not _is_nan(v)} for line in lines]
-
-
-def _is_nan(value):
-    return isinstance(value, float) and math.isnan(value)
+    missing = lambda v: isinstance(v, float) and math.isnan(v)
+    return [{k: v for k, v in line.items() if k == "value" or not missing(v)} for line in lines]
 
 
 def load_rows(path):
-    """The rows of a .jsonl file as a `frame`.
-
-    RoiganError if it is missing or a line is not a JSON object.
-    """
+    """The `frame` of a .jsonl file. RoiganError: it is missing, or a line is no JSON object."""
     return frame(read_rows(path))
 
 
@@ -55,8 +49,7 @@ def write_rows(path, rows):
     """Merge rows, a DataFrame or dictionaries, into a .jsonl file in one atomic step; its path.
 
     A row replaces the old one of the same KEY. Numbers that JSON lacks (NaN, infinity) are written
-    as null. Two writers at once: the last one wins. RoiganError where the file cannot be written or
-    an old line in it cannot be read.
+    as null. RoiganError where the file cannot be written or an old line in it cannot be read.
     """
     old = read_rows(path) if Path(path).exists() else []
     kept = {tuple(row.get(key) for key in KEY): row for row in old}
@@ -64,10 +57,7 @@ def write_rows(path, rows):
         place = tuple(row.get(key) for key in KEY)
         if kept.get(place) != row:  # an equal row keeps the order of its keys
             kept[place] = row
-    lines = []
-    for row in kept.values():
-        finite = {
-            k: v if not isinstance(v, float) or math.isfinite(v) else None for k, v in row.items()
-        }
-        lines.append(json.dumps(finite, ensure_ascii=False, allow_nan=False) + "\n")
+    finite = lambda v: None if isinstance(v, float) and not math.isfinite(v) else v
+    rows = ({k: finite(v) for k, v in row.items()} for row in kept.values())
+    lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows]
     return write_atomically(path, "".join(lines).encode())

@@ -12,27 +12,13 @@ from ..images import ImageSet, to_uint8
 from .factors import FACTORS, MIRRORED, NAMES, PLACES, Factor, index, sample_factors, traversal
 from .painter import VERSION, render
 
-__all__ = [
-    "FACTORS",
-    "MIRRORED",
-    "NAMES",
-    "PLACES",
-    "Factor",
-    "index",
-    "load",
-    "render",
-    "sample_factors",
-]
-__all__ += ["traversal"]
-
 SPLITS = {"train": (10_000, 1_000_003), "valid": (1_000, 2_000_003), "test": (1_000, 3_000_017)}
 
 
 def load(split="train", size=64, root=None, crop=None, limit=None):
     """The portraits of a split as an ImageSet: train 10,000, valid and test 1,000, disjoint seeds.
 
-    Rendered once and kept in the cache. RoiganError: an unknown split, a limit below 1, a root or
-    crop.
+    Rendered once and kept in the cache. RoiganError: an unknown split, a root or a crop.
     """
     if root is not None or crop is not None:
         raise RoiganError(
@@ -40,10 +26,8 @@ def load(split="train", size=64, root=None, crop=None, limit=None):
         )
     if split not in SPLITS:
         raise RoiganError(f"synthfaces has no split {split!r}; choose one of {', '.join(SPLITS)}.")
-    if limit is not None and limit < 1:
-        raise RoiganError(f"The limit on images must be at least 1, got {limit}.")
     full, seed = SPLITS[split]
-    n = full if limit is None else min(int(limit), full)
+    n = full if limit is None else min(limit, full)
     factors = sample_factors(n, seed)
 
     def paint(pixels):

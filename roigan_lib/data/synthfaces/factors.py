@@ -26,22 +26,12 @@ class Factor:
     doc: str
     labels: tuple = ()  # of the categories 0 … high
 
-    @property
-    def n_categories(self):
-        return len(self.labels)
 
-
-def _amount(name, doc):
-    return Factor(name, 0.0, 1.0, "continuous", doc)
-
-
-def _signed(name, doc):
-    return Factor(name, -1.0, 1.0, "continuous", doc)
-
-
-def _choice(name, labels, doc):
-    return Factor(name, 0.0, len(labels) - 1.0, "categorical", doc, tuple(labels))
-
+_amount = lambda name, doc: Factor(name, 0.0, 1.0, "continuous", doc)
+_signed = lambda name, doc: Factor(name, -1.0, 1.0, "continuous", doc)
+_choice = lambda name, labels, doc: Factor(
+    name, 0.0, len(labels) - 1.0, "categorical", doc, tuple(labels)
+)
 
 FACTORS = [
     _amount("skin_tone", "Skin from very light (0) to very dark (1)."),
@@ -175,5 +165,5 @@ def traversal(factors_row, name, steps=7):
             f"A factor row has {n} numbers, not {row.numel()}; take one of sample_factors()."
         )
     rows, sweep = row.repeat(steps, 1), torch.linspace(factor.low, factor.high, steps)
-    rows[:, index(name)] = torch.arange(steps) % factor.n_categories if factor.labels else sweep
+    rows[:, index(name)] = torch.arange(steps) % len(factor.labels) if factor.labels else sweep
     return rows

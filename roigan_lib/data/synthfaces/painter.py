@@ -17,6 +17,8 @@ import torch
 from ...errors import RoiganError
 from .factors import FACTORS, NAMES
 
+LAYERS = """background back_hair neck clothes ears face freckles age nose beard mouth eyes
+front_hair glasses"""  # from back to front
 VERSION = 1  # in the name of cached pictures: raise it when a person or a picture changes
 
 
@@ -128,8 +130,6 @@ class _Portrait:
         self.hair = _along(_HAIR, f.hair_colour.round() / (len(_HAIR) - 1))
         self.blood = self.skin * _colour(factors, 0.90, 0.60, 0.57)
 
-    # ---- tools
-
     def window(self, x0, x1, y0, y1):
         """Index of a part of the frame, wide enough for a turned and tilted head."""
         left, right, top, bottom = (round((v + 1) / 2 * self.size) for v in (x0, x1, y0, y1))
@@ -148,8 +148,6 @@ class _Portrait:
 
     def paint_hair(self, w, alpha, dim=1.0):
         self.paint(w, alpha, self.strand[w] * dim)
-
-    # ---- layers, back to front
 
     def background(self):
         f, x, y = self.f, self.x, self.y
@@ -431,12 +429,8 @@ class _Portrait:
         self.paint(w, frame * on, metal)
 
     def draw(self):
-        self.background()
-        self.back_hair()
-        for layer in (self.neck, self.clothes, self.ears, self.face, self.freckles, self.age):
-            layer()
-        for layer in (self.nose, self.beard, self.mouth, self.eyes, self.front_hair, self.glasses):
-            layer()
+        for layer in LAYERS.split():
+            getattr(self, layer)()
         return self.rgb.clamp_(0, 1).mul_(2).sub_(1)
 
 

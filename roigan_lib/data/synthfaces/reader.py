@@ -19,11 +19,11 @@ from . import FACTORS, MIRRORED, NAMES, load
 
 WEIGHTS = SHIPPED / "factor_net.safetensors"
 CONTINUOUS = [f.name for f in FACTORS if f.kind == "continuous"]
-CATEGORICAL = {f.name: f.n_categories for f in FACTORS if f.kind == "categorical"}
+CATEGORICAL = {f.name: len(f.labels) for f in FACTORS if f.labels}
 _COLUMNS = [NAMES.index(name) for name in CONTINUOUS]
 
 
-def _stage(c_in, c_out):
+def stage(c_in, c_out):
     """Halve the picture, then look again; without batch norm gaze and iris stay unread."""
     halve, look = (nn.Conv2d(a, c_out, 3, s, 1, bias=False) for a, s in ((c_in, 2), (c_out, 1)))
     norms = nn.BatchNorm2d(c_out), nn.BatchNorm2d(c_out)
@@ -33,15 +33,15 @@ def _stage(c_in, c_out):
 class FactorNet(nn.Module):
     """Images (n, 3, H, W) in [-1, 1], of any size (resized to 64x64), to factor readings.
 
-    About 0.57 M weights. Where things are matters (gaze, brows, nose), so the last maps are
-    squeezed to few channels and pooled by a learned linear layer instead of an average.
+    Where things are matters (gaze, brows, nose), so the last maps are squeezed to few channels and
+    pooled by a learned linear layer instead of an average.
     """
 
     dims = 128
 
     def __init__(self):
         super().__init__()
-        self.stages = nn.ModuleList([_stage(3, 32), _stage(32, 64), _stage(64, 128)])
+        self.stages = nn.ModuleList([stage(3, 32), stage(32, 64), stage(64, 128)])
         squeeze = nn.Conv2d(128, 32, 1, bias=False)
         self.squeeze = nn.Sequential(squeeze, nn.BatchNorm2d(32), nn.ReLU())
         pool = nn.Linear(32 * 8 * 8, self.dims, bias=False)
@@ -86,8 +86,7 @@ def measure(net, images, factors, batch=100):
     accuracy = {}
     for name in CATEGORICAL:
         told = torch.cat([out["logits"][name] for out in outs]).argmax(1)
-        right = told == factors[:, NAMES.index(name)].long()
-        accuracy[name] = right.float().mean().item()
+        accuracy[name] = (told == factors[:, NAMES.index(name)]).float().mean().item()
     return dict(zip(CONTINUOUS, r2.tolist())), accuracy
 
 
@@ -97,8 +96,7 @@ def train_factor_net(steps=2000, seed=0, batch=64, lr=4e-3, train=None, test=Non
     train, test: ImageSets with factors, by default those splits at 64x64. Half of each batch is
     mirrored, factors included. Returns (net in eval mode, metadata as stored beside the weights).
     """
-    train = load("train") if train is None else train
-    test = load("test") if test is None else test
+    train, test = train or load("train"), test or load("test")
     torch.manual_seed(seed)
     net = FactorNet()
     true = train.factors[:, _COLUMNS]
@@ -106,7 +104,7 @@ def train_factor_net(steps=2000, seed=0, batch=64, lr=4e-3, train=None, test=Non
     net.spread.copy_(true.std(0))
     sign = torch.tensor([-1.0 if name in MIRRORED else 1.0 for name in NAMES])
     optimiser = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=0.02)
-    start, average = time.time(), None
+    start = time.time()
     for step in range(1, steps + 1):
         rows = torch.randint(len(train), (batch,))
         x, f = train[rows], train.factors[rows]
@@ -119,14 +117,12 @@ def train_factor_net(steps=2000, seed=0, batch=64, lr=4e-3, train=None, test=Non
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        seconds = time.time() - start
         optimiser.param_groups[0]["lr"] = lr * min(1, step / 50) * max(0.01, 1 - step / steps)
-        average = loss.item() if average is None else 0.98 * average + 0.02 * loss.item()
         if log and step % 100 == 0:
-            log(f"step {step}  loss {average:.3f}  {seconds:.0f} s")
+            log(f"step {step}  loss {loss.item():.3f}  {time.time() - start:.0f} s")
+    run = {"steps": steps, "seconds": round(time.time() - start), "seed": seed}
     net = net.eval().half().float().requires_grad_(False)  # measured as it will be shipped
     r2, accuracy = measure(net, test[:], test.factors)
-    run = {"steps": steps, "seconds": round(seconds), "seed": seed}
     return net, run | {"n_train": len(train), "n_test": len(test), "r2": r2, "accuracy": accuracy}
 
 
@@ -142,12 +138,11 @@ def factor_net_metadata(path=WEIGHTS):
 
 def load_factor_net(path=WEIGHTS, device="cpu"):
     """The trained FactorNet in eval mode, frozen; its maps still pass gradients to the images."""
-    net = FactorNet()
+    net, there = FactorNet(), Path(path).is_file()
     try:
         net.load_state_dict(read_weights(path, None, "a FactorNet")[0])
     except (RuntimeError, RoiganError):
         why = f"{path} does not hold the weights of this FactorNet"
-        if not Path(path).is_file():
-            why = f"There are no FactorNet weights at {path}"
+        why = why if there else f"There are no FactorNet weights at {path}"
         raise RoiganError(f"{why}; train them anew or take the shipped file.") from None
     return net.eval().requires_grad_(False).to(device)
