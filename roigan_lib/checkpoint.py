@@ -148,9 +148,8 @@ def _shipped_state(name):
 def steps_within(cfg: Config, minutes: float, seconds: float, folder=None) -> int:
     """How many steps, of so many seconds each, fit into 0.9 of the minutes, at most the recipe's.
 
-    The other tenth is for sample grids and checkpoints. Warm-up, ramp and decay are shares of the
-    steps, so a run with this number completes its schedule in time. A run that has begun in
-    `folder` keeps the steps it began with.
+    The other tenth is for sample grids and checkpoints. A run that has begun in `folder` keeps the
+    steps it began with.
     """
     path = (Path(folder) if folder else run_folder(cfg)) / "checkpoint.pt"
     with suppress(Exception):  # where there is one, `train` says what is wrong with it

@@ -1,9 +1,8 @@
 """In which precision the networks compute: the one place that decides.
 
 bfloat16 shortens a step where a GPU or the processor (AVX512-BF16, AMX) multiplies it by itself.
-Elsewhere it is emulated, and one step can take dozens of times as long as in float32. So a
-convolution is timed both ways, in a fraction of a second, and the answer is kept for this machine.
-The environment variable ROIGAN_BF16, set to fast or slow, takes the place of the measurement.
+Elsewhere it is emulated, dozens of times slower than float32. So a convolution is timed both ways,
+once a machine. ROIGAN_BF16, set to fast or slow, takes the place of the measurement.
 """
 
 from __future__ import annotations
@@ -45,9 +44,8 @@ def processor() -> str:
 def probe(rounds: int = 15) -> tuple[float, float]:
     """Seconds of a convolution, forward and back, on this processor in float32 and in bfloat16.
 
-    Both take turns, after one round to warm up. The quickest round of each counts, because other
-    programs only add time. It ends after three rounds where bfloat16 is hopeless or half a second
-    is over.
+    Both take turns, after one round to warm up, and the quickest round counts. It ends after three
+    rounds where bfloat16 is hopeless or half a second is over.
     """
     generator = torch.Generator().manual_seed(0)
     shapes = (4, 64, 16, 16), (64, 64, 3, 3)  # of a middle layer of the networks
@@ -71,8 +69,7 @@ def probe(rounds: int = 15) -> tuple[float, float]:
 def ratio() -> float:
     """How many times as long bfloat16 takes here: from $ROIGAN_CACHE/precision.json, else `probe`.
 
-    What was measured is written there if possible. An answer holds for one processor, version of
-    torch and number of threads, and for what the variables ISA say.
+    An answer holds for one processor, version of torch, number of threads and value of ISA.
     """
     cache = os.environ.get("ROIGAN_CACHE") or Path.home() / ".cache" / "roigan"
     path, told = Path(cache) / "precision.json", [f"{k}={os.environ.get(k, '')}" for k in ISA]

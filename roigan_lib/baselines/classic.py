@@ -13,8 +13,7 @@ def telea(images, masks, radius=3):
     images: float (n, 3, H, W) in [-1, 1]; masks: float (n, 1, H, W) in {0, 1}, 1 = the region to
     fill. radius: pixels around a point that it is filled from; OpenCV's usual 3. Returns float (n,
     3, H, W) on the images' device: the hole filled from an 8-bit copy (steps of 2/255), every other
-    pixel bit-equal to the input. Deterministic. Raises RoiganError for a wrong shape or where
-    OpenCV is missing.
+    pixel bit-equal to the input. Deterministic. Raises RoiganError for a wrong shape.
     """
     return _by_opencv("INPAINT_TELEA", images, masks, radius)
 
@@ -28,12 +27,8 @@ def navier_stokes(images, masks, radius=3):
 
 
 def _by_opencv(method, images, masks, radius):
-    try:
-        import cv2
-    except ImportError as error:
-        raise RoiganError(
-            "The classic methods need OpenCV: pip install opencv-python-headless."
-        ) from error
+    import cv2
+
     n, c, *size = images.shape if images.ndim == 4 else (0, 0)
     if c != 3 or masks.shape != (n, 1, *size):
         raise RoiganError(

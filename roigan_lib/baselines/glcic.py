@@ -5,12 +5,9 @@ S. Iizuka, E. Simo-Serra, H. Ishikawa, "Globally and Locally Consistent Image Co
 images lie in [0, 1] as in that code.
 
 One rule of scale: the paper works at 256 pixels, and every length in pixels shrinks with S/256. The
-local crop has S/2; dilations 2, 4, 8, 16 become 1, 1, 2, 4 at S = 64 (none below 1), where the
-paper's own would reach past the 16x16 map and leave conv10 one tap of nine; each discriminator
-halves its picture until the map is 4x4 or smaller.
-
-Left out: the blending of the paper (fast marching, then Poisson), so pixels outside the hole stay
-as they are.
+local crop has S/2; dilations 2, 4, 8, 16 become 1, 1, 2, 4 at S = 64, where the paper's own would
+leave conv10 one tap of nine; each discriminator halves its picture until the map is 4x4 or smaller.
+Left out: the blending of the paper (fast marching, then Poisson).
 """
 
 import json
@@ -257,10 +254,9 @@ class GLCICTrainer(Trainer):
     def step(self) -> dict:
         """One update of the networks of this phase; the losses as floats. RoiganError: NaN.
 
-        mse is the squared error in the hole, summed there and divided by all values of the frame,
-        as otenim's code weighs it against ALPHA. The discriminators judge completed images, real
-        outside the hole; real and fake go through apart, each with its own batch norm. In phase 2
-        the completion network is frozen, statistics and all.
+        mse is the squared error in the hole, divided by all values of the frame, as otenim's code
+        weighs it against ALPHA. Real and completed images go through the discriminators apart, each
+        with its own batch norm. In phase 2 the completion network is frozen, statistics and all.
         """
         x, m, others = self.draw(self.step_count)
         phase = self.phase()

@@ -86,14 +86,13 @@ def principal_directions(gan, images, masks, k=6, samples=300, seed=0):
 def revive(gan, code, images, masks, visible=None, seed=0):
     """A copy of a `RoIGAN` whose continuous code number `code` (0 …) moves something of its own.
 
-    For a code that died in training; nothing is trained. Behind the generator's first dense layer
-    lie more dimensions than noise and codes take. Each free one in turn becomes the code's column
-    of weights, and the change of the hole between the code at -1/2 and at 1/2 is drawn for every
-    image (n, 3, S, S) in [-1, 1] under masks (n or 1, 1, S, S), all else drawn by `seed`, less the
-    part along what the other continuous codes do to that very picture. The direction of the largest
-    mean change that is left does something new, and the same on every face: it stays. Its length
-    makes the code's visible change `visible`, see `amplify`; by default the median of the others.
-    Akin to SeFa (Shen and Zhou 2021), which asks the weights where this asks the pictures.
+    For a code that died in training; nothing is trained. Each free dimension behind the first dense
+    layer in turn becomes the code's column of weights, and the change of the hole from the code at
+    -1/2 to 1/2 is drawn for every image (n, 3, S, S) in [-1, 1] under masks (n or 1, 1, S, S), all
+    else drawn by `seed`, less the part along what the other codes do to that very picture. The
+    direction of the largest mean change that is left stays, as long as gives the visible change
+    `visible`, see `amplify`; by default the median of the others. Akin to SeFa (Shen and Zhou
+    2021), which asks the weights where this asks the pictures.
     RoiganError: no such code, no free dimension (thesis recipe), a change out of reach.
     """
     layer, column = gan.generator.dense[0], _column(gan, code)
@@ -142,8 +141,7 @@ def amplify(gan, code, images, masks, visible, seed=0):
 
     The code's column in the first dense layer is made longer or shorter, until its visible change
     (`regularizers.visible_change`, the other codes at rest, noise by `seed`) on images (n, 3, S, S)
-    in [-1, 1] under masks (n or 1, 1, S, S) is `visible`, a share of the range, 0 … 1. Far beyond
-    what a model was trained with the pictures break: measure them after it.
+    in [-1, 1] under masks (n or 1, 1, S, S) is `visible`, a share of the range, 0 … 1.
     RoiganError: no such code, a change that no length up to eight times today's reaches.
     """
     column = _column(gan, code)

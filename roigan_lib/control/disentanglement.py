@@ -5,10 +5,9 @@ factors (n, F) holds what was read from the n generated pictures. A column of at
 different values counts as categorical. RoiganError: tables of NaN, other shapes, too few rows.
 
 Codes are the causes here, drawn independently, and factors are read off the pictures: `mig`, `sap`
-and completeness judge each factor (is it moved by one code alone?). Transposed, the same gaps judge
-each code. Pass only factors that are painted inside the region: all else is the input's. Scores are
-shares of the entropy or variance of the readings over all n pictures, which holds what the face and
-the noise decide as well: an effect is large or small beside the differences between faces.
+and completeness judge each factor (is it moved by one code alone?). Pass only factors that are
+painted inside the region. Scores are shares of the entropy or variance over all n pictures: an
+effect is large or small beside the differences between faces.
 """
 
 import math
@@ -78,10 +77,9 @@ def entropies(values, bins=BINS):
 def mutual_information(codes, factors, bins=BINS, corrected=True):
     """Mutual information of every code with every factor: (K, F) in nats, at most the `entropies`.
 
-    Columns are cut into bins of equal frequency, which loses a little (a Gaussian pair of ρ = 0.8:
-    0.49 of 0.51 nats at 20 bins). Chance adds about (bins − 1)² / 2n, 0.045 nats at n = 4,000; it
-    is taken off after Miller and Madow (1955), by the count of cells in use, unless
-    corrected=False; a value may then fall a little below 0. RoiganError: fewer than bins² rows.
+    Columns are cut into bins of equal frequency. What chance adds, about (bins − 1)² / 2n, is taken
+    off after Miller and Madow (1955), by the count of cells in use, unless corrected=False; a value
+    may then fall a little below 0. RoiganError: fewer than bins² rows.
     """
     codes, factors = _tables(codes, factors, bins * bins)
     found, ys = [], [(y, *_entropy(y)) for y in _binned(factors, bins)]
@@ -109,9 +107,8 @@ def mig(information, entropy):
     """Mutual information gap of each factor (Chen et al. 2018): (F,), 0 … 1; a model's is the mean.
 
     information (K, F) of `mutual_information`, entropy (F,) of the factors' `entropies` with the
-    same bins. 1: one code tells all there is to know of the factor, no other anything. The scale is
-    steep and depends on the bins: one code with 80 % of the variance, Gaussian noise the rest,
-    scores 0.26 at 20 bins, 0.32 at 10. Of the codes, (K,): mig(information.T, entropies(codes)).
+    same bins. The scale is steep and depends on the bins: one code with 80 % of the variance scores
+    0.26 at 20 bins, 0.32 at 10. Of the codes, (K,): mig(information.T, entropies(codes)).
     """
     gap, entropy = _gap(information), torch.as_tensor(entropy)
     if entropy.shape != gap.shape:
@@ -268,10 +265,9 @@ def read_back(gan, drawn, steps=1000, batch=64, held_out=0.25, seed=0, log=None)
 
     R² of a continuous code (1 at best, 0 = the mean would do, a little below 0 for a dead code),
     accuracy of a discrete one (chance: 1 ÷ n_categories). drawn: `completions` of many faces, 4,000
-    pictures or more for a fair score: with fewer the reader is the limit. A convolutional network
-    is trained here for `steps` on picture and mask alone, cut to the surroundings of the holes;
-    faces and codes of the test part are new to it. log: takes lines of progress.
-    RoiganError: fewer than 2 faces, an empty mask, fewer than 2 batches of pictures.
+    pictures or more for a fair score. A convolutional network is trained here for `steps` on
+    picture and mask, cut to the surroundings of the holes; faces and codes of the test part are new
+    to it. RoiganError: fewer than 2 faces, an empty mask, fewer than 2 batches of pictures.
     """
     pictures, masks, codes, index = drawn
     faces = index.unique()

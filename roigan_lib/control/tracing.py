@@ -11,11 +11,10 @@ from ..errors import RoiganError
 def traces(gan, images, masks, seed=0):
     """How much of each layer of a RoIGAN follows the codes: {source: {layer: share, 0 … 1}}.
 
-    Sources: "continuous", "discrete" and "noise" are drawn anew, one at a time, everything else as
-    it was; the share is their `total_effect`, summed over the channels and positions in the region.
-    Layers: "z 1" to "z 3", "8×8" to "S×S", "x_g" (the raw output). images: (n, 3, S, S), each with
-    codes and noise of its own, 16 or more; masks: one region for all, (1, 1, S, S).
-    Raises RoiganError for the author's release.
+    Sources: "continuous", "discrete" and "noise", drawn anew one at a time; the share is their
+    `total_effect` over the channels and positions in the region. Layers: "z 1" to "z 3", "8×8" to
+    "S×S", "x_g" (the raw output). images: (n, 3, S, S), 16 or more; masks: one region for all, (1,
+    1, S, S). Raises RoiganError for the author's release.
     """
     generator, n, k = gan.generator, len(images), gan.n_continuous
     if not hasattr(generator, "refine"):

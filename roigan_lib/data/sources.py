@@ -7,6 +7,7 @@ import os
 import time
 import urllib.error
 import urllib.request
+import warnings
 from pathlib import Path
 
 from ..errors import RoiganError
@@ -74,8 +75,12 @@ def check(name, root=None):
 def prepare(name, root=None, size=64, crop=None, say=print):
     """Decode every split into the cache, a line for each. RoiganError as for `open_dataset`."""
     for split, n in counts(name, root).items():
-        kept = len(open_dataset(name, split, size, root, crop))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            kept = len(open_dataset(name, split, size, root, crop))
         say(f"{split}: {kept:,} of {n:,} pictures at {size}x{size}")
+        for warning in caught:
+            say(f"{split}: {warning.message}")
 
 
 def download(name, root, say=print):

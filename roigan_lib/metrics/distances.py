@@ -30,8 +30,8 @@ def _checked(real, fake, what, least, dtype=torch.float64):
 def frechet_from_moments(mean1, cov1, mean2, cov2):
     """Eq. (4.1) for two Gaussians, means (d,) and covariances (d, d). A float, at least 0.
 
-    Tr (S1 S2)^½ is the sum of the roots of the eigenvalues of S1^½ S2 S1^½, which is symmetric: no
-    complex matrix root, so a singular covariance (fewer images than dims) is no special case.
+    Tr (S1 S2)^½ is the sum of the roots of the eigenvalues of S1^½ S2 S1^½, which is symmetric, so
+    a singular covariance (fewer images than dims) is no special case.
     """
     moments = (mean1, cov1, mean2, cov2)
     mean1, cov1, mean2, cov2 = (torch.as_tensor(t).to(torch.float64) for t in moments)
@@ -113,9 +113,8 @@ def kernel_distance(real, fake, subsets=50, size=None, seed=0):
 def precision_recall(real, fake, k=3):
     """(precision, recall): quality and coverage apart, floats from 0 to 1.
 
-    A set's territory is the union of balls around its points that reach to the k-th nearest
-    neighbour. Precision is the share of fakes inside the real territory, recall that of real images
-    inside the fake one. RoiganError also for sets of k images or fewer and k below 1.
+    Shares of fakes inside the balls around real points that reach to the k-th nearest neighbour,
+    and the reverse. RoiganError also for sets of k images or fewer and k below 1.
     """
     if k < 1:
         raise RoiganError(

@@ -129,9 +129,7 @@ class _Lookup(torch.autograd.Function):
 
 
 class _Moments(torch.autograd.Function):
-    """Mean and variance of each channel of each image, (n, c) each, with one multiply-add a value
-    backwards. On the CPU as batch norm keeps them, image by image: a single pass, in float32.
-    """
+    """Mean and variance of each channel of each image, (n, c); on the CPU as batch norm's."""
 
     @staticmethod
     def forward(ctx, x):  # (n, c, h, w) channels last
@@ -275,9 +273,7 @@ def styles(blocks, z, kept):
 
 
 def residual(to_rgb, y, f, finish):
-    """fill + finish(to_rgb([y, seen])) of the features f; all of it is linear, so without gradients
-    the part that knows no z is kept.
-    """
+    """fill + finish(to_rgb([y, seen])) of the features f, linear: what knows no z can be kept."""
     if torch.is_grad_enabled():
         drawn = to_rgb(torch.cat([y, f["seen"].to(y.dtype)], 1))
         return f["fill"] + finish(drawn.float())

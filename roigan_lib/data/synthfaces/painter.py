@@ -1,10 +1,9 @@
 """The painter of synthfaces: factor rows in, colour portraits out.
 
 A portrait is a stack of signed-distance shapes (hair, neck, head, eyes, …) blended back to front
-for a whole batch at once. A smoothstep about a pixel wide on the signed distance smooths the edges,
-so the same factors give the same picture at every size. All variety comes from the factor row:
-there are no random pixels. Frame coordinates: x to the right and y down, both in [-1, 1]; "left"
-and "right" are those of the picture.
+for a whole batch at once, with edges about a pixel wide, so that the same factors give the same
+picture at every size. There are no random pixels. Frame coordinates: x to the right and y down,
+both in [-1, 1]; "left" and "right" are those of the picture.
 """
 
 from __future__ import annotations
@@ -438,8 +437,8 @@ class _Portrait:
 def render(factors, size=64, device="cpu", chunk=32):
     """Draw factor rows (n, F), or one row (F,), as portraits (n, 3, size, size) in [-1, 1].
 
-    size: 16 to 1024 pixels, meant for 32 to 256. Numbers outside a factor's range are clamped to
-    it. RoiganError: another shape or size, rows that are not finite.
+    size: 16 to 1024 pixels. Numbers outside a factor's range are clamped to it. RoiganError:
+    another shape or size, rows that are not finite.
     """
     rows = torch.atleast_2d(torch.as_tensor(factors, dtype=torch.float32))
     fits = rows.ndim == 2 and rows.shape[1] == len(FACTORS) and torch.isfinite(rows).all()

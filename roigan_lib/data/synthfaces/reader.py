@@ -1,8 +1,7 @@
 """FactorNet: a small network that reads the factors of a synthfaces portrait from its pixels.
 
-It stands where other work uses an Inception or VGG network trained on photographs: its features
-feed a Fréchet distance, its maps a light perceptual loss, and its readings tell what a slider of
-the generator really changes.
+Its features feed a Fréchet distance, its maps a light perceptual loss, as Inception and VGG do for
+photographs; its readings tell what a slider really changes.
 """
 
 import time
