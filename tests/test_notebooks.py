@@ -10,7 +10,7 @@ import pytest
 from roigan_lib.studies import reproduce as rp
 from roigan_lib.studies.pages import heading, to_html
 
-NOTEBOOKS = sorted((rp.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+NOTEBOOKS = sorted((rp.ROOT / "notebooks").glob("[0-9][0-9]*_*.ipynb"))
 MACHINE_PATH = re.compile(r"/(?:tmp|work|root|home)/|[A-Z]:\\\\Users")
 FIRST_FORM = ("00", "03", "04", "05", "06", "07", "08", "09", "10", "11")
 

@@ -35,10 +35,11 @@ class NotebookFailed(RuntimeError):
 
 
 def list_notebooks(where=None, only=None):
-    """Paths of NN_name.ipynb. where: a folder, or a list of files; only: beginnings of names."""
+    """Paths of NN_name.ipynb, NNa_name.ipynb. where: a folder or files; only: beginnings."""
     where = ROOT / "notebooks" if where is None else where
     folder = isinstance(where, (str, Path))
-    found = sorted(Path(where).glob("[0-9][0-9]_*.ipynb")) if folder else [Path(p) for p in where]
+    paths = Path(where).glob("[0-9][0-9]*_*.ipynb") if folder else where
+    found = sorted(map(Path, paths)) if folder else list(map(Path, paths))
     if not found:
         raise RoiganError(
             f"There are no notebooks in {where}: run this from a clone of the repository."
