@@ -23,27 +23,6 @@ def test_ways_take_turns_and_the_median_counts(monkeypatch):
         bench.in_turn({}, repeats=0)
 
 
-def test_a_hopeless_way_is_tried_once(monkeypatch):
-    now, order = [0.0], []
-    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-
-    def work(name, seconds):
-        now[0] += seconds
-        order.append(name)
-
-    ways = {
-        "plain": lambda: work("plain", 1),
-        "slow": lambda: work("slow", 44),
-        "fine": lambda: work("fine", 3),
-    }
-    assert bench.in_turn(ways, repeats=2, hopeless=20) == {"plain": 1, "fine": 3}
-    assert order == ["plain", "slow", "fine", "plain", "fine", "plain", "fine"]
-    assert bench.in_turn(ways, repeats=1)["slow"] == 44  # nothing is dropped unasked
-    order.clear()
-    bench.in_turn(ways, repeats=5, within=10)  # 48 seconds a round: one to warm up, one that counts
-    assert order == ["plain", "slow", "fine"] * 2
-
-
 def test_the_generator_row_compares_the_same_drawing():
     rows = bench.generator_forward(width=0.125, batch=2, repeats=1)
     assert [row["metric"] for row in rows] == [
@@ -54,9 +33,6 @@ def test_the_generator_row_compares_the_same_drawing():
         row["value"] == pytest.approx(row["plain_ms"] / row["kit_ms"], rel=0.05) for row in rows
     )
     assert rows[0]["largest_difference"] < 2e-4 and rows[0]["largest_difference_double"] < 1e-5
-    assert (
-        rows[0]["largest_error_kit"] < 2 * rows[0]["largest_error_plain"]
-    )  # no further from double precision
 
 
 @pytest.mark.slow
@@ -110,24 +86,7 @@ def test_stored_rows_stand_in_a_table_with_their_machine(monkeypatch, tmp_path):
     assert bench.stored() == []  # an installed package has none
 
 
-def test_outside_a_clone_the_rows_of_the_networks_are_left_out_with_a_sentence(
-    monkeypatch, tmp_path
-):
+def test_outside_a_clone_one_sentence_says_where_to_run_it(monkeypatch, tmp_path):
     monkeypatch.setattr(bench, "ROOT", tmp_path)
-    monkeypatch.setattr(bench, "masks", lambda **_: [])
-    for name in ("slider", "reading", "inception"):
-        monkeypatch.setattr(bench, name, lambda **_: [])
-    said = []
-    assert bench.run(said.append, quick=True) == []
-    assert len(said) == 3 and all("run the benchmark from a clone" in line for line in said)
-
-
-@pytest.mark.slow
-def test_reading_from_the_cache_and_from_files_stand_beside_the_step(monkeypatch):
-    cached, files = bench.reading(batch=4, repeats=1, limit=8)
-    assert cached["plain_ms"] == files["plain_ms"] and cached["batch"] == files["batch"] == 4
-    # a busy core takes 10 ms away now and then, from readings of 1 ms: many rounds, without steps
-    monkeypatch.setattr(Trainer, "step", lambda trainer: None)
-    cached, files = bench.reading(batch=4, repeats=51, limit=8)
-    assert cached["kit_ms"] < files["kit_ms"]
-    assert files["images_per_second"] < cached["images_per_second"]
+    with pytest.raises(RoiganError, match="run the benchmark from a clone"):
+        bench.run(quick=True)

@@ -7,7 +7,6 @@ author's release does: dense convolutions over the mask, a pass wherever the rel
 from __future__ import annotations
 
 import copy
-import io
 import itertools
 import runpy
 import statistics
@@ -18,11 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
-from ..checks import height_width
 from ..config import load_config
-from ..data import ImageSet, open_dataset, to_uint8
+from ..data import ImageSet
 from ..errors import RoiganError
 from ..inpainter import RoIGAN
 from ..masks import FAMILIES, LAWS, gaussians, sample_masks
@@ -35,39 +32,32 @@ from ..training import Trainer
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def in_turn(ways, repeats=5, hopeless=None, within=None):
+def in_turn(ways, repeats=5):
     """Median seconds of each way, {name: function} -> {name: seconds}; a round warms up.
 
     The ways take turns: a program beside them slows all alike, and the ratio of two medians holds.
-    hopeless: a way that takes over so many times as long as the first in the round to warm up has
-    no seconds in the result. within: after so many seconds no round begins but the first that
-    counts. Raises RoiganError for less than one round.
+    Raises RoiganError for less than one round.
     """
     if repeats < 1:
         raise RoiganError(f"repeats is {repeats}; at least one round has to be timed.")
-    took, began = {name: [] for name in ways}, time.perf_counter() if within else 0.0
-    for turn in range(repeats + 1):
-        if within and turn > 1 and time.perf_counter() - began > within:
-            break
-        for name in took:
+    took = {name: [] for name in ways}
+    for _ in range(repeats + 1):
+        for name, way in ways.items():
             start = time.perf_counter()
-            ways[name]()
+            way()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             took[name].append(time.perf_counter() - start)
-        if turn == 0 and hopeless:
-            limit = hopeless * next(iter(took.values()))[0]
-            took = {name: seconds for name, seconds in took.items() if seconds[0] <= limit}
     return {name: statistics.median(seconds[1:]) for name, seconds in took.items()}
 
 
-def _row(what, took, plain, kit, n=1, **more):
+def _row(what, took, plain, kit, **more):
     return {
         "metric": what,
         "method": "plain / kit",
         "value": round(took[plain] / took[kit], 2),
-        "plain_ms": round(1e3 * took[plain] / n, 3),
-        "kit_ms": round(1e3 * took[kit] / n, 3),
+        "plain_ms": round(1e3 * took[plain], 3),
+        "kit_ms": round(1e3 * took[kit], 3),
         "processor": processor(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -111,7 +101,7 @@ def _random_vgg19():
 def train_step(width=1.0, batch=16, perceptual=False, repeats=3, ways=("fp32", "bf16"), say=print):
     """The published step, plain in float32 and by the kit: same networks, batch and losses.
 
-    A row for each precision of `ways`; one that is hopelessly slow here has a line for `say`
+    A row for each precision of `ways`; one that is slower here than float32 has a line for `say`
     instead. perceptual: with VGG19, of random weights, else without the perceptual term.
     """
     plain_step = yardstick("Step")
@@ -126,21 +116,13 @@ def train_step(width=1.0, batch=16, perceptual=False, repeats=3, ways=("fp32", "
             trainers[way] = trainer
         else:
             say(f"left out, width {width:g}: {trainer.remark}")
-    if not trainers:
-        return []
-    first = next(iter(trainers.values()))
+    first = trainers["fp32"]
     states = (network.state_dict() for network in (first.generator, first.discriminator))
     plain, (x, m, codes, noise) = plain_step(*states, first.perceptual), first.batches.draw(0)[:4]
     work = {"plain": lambda: plain(x, m, codes, noise)}
     work |= {way: trainer.step for way, trainer in trainers.items()}
-    took, rows = in_turn(work, repeats, hopeless=10), []
+    took, rows = in_turn(work, repeats), []
     for way in trainers:
-        if way not in took:
-            say(
-                f"left out, width {width:g}: a step in {way} took over 10 times as long as the "
-                f"plain one."
-            )
-            continue
         what = f"train step, width {width:g}, {'VGG19' if perceptual else 'no perceptual term'}"
         what += ", bfloat16" if way == "bf16" else ""
         speed = round(batch / took[way], 2)
@@ -152,8 +134,7 @@ def generator_forward(width=1.0, batch=16, repeats=7):
     """The published generator drawing a batch, and moving one slider of one image.
 
     The first row also has the largest difference of the two drawings, in float32 and in double
-    precision, which is what their methods differ by; and of each from the plain one in double
-    precision, which is its rounding.
+    precision, which is what their methods differ by.
     """
     plain = yardstick("generate")
     gan = _untrained("thesis", recipe="published", width=width)
@@ -174,12 +155,7 @@ def generator_forward(width=1.0, batch=16, repeats=7):
             "slider": lambda: gan.inpaint(x[:1], m[:1], codes[:1]),
         }
         took = in_turn(ways, repeats)
-    gaps = {
-        "largest_difference": gap(ours, theirs),
-        "largest_difference_double": gap(same, exact),
-        "largest_error_kit": gap(ours, exact),
-        "largest_error_plain": gap(theirs, exact),
-    }
+    gaps = {"largest_difference": gap(ours, theirs), "largest_difference_double": gap(same, exact)}
     whole, one = f"generator, a batch, width {width:g}", f"slider, width {width:g}"
     return [
         _row(whole, took, "plain", "kit", batch=batch, **gaps),
@@ -202,55 +178,6 @@ def slider(repeats=21):
     return [_row("slider, laptop width, beside a new region", took, "new", "same", batch=1)]
 
 
-def reading(batch=16, repeats=5, limit=2000):
-    """Handing out a batch of training images, beside the laptop profile's step that eats it.
-
-    From the cache; and as it would be without one, from JPEG files of CelebA's 178x218 pixels
-    that one thread decodes, crops and resizes.
-    """
-    from ..data.decode import decode
-
-    data = open_dataset("synthfaces", "train", 64, limit=limit)
-    trainer = Trainer(load_config("laptop", batch=batch), data, "cpu")
-    trainer.step_count = trainer.cfg.optimisation.steps - 1  # past the warm-up: a whole step
-    generator, files = torch.Generator().manual_seed(0), []
-    for picture in to_uint8(data[:batch]).permute(0, 2, 3, 1).numpy():
-        file, large = io.BytesIO(), Image.fromarray(picture).resize((178, 218))  # bicubic
-        large.save(file, "JPEG", quality=90)
-        files.append(file.getvalue())
-    ways = {
-        "step": trainer.step,
-        "reading a batch, beside a train step": lambda: trainer.batches.pictures(0, generator),
-        "reading a batch of JPEG files, uncached, beside it": lambda: [
-            decode(file, "thesis", 64) for file in files
-        ],
-    }
-    took = in_turn(ways, repeats)
-    speeds = {way: round(batch / took[way]) for way in ways if way != "step"}
-    return [
-        _row(way, took, "step", way, batch=batch, images_per_second=speed)
-        for way, speed in speeds.items()
-    ]
-
-
-def inception(n=32, dims=768, repeats=3):
-    """FID features: pytorch-fid's network as it comes, and folded and channels last."""
-    from ..metrics.features import inception_features
-
-    images = _noise_images(n)[:]
-    inception_features(images[:1], dims)  # says what is missing, if anything is
-    from pytorch_fid.inception import InceptionV3
-
-    net = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[dims]]).eval()
-    ways = {
-        "plain": lambda: net(images * 0.5 + 0.5),
-        "kit": lambda: inception_features(images, dims),
-    }
-    with torch.inference_mode():
-        took = in_turn(ways, repeats)
-    return [_row(f"Inception features, {dims}, an image", took, "plain", "kit", n) | {"batch": n}]
-
-
 def parts_of_a_step(trainer, repeats=2):
     """Median seconds of the parts of a Trainer's step, and of whole steps. It trains it."""
     x, m, codes, noise = trainer.batches.draw(0)[:4]
@@ -268,7 +195,7 @@ def parts_of_a_step(trainer, repeats=2):
         "step of the warm-up": lambda: step_at(0),
         "step after it": lambda: step_at(trainer.cfg.optimisation.steps - 1),
     }
-    return in_turn(ways, repeats, within=10)
+    return in_turn(ways, repeats)
 
 
 def benchmark(n=2000, size=64, repeats=5, n_scipy=200):
@@ -295,10 +222,9 @@ def _one_at_a_time(family, n, size, seed=0):
     """Equations (3.2)-(3.7) as they stand, a mask and a Gaussian at a time."""
     from scipy.stats import multivariate_normal
 
-    height, width = height_width(size)
     generator = torch.Generator().manual_seed(seed)
-    parameters = gaussians(family, n, height, width, generator)
-    y, x = np.mgrid[:height, :width]
+    parameters = gaussians(family, n, size, size, generator)
+    y, x = np.mgrid[:size, :size]
     grid, masks = np.dstack((x, y)), []
     for components in zip(*(p.numpy() for p in parameters)):  # of one mask
         f = 0
@@ -308,16 +234,6 @@ def _one_at_a_time(family, n, size, seed=0):
             f = f + weight * multivariate_normal.pdf(grid, mean, covariance)
         masks.append(f > f.max() / 2)
     return np.stack(masks)[:, None].astype(np.float32)
-
-
-def masks(**options):
-    """A mask of each family that has a density: `benchmark` in the rows of this module."""
-    seconds = lambda row: {"plain": 1 / row["scipy_masks_per_s"], "kit": 1 / row["masks_per_s"]}
-    return [
-        _row(f"a mask, {row['family']}", seconds(row), "plain", "kit")
-        for row in benchmark(**options)
-        if row["ratio"]
-    ]
 
 
 def here(quick=False):
@@ -332,30 +248,25 @@ def here(quick=False):
 
 
 def run(say=print, quick=False):
-    """Every benchmark in turn, a line to `say` for each row. Returns the rows."""
-    small, step = dict(width=0.125, batch=4, repeats=1), partial(train_step, say=say)
-    jobs = (  # and how they run where it is to be quick
-        (masks, dict(n=16, size=16, repeats=1, n_scipy=2)),
-        (generator_forward, small),
-        (step, small),
-        (partial(step, perceptual=True), small),
-        (slider, dict(repeats=3)),
-        (reading, dict(repeats=1, limit=64)),
-        (inception, dict(n=2, repeats=1)),
+    """The rows of the networks at full width, a line to `say` for each; `quick`: does it run?
+
+    Raises RoiganError outside a clone.
+    """
+    size = dict(width=0.125, batch=4, repeats=1) if quick else {}
+    jobs = (
+        partial(generator_forward, **size),
+        partial(train_step, say=say, **size),
+        partial(train_step, perceptual=True, say=say, **size),
+        partial(slider, 3 if quick else 21),
     )
     rows = []
-    for job, tiny in jobs:
-        try:
-            found = job(**(tiny if quick else {}))
-        except RoiganError as error:
-            say(f"left out: {error}")
-            continue
-        for row in found:
+    for job in jobs:
+        for row in job():
             say(
                 f"{row['metric']:58s} plain {row['plain_ms']:10,.3f} ms   "
                 f"kit {row['kit_ms']:10,.3f} ms   {row['value']:6.2f} times as fast"
             )
-        rows += found
+            rows.append(row)
     return rows
 
 
@@ -372,6 +283,5 @@ def to_markdown(rows):
         "| {metric} | {plain_ms:,.2f} | {kit_ms:,.2f} | **{value:.2f}** | {processor} | {threads} "
         "| {torch} |"
     )
-    unknown = {"processor": "–", "torch": "–"}
-    lines = [line.format(**unknown | row) for row in rows]
+    lines = [line.format(**row) for row in rows]
     return "\n".join([head, "|---|---:|---:|---:|---|---:|---|", *lines])
