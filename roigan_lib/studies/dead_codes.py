@@ -55,32 +55,16 @@ def run(folder, steps=2500, names=SUSPECTS, faces=64, progress=print, seed=0):
         gan = load_model(done.folder / "model.safetensors")
         people = open_dataset("synthfaces", "test", cfg.model.size, limit=faces)
         mask = region(cfg.model.size, *FACE)
-        shared = {
-            "method": name,
-            "dataset": "synthfaces",
-            "seed": cfg.run.seed,
-            "config": cfg.hash(),
-            "spread": None,
-            "checkpoint": gan.checkpoint_hash,
-            "batch": cfg.optimisation.batch,
-            "versions": versions(),
-        }
+        shared = {"method": name, "dataset": "synthfaces", "seed": cfg.run.seed}
+        shared |= {"config": cfg.hash(), "spread": None, "checkpoint": gan.checkpoint_hash}
+        shared |= {"batch": cfg.optimisation.batch, "versions": versions()}
         trained = {"split": "train", "mask_law": cfg.data.mask_family} | shared
-        shared |= {
-            "split": "test",
-            "mask_law": "face ellipse",
-            "mask_hash": mask_hash(mask),
-            "step": done.rows[-1]["step"],
-            "n": len(people),
-            "n_fake": len(people),
-        }
+        shared |= {"split": "test", "mask_law": "face ellipse", "mask_hash": mask_hash(mask)}
+        shared |= {"step": done.rows[-1]["step"], "n": len(people), "n_fake": len(people)}
+        codes = cfg.model.n_continuous if cfg.objective.reduction != "relative" else 1
         kinds = {
             "discrete": ("info_d", 1, math.log(cfg.model.n_categories)),
-            "continuous": (
-                "info_c",
-                cfg.model.n_continuous if cfg.objective.reduction != "relative" else 1,
-                math.log(2),
-            ),
+            "continuous": ("info_c", codes, math.log(2)),
         }
         for row in done.rows:
             for kind, (loss, codes, most) in kinds.items():
