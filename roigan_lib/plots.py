@@ -98,29 +98,29 @@ def sheet(images, ncols=8, titles=None, rows=None, scale=None, gap=2, captions=N
     if not n:
         raise RoiganError("There are no images to draw: give at least one.")
     ncols = max(1, min(ncols, n))
+    titles, rows, captions = (() if w is None else list(w) for w in (titles, rows, captions))
     labels = (titles, ncols, "columns"), (rows, -(-n // ncols), "rows"), (captions, n, "images")
     for words, count, what in labels:
-        if words is not None and len(words) != count:
+        if words and len(words) != count:
             raise RoiganError(f"There are {len(words)} labels for {count} {what}: give one each.")
     scale = scale or max(1, round(96 / width))
-    top, above = (0 if words is None else _LINE for words in (titles, captions))
-    left = 0 if rows is None else 10 + round(6.4 * max(len(str(word)) for word in rows))
+    top, above = (_LINE if words else 0 for words in (titles, captions))
+    left = 10 + round(6.4 * max(len(str(word)) for word in rows)) if rows else 0
     across, down = width * scale + gap, height * scale + above + gap
     canvas = _tiled(pixels, ncols, scale, above, gap)
     canvas = np.pad(canvas, ((top, 0), (left, 0), (0, 0)), constant_values=255)
     total_h, total_w = canvas.shape[:2]
     fig = Picture(figsize=(total_w / DPI, total_h / DPI), dpi=DPI)
 
-    def write(x, y, word, ha, va):
+    def write(x, y, word, ha="center", va="bottom"):
         fig.text(x / total_w, 1 - y / total_h, str(word), fontsize=_FONT, ha=ha, va=va)
 
     middle = left + width * scale / 2
-    for i, word in enumerate(() if captions is None else captions):
-        row, column = divmod(i, ncols)
-        write(middle + column * across, top + row * down + above - 3, word, "center", "bottom")
-    for i, word in enumerate(() if titles is None else titles):
-        write(middle + i * across, _LINE - 4, word, "center", "bottom")
-    for i, word in enumerate(() if rows is None else rows):
+    for i, word in enumerate(captions):
+        write(middle + i % ncols * across, top + i // ncols * down + above - 3, word)
+    for i, word in enumerate(titles):
+        write(middle + i * across, _LINE - 4, word)
+    for i, word in enumerate(rows):
         write(left - 5, top + i * down + above + height * scale / 2, word, "right", "center")
     fig.figimage(canvas, origin="upper")
     return fig
@@ -198,6 +198,8 @@ def curves(rows, keys, x="step", smooth=0.9, ncols=3, scale=1.0) -> Picture:
     of the running mean that each point keeps (0 = none); the raw values stay behind it, pale.
     scale: of a panel's 3.2 by 2.2 inches; the letters keep their size. RoiganError: an unknown key.
     """
+    import pandas as pd
+
     from .metrics import load_rows, records
 
     rows = records(load_rows(rows) if isinstance(rows, (str, Path)) else rows)
@@ -217,22 +219,14 @@ def curves(rows, keys, x="step", smooth=0.9, ncols=3, scale=1.0) -> Picture:
             pale = {"alpha": 0.25} if smooth else {"label": key}
             axes.plot(at, values, color=colour, linewidth=0.8, **pale)
             if smooth:
-                mean = _running_mean(values, smooth)
+                finite = pd.Series(np.where(np.isfinite(values), values, np.nan))
+                mean = finite.ewm(alpha=1 - smooth, ignore_na=True).mean()  # over NaN, too
                 axes.plot(at, mean, color=colour, linewidth=1.4, label=key)
         if len(panel) > 1:
             axes.legend(fontsize=_FONT - 1, frameon=False)
         if axes.get_subplotspec().is_last_row():
             axes.set_xlabel(x, fontsize=_FONT)
     return fig
-
-
-def _running_mean(values, keep):
-    out, total, weight = [], 0.0, 0.0
-    for value in values:
-        if np.isfinite(value):  # one NaN must not blank the rest of the curve
-            total, weight = keep * total + value, keep * weight + 1
-        out.append(total / weight if weight else np.nan)
-    return np.array(out)
 
 
 def bars(table, metrics=None, ncols=3) -> Picture:
