@@ -40,6 +40,7 @@ class Engine(NBClientEngine):
         DeadKernelError: the kernel died, in the cell that it names by its place, "cell 4/6".
         """
         options = dict(startup_timeout=180, log=logger, extra_arguments=["--log-level=CRITICAL"])
+        options["on_cell_executed"] = lambda **_: nb_man.pbar.set_postfix_str("")
         client = Client(nb_man, kernel_name=kernel_name, **options)
         try:
             client.execute(env=os.environ | variables, cwd=folder)
