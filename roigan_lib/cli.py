@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Union
 
 import tyro
-from tyro.conf import FlagConversionOff, Positional, UseAppendAction, arg
+from tyro.conf import FlagConversionOff, Positional, arg
 
 from .checks import check_output, check_seed
 from .config import WEIGHTS, Config, flat, load_config
@@ -296,7 +296,7 @@ class Photographs:
 
 @dataclass
 class Bench:
-    """Speed as ratios: masks, train step, slider, reading, FID features."""
+    """Speed as ratios: drawing, train step and slider, beside a plain way of the same work."""
 
     quick: bool = False  # tiny networks, one repetition: does it run?
     rows: str | None = None  # jsonl file for the rows
@@ -321,11 +321,7 @@ class Reproduce:
     out: str | None = None  # folder for the result (default: build/<profile>-<dataset>)
     notebooks: str | None = None  # folder of notebooks (default: the repository's)
     only: list[str] = field(default_factory=list)  # run only those, e.g. 03 08
-    store: bool = False  # put the result in place of the repository's
     force: bool = False  # run again what is done
-    parameter: Annotated[UseAppendAction[list[str]], arg(aliases=["-p"])] = field(
-        default_factory=list
-    )  # NAME=VALUE, for each notebook that has the name in its parameters cell
 
     def run(self):
         from .studies.reproduce import command
