@@ -21,7 +21,7 @@ from . import regularizers as R
 from .models import pyramid_fill
 from .precision import autocast
 
-RANGE = 5.0  # the classifier's logit at a told slider's end
+SURE = 5.0  # the logit that a classifier learns for the end of a label that is a number
 ATTACK = 3 / 127.5  # how far pixels are moved against the classifier while it learns, on average
 GUMBEL = 0.5  # noise on category choices read from images (straight-through Gumbel softmax)
 
@@ -77,14 +77,15 @@ class Step:
     @cached_property
     def shown_labels(self):
         """Path A: the true labels; with a classifier the mean of each and of how strongly it is
-        seen in the real hole, so that a slider means how much.
+        seen in the real hole, between the ends, so that a slider means how much.
         """
         labels = self.batch.labels[self.a]
         if self.net.classifier is None:
             return labels
         with torch.no_grad(), self.cast():
             seen = self.net.classifier(self.x[self.a], self.m[self.a])
-        return (labels + (seen / RANGE).clamp(-1, 1)) / 2
+        low, high = self.net.ends
+        return (labels + (2 * (seen - low) / (high - low) - 1).clamp(-1, 1)) / 2
 
     @cached_property
     def drawn(self):
@@ -334,8 +335,11 @@ def info_d(s):
     when=lambda s: s.has_b and s.net.classifier is not None,
 )
 def label(s):
-    """A classifier taught on real holes sees the drawn labels, as far as the hole shows them."""
-    wanted = torch.sigmoid(RANGE * s.codes[s.b, : s.n_labels])
+    """A classifier taught on real holes sees the drawn labels, as far as the hole shows them; a
+    slider's ends ask for what few real holes have more of.
+    """
+    low, high = s.net.ends
+    wanted = torch.sigmoid(low + (high - low) * (s.codes[s.b, : s.n_labels] + 1) / 2)
     return R.told(s.net.classifier(s.done[s.b], s.m[s.b]), wanted, s.batch.asked[s.b])
 
 
@@ -400,7 +404,7 @@ def classifier_loss(s: Step, ramp: float):
     """
     net, labels = s.net.classifier.train(), s.batch.labels
     share, wanted = s.shares, (1 + labels) / 2
-    wanted = torch.where(labels.abs() == 1, wanted, torch.sigmoid(RANGE * labels))
+    wanted = torch.where(labels.abs() == 1, wanted, torch.sigmoid(SURE * labels))
     weight = s.batch.asked * (wanted / share + (1 - wanted) / (1 - share)) / 2
     with s.cast():
         x = s.x.clone().requires_grad_(True)

@@ -11,6 +11,7 @@ import copy
 import signal
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from math import isfinite
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from .journal import Journal
 from .models import Classifier, ProjectedHeads, Reader, networks
 from .perceptual import PerceptualNet
 from .stored import save_model
+
+ENDS_FROM = 4096  # real holes from which the ends of told sliders are read
 
 
 @dataclass
@@ -105,6 +108,23 @@ class Trainer:
     def put(self, network):
         """A network on the device, channels last."""
         return network.to(device=self.device, memory_format=torch.channels_last)
+
+    @cached_property
+    @torch.no_grad()
+    def ends(self):
+        """The classifier's logits at the ends of told sliders, (2, labels): of real holes that show
+        a label's place, a tenth of those without it lie below, a tenth of those with it above.
+        """
+        drawn = [
+            self.batches.draw(step) for step in range(ENDS_FROM // self.cfg.optimisation.batch)
+        ]
+        seen = torch.cat([self.classifier(batch.images, batch.masks) for batch in drawn])
+        labels, asked = (
+            torch.cat([getattr(b, name) for b in drawn]) for name in ("labels", "asked")
+        )
+        low = seen.where((asked > 0) & (labels < 0), torch.nan).nanquantile(0.1, 0)
+        high = seen.where((asked > 0) & (labels > 0), torch.nan).nanquantile(0.9, 0)
+        return torch.stack([low, torch.maximum(high, low + 0.1)])
 
     def parts(self, batch):
         """The batch in `accumulate` parts, each with its share of path A and of path B."""

@@ -32,7 +32,8 @@ def read_codes(nets, batch, n_a):
             shown = batch.labels[i]
             if nets.classifier is not None:  # half what is true, half how strongly it is seen
                 seen = nets.classifier(batch.images[i : i + 1], batch.masks[i : i + 1])[0]
-                shown = (shown + (seen / 5).clamp(-1, 1)) / 2
+                low, high = nets.ends
+                shown = (shown + (2 * (seen - low) / (high - low) - 1).clamp(-1, 1)) / 2
             sliders = torch.cat([shown.detach(), mean[i, told:]]) + batch.jitter[i]
         if i < n_a and not told:
             kinds = []
@@ -225,12 +226,14 @@ def generator_terms(nets, objective, batch, n_a, drawn, real_maps):
     if told < model.n_continuous:  # (3.15), here the mean over the codes
         normal = torch.distributions.Normal(mean[:, told:], (logvar[:, told:] / 2).exp())
         terms["info_c"] = -normal.log_prob(sliders[:, told:]).mean()
-    if nets.classifier is not None:  # a logit of 5 at a slider's end, where the hole shows it
+    if nets.classifier is not None:  # a logit between the ends, where the hole shows the label
         total, asked = 0.0, 0.0
         for i in rest:
             seen = nets.classifier(done[i : i + 1], m[i : i + 1])[0]
-            for logit, code, share in zip(seen, batch.codes[i], batch.asked[i]):
-                p = torch.sigmoid(5 * code)
+            for logit, code, share, low, high in zip(
+                seen, batch.codes[i], batch.asked[i], *nets.ends
+            ):
+                p = torch.sigmoid((low * (1 - code) + high * (1 + code)) / 2)
                 total = total - share * (p * F.logsigmoid(logit) + (1 - p) * F.logsigmoid(-logit))
                 asked = asked + share
         terms["label"] = total / asked

@@ -74,6 +74,7 @@ def compare(trainer, ramp=1.0, every=1):
     """A step of the trainer beside the plain one: logs, terms, gradients of every network."""
     step, o = trainer.step_count, trainer.cfg.objective
     nets = SimpleNamespace(**{name: copy.deepcopy(getattr(trainer, name)) for name in NETWORKS})
+    nets.ends = trainer.ends if trainer.classifier is not None else None
     nets.generator.train(), nets.discriminator.train()
     batch, n_a = trainer.batches.draw(step), trainer.batches.n_a
     want_d, d_terms = None, {}
