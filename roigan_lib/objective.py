@@ -85,7 +85,7 @@ class Step:
         with torch.no_grad(), self.cast():
             seen = self.net.classifier(self.x[self.a], self.m[self.a])
         low, high = self.net.ends
-        return (labels + (2 * (seen - low) / (high - low) - 1).clamp(-1, 1)) / 2
+        return (labels + torch.where(seen > 0, seen / high, -seen / low).clamp(-1, 1)) / 2
 
     @cached_property
     def drawn(self):
@@ -336,10 +336,10 @@ def info_d(s):
 )
 def label(s):
     """A classifier taught on real holes sees the drawn labels, as far as the hole shows them; a
-    slider's ends ask for what few real holes have more of.
+    slider's ends ask for what few real holes have more of, its middle for neither.
     """
-    low, high = s.net.ends
-    wanted = torch.sigmoid(low + (high - low) * (s.codes[s.b, : s.n_labels] + 1) / 2)
+    (low, high), codes = s.net.ends, s.codes[s.b, : s.n_labels]
+    wanted = torch.where(codes > 0, codes * high, -codes * low).sigmoid()
     return R.told(s.net.classifier(s.done[s.b], s.m[s.b]), wanted, s.batch.asked[s.b])
 
 

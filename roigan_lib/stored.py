@@ -88,7 +88,13 @@ def best_model(dataset: str = "synthfaces", profile: str = "laptop") -> RoIGAN:
             f"There is no model for {dataset!r} yet; run 06_training, or `python -m roigan_lib "
             f"train --profile {profile} --dataset {dataset}`."
         )
-    return max(found, key=lambda gan: gan.card.get("images_seen", 0))
+    return max(found, key=lambda gan: _seen(gan.card))
+
+
+def _seen(card):
+    """Images that a model has seen, those of the networks it began with among them."""
+    before = card.get("started_from") or card.get("before")
+    return card.get("images_seen", 0) + (_seen(before) if before else 0)
 
 
 def _read_checkpoint(path):

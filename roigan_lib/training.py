@@ -124,7 +124,7 @@ class Trainer:
         )
         low = seen.where((asked > 0) & (labels < 0), torch.nan).nanquantile(0.1, 0)
         high = seen.where((asked > 0) & (labels > 0), torch.nan).nanquantile(0.9, 0)
-        return torch.stack([low, torch.maximum(high, low + 0.1)])
+        return torch.stack([low.clamp_max(-0.1), high.clamp_min(0.1)])
 
     def parts(self, batch):
         """The batch in `accumulate` parts, each with its share of path A and of path B."""

@@ -33,7 +33,7 @@ def read_codes(nets, batch, n_a):
             if nets.classifier is not None:  # half what is true, half how strongly it is seen
                 seen = nets.classifier(batch.images[i : i + 1], batch.masks[i : i + 1])[0]
                 low, high = nets.ends
-                shown = (shown + (2 * (seen - low) / (high - low) - 1).clamp(-1, 1)) / 2
+                shown = (shown + (seen / torch.where(seen > 0, high, -low)).clamp(-1, 1)) / 2
             sliders = torch.cat([shown.detach(), mean[i, told:]]) + batch.jitter[i]
         if i < n_a and not told:
             kinds = []
@@ -233,7 +233,7 @@ def generator_terms(nets, objective, batch, n_a, drawn, real_maps):
             for logit, code, share, low, high in zip(
                 seen, batch.codes[i], batch.asked[i], *nets.ends
             ):
-                p = torch.sigmoid((low * (1 - code) + high * (1 + code)) / 2)
+                p = torch.sigmoid(code * high if code > 0 else -code * low)
                 total = total - share * (p * F.logsigmoid(logit) + (1 - p) * F.logsigmoid(-logit))
                 asked = asked + share
         terms["label"] = total / asked
