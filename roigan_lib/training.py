@@ -113,7 +113,7 @@ class Trainer:
     @torch.no_grad()
     def ends(self):
         """The classifier's logits at the ends of told sliders, (2, labels): of real holes that show
-        a label's place, a tenth of those without it lie below, a tenth of those with it above.
+        a label's place, one in twenty of those without it lies below, of those with it above.
         """
         drawn = [
             self.batches.draw(step) for step in range(ENDS_FROM // self.cfg.optimisation.batch)
@@ -122,8 +122,8 @@ class Trainer:
         labels, asked = (
             torch.cat([getattr(b, name) for b in drawn]) for name in ("labels", "asked")
         )
-        low = seen.where((asked > 0) & (labels < 0), torch.nan).nanquantile(0.1, 0)
-        high = seen.where((asked > 0) & (labels > 0), torch.nan).nanquantile(0.9, 0)
+        low = seen.where((asked > 0) & (labels < 0), torch.nan).nanquantile(0.05, 0)
+        high = seen.where((asked > 0) & (labels > 0), torch.nan).nanquantile(0.95, 0)
         return torch.stack([low.clamp_max(-0.1), high.clamp_min(0.1)])
 
     def parts(self, batch):

@@ -74,7 +74,7 @@ def test_one_call_makes_rows_and_figures(faces, tmp_path):
     width, height = Image.open(tmp_path / "out" / "fig_4_3.png").size
     assert width > 128 * (2 + len(methods)) - 50 and height > 12 * 128
     text = table_4_2.summary(rows, "l1_hole")
-    assert "| FMM (Telea) | 0.539 |" in text and "| ours, found sliders | 0.323 |" in text
+    assert "| FMM (Telea) | 0.539 |" in text and "| ours, improved recipe | 0.323 |" in text
     assert f"{metrics.value(rows, 'l1_hole', 'telea', 'elliptic'):.3f}" in text and text.count(
         "\n"
     ) == 1 + len(methods)
