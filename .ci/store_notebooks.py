@@ -10,6 +10,8 @@ import json
 import sys
 from pathlib import Path
 
+from roigan_lib.studies.reproduce import list_notebooks
+
 ROOT = Path(__file__).resolve().parents[1]
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -32,7 +34,7 @@ def clean(content):
 
 def store(out, notebooks=ROOT / "notebooks"):
     """Replace the notebooks by those of `out`; exits with a sentence where one is not finished."""
-    sources = sorted(Path(notebooks).glob("[0-9][0-9]_*.ipynb"))
+    sources = list_notebooks(notebooks)
     for source in sources:
         stamp = Path(out) / f"{source.stem}.json"
         if not stamp.is_file() or "key" not in json.loads(stamp.read_text()):

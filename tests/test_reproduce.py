@@ -186,8 +186,11 @@ def test_a_kernel_that_dies_is_a_failure_and_is_never_stored(series, tmp_path, c
 
 def test_stored_notebooks_keep_their_outputs_and_nothing_of_the_run(series, tmp_path):
     write_notebook(series / "00_a.ipynb", f"print(41 + 1); print({str(rp.ROOT)!r} + '/figures')")
+    write_notebook(series / "02a_b.ipynb", "print('a chapter in parts')")
     rp.reproduce("smoke", out=tmp_path / "out", notebooks=series)
     STORE(tmp_path / "out", series)
+    part = nbformat.read(series / "02a_b.ipynb", as_version=4)
+    assert part.cells[-1].outputs[0].text == "a chapter in parts\n"
     notebook = nbformat.read(series / "00_a.ipynb", as_version=4)
     prose, parameters, code = notebook.cells
     assert parameters.metadata == {"tags": ["parameters"]} and "laptop" in parameters.source
