@@ -72,18 +72,6 @@ class Batches:
         """The CPU generator of a step."""
         return torch.Generator().manual_seed((self.cfg.run.seed * 1_000_003 + step) * 31 + 17)
 
-    def regions(self, n, generator):
-        """n masks (n, 1, S, S), in turn from the families that a + joins in `mask_family`."""
-        size, families = self.cfg.model.size, self.cfg.data.mask_family.split("+")
-        if len(families) == 1:
-            return sample_masks(families[0], n, size, generator=generator)
-        masks = torch.empty(n, 1, size, size)
-        for k, family in enumerate(families):
-            masks[k :: len(families)] = sample_masks(
-                family, len(masks[k :: len(families)]), size, generator=generator
-            )
-        return masks
-
     def asked(self, masks):
         """How much of each label's place the regions cover, from half of it on: (n, k), 0 to 1."""
         places = self.labels.places
@@ -99,7 +87,7 @@ class Batches:
         images, chosen, flip = self.pictures(step, g)
         labels = self.labels.values[chosen]
         labels = torch.where(flip[:, None] & self.labels.turned, -labels, labels)
-        masks = self.regions(n, g).to(self.device)
+        masks = sample_masks(self.cfg.data.mask_family, n, model.size, generator=g)
         codes = sample_codes(model, n, g)
         noise = torch.randn(n, model.n_noise, generator=g)
         if o.siblings:
@@ -110,7 +98,7 @@ class Batches:
         jitter = torch.randn(n, model.n_continuous, generator=g) * o.code_noise
         uniform = torch.rand(n, model.n_discrete, model.n_categories, generator=g)
         gumbel = -torch.log(-torch.log(uniform.clamp(1e-6, 1 - 1e-6)))
-        drawn = [images, masks, codes, noise, jitter, gumbel, labels, self.asked(masks.cpu())]
+        drawn = [images, masks, codes, noise, jitter, gumbel, labels, self.asked(masks)]
         drawn.append(torch.rand(n, 1, 1, 1, generator=g))
         if model.architecture == "published":
             drawn += [torch.randn(images.shape, generator=g), sample_codes(model, n, g)]

@@ -73,22 +73,30 @@ def sample_masks(family: str, n: int, size, seed=0, device="cpu", generator=None
                     one in twelve of which takes over 0.3 of the image.
     elliptic-face   Large ellipses over what an aligned photograph has of a face, mouth and chin
                     too: the centre lies at 0.6 of the height.
+    one+other       Masks of each in turn.
 
     A mask that comes out empty or full is drawn again, so each law is conditional on neither; at
-    64x64 that happens to rectangles and to the last two families only. RoiganError: an unknown
+    64x64 that happens to rectangles, elliptic-wide and elliptic-broad only. RoiganError: an unknown
     family, an n below 1, a size out of range, a seed or a device that cannot be.
     """
-    if family not in LAWS:
-        raise RoiganError(
-            f"unknown mask family {family!r}: {suggest(family, LAWS)}choose one of "
-            f"{', '.join(LAWS)}."
-        )
+    families = family.split("+") if isinstance(family, str) else [family]
+    for name in families:
+        if name not in LAWS:
+            raise RoiganError(
+                f"unknown mask family {name!r}: {suggest(name, LAWS)}choose one of "
+                f"{', '.join(LAWS)}."
+            )
     height, width = height_width(size)
     if not is_whole(n) or n < 1:
         raise RoiganError(f"n={n!r} masks cannot be drawn: ask for a whole number from 1.")
     device = check_device(device)
     if generator is None:
         generator = torch.Generator().manual_seed(check_seed(seed))
+    if len(families) > 1:
+        masks, k = torch.empty(n, 1, height, width, device=device), len(families)
+        for i, name in enumerate(families[:n]):
+            masks[i::k] = sample_masks(name, len(range(i, n, k)), size, 0, device, generator)
+        return masks
     masks, area = _draw(family, int(n), height, width, generator, device)
     while len(bad := ((area == 0) | (area == height * width)).nonzero()[:, 0]):
         masks[bad.to(device)], area[bad] = _draw(family, len(bad), height, width, generator, device)

@@ -398,3 +398,15 @@ def test_load_mask_refuses_with_one_sentence(content, words, tmp_path):
         Image.new("L", (16, 16), content).save(path)
     with pytest.raises(RoiganError, match=words):
         load_mask(path, 16)
+
+
+def test_two_families_take_turns():
+    g = torch.Generator().manual_seed(4)
+    broad = sample_masks("elliptic-broad", 3, 32, generator=g)
+    faces = sample_masks("elliptic-face", 2, 32, generator=g)
+    both = sample_masks("elliptic-broad+elliptic-face", 5, 32, seed=4)
+    assert torch.equal(both[::2], broad) and torch.equal(both[1::2], faces)
+    alone = sample_masks("elliptic-broad+elliptic-face", 1, 32, seed=4)
+    assert torch.equal(alone, sample_masks("elliptic-broad", 1, 32, seed=4))
+    with pytest.raises(RoiganError, match="unknown mask family 'eliptic': did you mean 'elliptic'"):
+        sample_masks("eliptic+rectangular", 4, 32)
