@@ -74,8 +74,8 @@ def load(trainer, path, start: bool = False) -> None:
         heads = about.get("projected", 0.0), ours.get("projected", 0.0)
         found += [("projected", *heads)] * ((heads[0] > 0) != (heads[1] > 0))
     if not start or (trainer.classifier and state.get("classifier")):
-        found += [("labels", about.get("labels"), ours["labels"])]
-        found = [row for row in found if row[1] != row[2]]
+        labels = about.get("labels"), ours["labels"]
+        found += [("labels", *labels)] * (labels[0] != labels[1])
     if found:
         k, old, new = found[0]
         way = "choose another output folder or start with fresh=True"

@@ -43,7 +43,6 @@ class Step:
         self.reduction = "sum" if cfg.objective.reduction == "sum" else "mean"
         self.relative = cfg.objective.reduction == "relative"
         self.n_labels = batch.labels.shape[1]
-        self.shares = net.batches.labels.shares.to(self.x.device)
         self.logs, self.whole = {}, whole
 
     def cast(self):
@@ -335,8 +334,8 @@ def info_d(s):
     when=lambda s: s.has_b and s.net.classifier is not None,
 )
 def label(s):
-    """A classifier taught on real holes sees the drawn labels, as far as the hole shows them; a
-    slider's ends ask for what few real holes have more of, its middle for neither.
+    """The classifier, taught on real holes, reads the drawn labels where the hole shows them. A
+    slider's ends stand for the strongest real examples, its middle for an undecided classifier.
     """
     (low, high), codes = s.net.ends, s.codes[s.b, : s.n_labels]
     wanted = torch.where(codes > 0, codes * high, -codes * low).sigmoid()
@@ -402,8 +401,8 @@ def classifier_loss(s: Step, ramp: float):
     classifier asks for is seen by people, too (Santurkar et al. 2019), and both values of a label
     count the same, however rare one is.
     """
-    net, labels = s.net.classifier.train(), s.batch.labels
-    share, wanted = s.shares, (1 + labels) / 2
+    net, labels = s.net.classifier, s.batch.labels
+    share, wanted = s.net.batches.labels.shares.to(labels), (1 + labels) / 2
     wanted = torch.where(labels.abs() == 1, wanted, torch.sigmoid(SURE * labels))
     weight = s.batch.asked * (wanted / share + (1 - wanted) / (1 - share)) / 2
     with s.cast():

@@ -115,15 +115,12 @@ class Trainer:
         """The classifier's logits at the ends of told sliders, (2, labels): of real holes that show
         a label's place, one in twenty of those without it lies below, of those with it above.
         """
-        drawn = [
-            self.batches.draw(step) for step in range(ENDS_FROM // self.cfg.optimisation.batch)
-        ]
-        seen = torch.cat([self.classifier(batch.images, batch.masks) for batch in drawn])
-        labels, asked = (
-            torch.cat([getattr(b, name) for b in drawn]) for name in ("labels", "asked")
-        )
-        low = seen.where((asked > 0) & (labels < 0), torch.nan).nanquantile(0.05, 0)
-        high = seen.where((asked > 0) & (labels > 0), torch.nan).nanquantile(0.95, 0)
+        steps = range(ENDS_FROM // self.cfg.optimisation.batch)
+        drawn = [self.batches.draw(step) for step in steps]
+        seen = parallel.gather(torch.cat([self.classifier(b.images, b.masks) for b in drawn]))
+        labels = parallel.gather(torch.cat([b.labels * (b.asked > 0) for b in drawn]))
+        low = seen.where(labels < 0, torch.nan).nanquantile(0.05, 0)
+        high = seen.where(labels > 0, torch.nan).nanquantile(0.95, 0)
         return torch.stack([low.clamp_max(-0.1), high.clamp_min(0.1)])
 
     def parts(self, batch):

@@ -11,7 +11,6 @@ from ..config import flat, label_names
 from ..errors import RoiganError
 from ..files import WEIGHTS as SHIPPED
 from ..files import read_weights, write_weights
-from ..precision import autocast
 from ..regularizers import visible_change
 from . import ends, sweep
 
@@ -85,8 +84,7 @@ def train_attribute_reader(data, epochs=12, batch=64, seed=0, progress=print, de
             x = F.pad(x, (3, 3, 3, 3), mode="reflect")
             x = x[:, :, 3 + dy : 3 + dy + data.size, 3 + dx : 3 + dx + data.size]
             wanted = data.attributes[chosen].float().to(device)
-            with autocast("fp32", device):
-                loss = F.binary_cross_entropy_with_logits(net.logits(x.to(device)), wanted)
+            loss = F.binary_cross_entropy_with_logits(net.logits(x.to(device)), wanted)
             adam.zero_grad(set_to_none=True)
             loss.backward()
             adam.step(), rate.step()
