@@ -5,8 +5,11 @@ value, and that `save` writes as a small PNG. Images are float (n, 3, H, W) in [
 (n, 1, H, W) in {0, 1}, 1 = the hole.
 """
 
+import ast
 import base64
+import inspect
 import io
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +59,18 @@ def save(fig, path, colours=None):
     """Write the figure as `png` in one step, its folder made. The path, or a RoiganError."""
     _check_ending(path, ".png", "Figures are saved as PNG")
     return write_atomically(path, png(fig, colours))
+
+
+def source(thing):
+    """The code of a library function, method or class, as a notebook shows it: no docstrings."""
+    from IPython.display import Code
+
+    lines = textwrap.dedent(inspect.getsource(thing)).splitlines()
+    for node in ast.walk(ast.parse("\n".join(lines))):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node):
+            for k in range(node.body[0].lineno - 1, node.body[0].end_lineno):
+                lines[k] = None
+    return Code("\n".join(line for line in lines if line is not None), language="python")
 
 
 def _check_ending(path, ending, rule):

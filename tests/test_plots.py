@@ -1,6 +1,7 @@
 """Sheets show exactly the pixels given; curves and bars show the numbers; files are small."""
 
 import base64
+import inspect
 import io
 import json
 
@@ -152,3 +153,11 @@ def test_wrong_label_counts_and_nothing_to_draw():
             plots.sheet(images, 2, **wrong)
     with pytest.raises(RoiganError, match="at least one"):
         plots.sheet(images[:0])
+
+
+def test_source_shows_the_code_that_runs_without_docstrings():
+    from roigan_lib.models.layers import GatedConv
+
+    shown = plots.source(GatedConv).data
+    assert "sigmoid(gate)" in shown and '"""' not in shown and '"""' in inspect.getsource(GatedConv)
+    assert {line for line in shown.splitlines()} <= set(inspect.getsource(GatedConv).splitlines())
