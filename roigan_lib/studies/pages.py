@@ -96,7 +96,7 @@ def heading(notebook):
     cells = [cell["source"] for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
     text = re.sub(r"^[ >]+", "", "\n\n".join(cells), flags=re.MULTILINE)
     title = re.search(r"^#+ *(.*)", text, re.MULTILINE)
-    prose = re.sub(r"^(#|!|<|\||```|- |---).*", "", text, flags=re.MULTILINE).strip()
+    prose = re.sub(r"^(#|!|<|\||```|- |---|←|.*→$).*", "", text, flags=re.MULTILINE).strip()
     abstract = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", re.split(r"\n\s*\n", prose)[0])
     plain = lambda words: " ".join(re.sub(r"[*`$]", "", words).split())
     return plain(title[1]) if title else "untitled", plain(abstract)
