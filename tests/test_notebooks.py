@@ -143,8 +143,9 @@ def test_references_say_whose(notebook):
     assert not found, "write 'notebook 08', 'thesis chapter 3', 'thesis §4.3'"
 
 
-def test_readme_says_whose_chapters():
-    assert not unclear_references((rp.ROOT / "README.md").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("page", ["README.md", "docs/using.md", "docs/results.md"])
+def test_pages_say_whose_chapters(page):
+    assert not unclear_references((rp.ROOT / page).read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

@@ -209,9 +209,28 @@ def test_nothing_committed_names_a_path_of_one_machine():
             )
 
 
-def test_files_and_links_that_the_readme_names_exist():
-    for target in re.findall(r"\]\(((?!https?:|#)[^)\s]+)\)", (ROOT / "README.md").read_text()):
-        assert (ROOT / target).exists(), target
+PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{n}.md" for n in ("using", "results"))]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_and_links_that_a_page_names_exist(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(((?!https?:|#)[^)\s]+)\)", text):
+        assert (ROOT / page).parent.joinpath(target).exists(), target
+
+
+def test_the_readme_is_short_and_its_pictures_are_described():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.split()) <= 1500
+    pictures = re.findall(r"!\[([^\]]*)\]\(", text)
+    assert len(pictures) >= 2 and all(len(words.split()) >= 5 for words in pictures)
+
+
+def test_every_notebook_stands_in_the_course_map():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.findall(r"\(notebooks/([\w]+)\.ipynb\) \| ", text)
+    there = {path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]*_*.ipynb")}
+    assert not there - {"01_generative_models", "08_comparison"} - set(found)  # replaced by parts
 
 
 def test_make_explains_a_missing_python():
