@@ -1,7 +1,7 @@
-"""HTML pages from executed notebooks: one self-contained page each, and an index to click through.
+"""The executed course as HTML: a page for each notebook, an index, one map beside all of them.
 
-No script and no request to any host: pictures are embedded, formulas become MathML, widgets show
-their static output.
+Each page holds all it needs, from file:// too: pictures are embedded, formulas become MathML,
+widgets show their static output. Template, style and script are pages.html, pages.css and pages.js.
 """
 
 import base64
@@ -10,70 +10,97 @@ import html
 import io
 import json
 import re
+import shutil
 from pathlib import Path
+from string import Template
 
-PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title><style>{css}</style></head>
-<body>{navigation}<main>{body}</main>{navigation}</body></html>
-"""
 ENTRY = """<section class="entry"><a href="{stem}.html">{image}</a>
 <div><h2><a href="{stem}.html">{title}</a></h2><p>{abstract}</p>
-<p class="soft">{stem} · {status}</p></div></section>
+<p class="soft">{stem}{status}</p></div></section>
 """
-FAILED = '<span class="failed">failed or unfinished</span>'
+FAILED = ' · <span class="failed">failed or unfinished</span>'
 STATIC = "<p class='soft'>An interactive widget stands here: open the notebook to use it.</p>"
 CODE_OR_MATH = re.compile(
     r"(```.*?```|~~~.*?~~~|`[^`\n]+`)|\$\$(.+?)\$\$"
     r"|(?<![\\$])\$(?![\s$])([^$\n]*?[^\s\\$])\$(?!\d)",
     re.DOTALL,
 )
+BARE = re.compile(r"(VBox|HBox|interactive)\(|\w+\(|$")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
-def write_pages(out, series, subtitle):
+def write_pages(out, series, subtitle, stored=False):
     """Export each executed notebook in `out` to HTML and write index.html. Returns its path.
 
     Args: out: folder with NN_name.ipynb and the stamps NN_name.json of reproduce. series: source
-    notebooks, in order. subtitle: shown under the title, e.g. "laptop · synthfaces".
+    notebooks, in order. subtitle: shown under the title, e.g. "laptop · synthfaces". stored: take
+    the outputs that the sources carry, in place of those in `out` (`make site`).
     """
     import nbformat
     from pygments.formatters import HtmlFormatter
 
-    out, css = Path(out), Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
-    code_css = HtmlFormatter().get_style_defs(".highlight")
-    present = [source for source in series if (out / source.name).exists()]
-    links = [_link(source.stem) for source in present]
-    befores = ["<span></span>", *(link.replace(">", ">← ", 1) for link in links)]
-    afters = [*(link.replace("</a>", " →</a>") for link in links[1:]), "<span></span>"]
-    body = f"<h1>RoI-GAN</h1><p class='soft'>{html.escape(subtitle)}</p>"
-    for source, before, after in zip(present, befores, afters):
-        notebook = nbformat.read(out / source.name, as_version=4)
-        title, abstract = map(html.escape, heading(notebook))
-        picture, stamp = thumbnail(notebook), read_stamp(out / f"{source.stem}.json")
-        body += ENTRY.format(
-            stem=html.escape(source.stem),
-            title=title,
-            abstract=abstract,
-            image=picture and f'<img alt="" src="data:image/png;base64,{picture}">',
-            status=f"{stamp['seconds']:.1f} s" if "key" in stamp else FAILED,
-        )
-        navigation = f'<nav>{before}<a href="index.html">contents</a>{after}</nav>'
-        page = to_html(notebook, source.parent)
-        text = PAGE.format(title=title, css=css + code_css, body=page, navigation=navigation)
-        (out / f"{source.stem}.html").write_text(text, encoding="utf-8")
-    for source in series:
-        if source not in present:
-            body += f"<p class='soft'>{html.escape(source.stem)}: not run yet</p>"
-    index = out / "index.html"
-    index.write_text(PAGE.format(title="RoI-GAN", css=css, navigation="", body=body), "utf-8")
-    return index
+    out, part = Path(out), lambda end: Path(__file__).with_suffix(end).read_text(encoding="utf-8")
+    light = HtmlFormatter().get_style_defs(".highlight")
+    dark = HtmlFormatter(style="monokai").get_style_defs('[data-theme="dark"] .highlight')
+    css, page = light + dark + part(".css"), Template(part(".html"))
+    there = lambda source: source if stored else out / source.name
+    present = [source for source in series if there(source).exists()]
+    body, texts, titles, headings = f"<h1>RoI-GAN</h1><p class='soft'>{subtitle}</p>", {}, {}, []
+    for source in present:
+        stem, notebook = source.stem, nbformat.read(there(source), as_version=4)
+        titles[stem], abstract = map(html.escape, heading(notebook))
+        picture, stamp = thumbnail(notebook), read_stamp(out / f"{stem}.json")
+        texts[stem] = _with_files(to_html(notebook, source.parent), source.parent, out)
+        for anchor, text in re.findall(r'<h[1-3] id="([^"]+)">(.*?)<a class="anchor', texts[stem]):
+            plain = html.unescape(re.sub(r"<[^>]+>", "", text)).strip()
+            headings.append([f"{stem}.html#{html.unescape(anchor)}", plain, stem])
+        image = f'<img alt="From {titles[stem]}" src="data:image/png;base64,{picture}">'
+        status = "" if stored else f" · {stamp['seconds']:.1f} s" if "key" in stamp else FAILED
+        words = dict(stem=html.escape(stem), title=titles[stem], abstract=abstract, status=status)
+        body += ENTRY.format(image=picture and image, **words)
+    missing = [html.escape(source.stem) for source in series if source not in present]
+    body += "".join(f"<p class='soft'>{stem}: not run yet</p>" for stem in missing)
+    stems = list(texts)
+    fixed = dict(css=css, js=part(".js"), headings=json.dumps(headings).replace("<", "\\u003c"))
+    for k, stem in enumerate(stems):
+        before = _link(stems[k - 1], "← {}") if k else "<span></span>"
+        after = _link(stems[k + 1], "{} →") if k + 1 < len(stems) else "<span></span>"
+        steps = f'<nav class="steps">{before}<a href="index.html">contents</a>{after}</nav>'
+        words = dict(title=titles[stem], body=texts[stem], navigation=steps, map=_map(titles, stem))
+        (out / f"{stem}.html").write_text(page.substitute(words, **fixed), encoding="utf-8")
+    words = dict(title="RoI-GAN", body=body, navigation="", map=_map(titles))
+    (out / "index.html").write_text(page.substitute(words, **fixed), encoding="utf-8")
+    return out / "index.html"
 
 
-def _link(stem):
+def _link(stem, words="{}"):
     stem = html.escape(stem)
-    return f'<a href="{stem}.html">{stem.replace("_", " ")}</a>'
+    return f'<a href="{stem}.html">{words.format(stem.replace("_", " "))}</a>'
+
+
+def _map(titles, here=None):
+    """The course as a list of links: number and title, the present page marked."""
+    items = ""
+    for stem, title in titles.items():
+        number = stem.split("_")[0]
+        words = re.sub(rf"^0*{number.lstrip('0') or 0}\W+", "", title) or title
+        current = ' aria-current="page"' if stem == here else ""
+        items += f'<li><a href="{html.escape(stem)}.html"{current}>{number} {words}</a></li>'
+    return f"<ol>{items}</ol>"
+
+
+def _with_files(body, folder, out):
+    """The page with links to files of the repository, of which copies go to out/files."""
+
+    def keep(match):
+        path = folder / html.unescape(match[1])
+        if not path.is_file():
+            return match[0]
+        (out / "files").mkdir(exist_ok=True)
+        shutil.copyfile(path, out / "files" / path.name)
+        return f'href="files/{path.name}"'
+
+    return re.sub(r'href="([^":#?]+)"', keep, body)
 
 
 def read_stamp(path):
@@ -134,14 +161,18 @@ def to_html(notebook, folder):
         formulas.append(_mathml((display or inline).strip(), "block" if display else "inline"))
         return f"roiganmath{len(formulas) - 1}x"
 
+    section = ""
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
+            section = (re.findall(r"^#+ +(.+)", cell["source"], re.MULTILINE) or [section])[-1]
             cell["source"] = CODE_OR_MATH.sub(hide, cell["source"])
         for output in cell.get("outputs", ()):
-            data = output.get("data", {})
+            data, about = output.get("data", {}), f"Figure in “{section}”"
+            if "image/png" in data:
+                output.metadata["image/png"] = {"alt": about} | output.metadata.get("image/png", {})
             pictured = any(kind.startswith("image/") or kind == "text/html" for kind in data)
-            bare = re.match(r"\w+\(|$", data.get("text/plain", ""))  # the widget's own repr
-            if WIDGET in data and bare and not pictured:
+            bare = BARE.match(data.get("text/plain", ""))  # the widget's own repr
+            if bare and (WIDGET in data or bare[1]) and not pictured:
                 data["text/html"] = STATIC
     exporter = HTMLExporter(template_name="basic", embed_images=True)
     body, _ = exporter.from_notebook_node(notebook, {"metadata": {"path": str(folder)}})

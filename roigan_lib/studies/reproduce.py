@@ -25,7 +25,7 @@ from ..files import write_atomically
 from .pages import read_stamp, write_pages
 
 ROOT = Path(__file__).resolve().parents[2]
-LIBRARY_FILES = (".py", ".json", ".js", ".css", ".toml", ".safetensors")
+LIBRARY_FILES = (".py", ".json", ".js", ".css", ".html", ".toml", ".safetensors")
 
 
 class NotebookFailed(RuntimeError):
