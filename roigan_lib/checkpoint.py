@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -143,19 +142,6 @@ def _shipped_state(name):
     state = {"format": FORMAT, "config": config, "step": card["steps"], "seconds": card["seconds"]}
     state |= {"images_seen": card["images_seen"], "generator": weights, "ema": weights}
     return state | parts
-
-
-def steps_within(cfg: Config, minutes: float, seconds: float, folder=None) -> int:
-    """How many steps, of so many seconds each, fit into 0.9 of the minutes, at most the recipe's.
-
-    The other tenth is for sample grids and checkpoints. A run that has begun in `folder` keeps the
-    steps it began with.
-    """
-    path = (Path(folder) if folder else run_folder(cfg)) / "checkpoint.pt"
-    with suppress(Exception):  # where there is one, `train` says what is wrong with it
-        saved = torch.load(path, weights_only=True, map_location="cpu", mmap=True)["config"]
-        return flat(saved)["steps"]
-    return max(1, min(cfg.optimisation.steps, int(0.9 * 60 * minutes / seconds)))
 
 
 def run_folder(cfg: Config) -> Path:

@@ -26,7 +26,7 @@ from ..masks import FAMILIES, LAWS, gaussians, sample_masks
 from ..metrics import load_rows, records
 from ..models import networks
 from ..perceptual import PerceptualNet
-from ..precision import probe, processor
+from ..precision import processor
 from ..training import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -178,26 +178,6 @@ def slider(repeats=21):
     return [_row("slider, laptop width, beside a new region", took, "new", "same", batch=1)]
 
 
-def parts_of_a_step(trainer, repeats=2):
-    """Median seconds of the parts of a Trainer's step, and of whole steps. It trains it."""
-    x, m, codes, noise = trainer.batches.draw(0)[:4]
-    g, d, z = trainer.generator, trainer.discriminator, trainer.generator.join_codes(codes, noise)
-
-    def step_at(count):
-        trainer.step_count = count
-        trainer.step()
-
-    ways = {
-        "draw the batch": lambda: trainer.batches.draw(1),
-        "generator, forward only": lambda: g(x, m, z),
-        "generator": lambda: g(x, m, z)[0].mean().backward(),
-        "discriminator": lambda: d(x, m)[0].mean().backward(),
-        "step of the warm-up": lambda: step_at(0),
-        "step after it": lambda: step_at(trainer.cfg.optimisation.steps - 1),
-    }
-    return in_turn(ways, repeats)
-
-
 def benchmark(n=2000, size=64, repeats=5, n_scipy=200):
     """Masks a second, vectorised and one at a time through scipy's multivariate_normal.
 
@@ -234,17 +214,6 @@ def _one_at_a_time(family, n, size, seed=0):
             f = f + weight * multivariate_normal.pdf(grid, mean, covariance)
         masks.append(f > f.max() / 2)
     return np.stack(masks)[:, None].astype(np.float32)
-
-
-def here(quick=False):
-    """Three ratios of this machine in seconds: a small published step, a slider, bfloat16."""
-    small = dict(width=0.125, batch=4) if quick else dict(width=0.25, batch=8)
-    took = dict(zip(("float32", "bfloat16"), probe()))
-    return (
-        train_step(ways=("fp32",), repeats=1, **small)
-        + slider(3 if quick else 7)
-        + [_row("a convolution, float32 beside bfloat16", took, "float32", "bfloat16")]
-    )
 
 
 def run(say=print, quick=False):
