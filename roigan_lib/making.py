@@ -12,7 +12,7 @@ import torch
 
 from . import parallel
 from .checkpoint import read
-from .config import Config, flat, load_config
+from .config import Config, flat, label_names, load_config
 from .errors import RoiganError, suggest
 from .files import place, read_rows
 from .recipes import PARTS, read_recipe, recipe_names
@@ -44,8 +44,24 @@ def stages(recipe: str, profile: str | None = None, **overrides) -> list[tuple[s
 def recipe_hash(recipe: str, profile: str | None = None, **overrides) -> str:
     """Twelve hex digits that name what a recipe trains: its stages, and which it averages."""
     named = [[name, cfg.hash()] for name, cfg in stages(recipe, profile, **overrides)]
-    text = json.dumps([named, read_recipe(recipe).get("average", [])])
+    tables = read_recipe(recipe)
+    text = json.dumps(
+        [named, tables.get("average", []), *([stretch(recipe)] * ("stretch" in tables))]
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def stretch(recipe: str) -> float:
+    """By how much the finished model lengthens its told sliders: code 1 acts as code `stretch` did.
+
+    RoiganError unless it is a number from 1 to 2.
+    """
+    value = read_recipe(recipe).get("stretch", 1.0)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value <= 2:
+        raise RoiganError(
+            f"stretch is {value!r} in the recipe {recipe}; it is a number from 1 to 2."
+        )
+    return float(value)
 
 
 def make(
@@ -64,7 +80,7 @@ def make(
     several stages. A stage begins with the networks of the one before, unless it names a `start`.
     The card has the recipe's name and hash. Raises RoiganError as `train` does.
     """
-    parts = stages(recipe, profile, **overrides)
+    parts, longer = stages(recipe, profile, **overrides), stretch(recipe)
     folder = Path(folder) if folder else run_folder(parts[0][1])
     folders = {}
     for wanted in read_recipe(recipe).get("average", []):
@@ -91,6 +107,11 @@ def make(
     state = run.model.generator.state_dict()
     if states:
         state = {k: torch.stack([s[k].float() for s in states]).mean(0) for k in states[0]}
+    if longer != 1:  # the columns of z that the told sliders fill
+        noise, told = cfg.model.n_noise, len(label_names(cfg.objective.labels))
+        weight = state["dense.0.weight"].clone()
+        weight[:, noise : noise + told] *= longer
+        state = state | {"dense.0.weight": weight}
     if parallel.rank() > 0:
         return run
     named = {"name": Path(recipe).stem, "hash": recipe_hash(recipe, profile, **overrides)}

@@ -152,3 +152,25 @@ def test_a_changed_recipe_is_seen(tmp_path):
     assert repeatable(load_model(path)).endswith("agrees")
     assert recipe_hash("celeba_thesis") != recipe_hash("celeba_thesis", steps=7)
     assert load_config("thesis", recipe="improved").model.architecture == "improved"
+
+
+def test_told_sliders_are_lengthened_at_the_end(tmp_path):
+    start = RECIPE.index("[[stages]]")
+    text = RECIPE[:start].replace('average = ["first", "third"]\n', "")
+    text = text.replace("[objective]", '[objective]\nlabels = "gaze,blush"').replace(
+        "= 3\n", "= 1\n"
+    )
+    made = {}
+    for stretch in (1.0, 1.5):
+        path = tmp_path / f"at_{stretch}.toml"
+        path.write_text(f"stretch = {stretch}\n" + text)
+        run = make(str(path), tmp_path / f"run_{stretch}", progress=None)
+        made[stretch] = run.model.generator.state_dict()["dense.0.weight"]
+    told = slice(4, 6)  # behind four numbers of noise
+    assert torch.allclose(made[1.5][:, told], 1.5 * made[1.0][:, told], atol=1e-3)
+    made[1.5][:, told] = made[1.0][:, told]
+    assert torch.equal(made[1.5], made[1.0])
+    path.write_text('stretch = "far"\n' + text)
+    with pytest.raises(RoiganError, match="stretch is 'far' .* from 1 to 2"):
+        make(str(path), tmp_path / "run", progress=None)
+    assert not (tmp_path / "run").exists()

@@ -2,7 +2,8 @@
 
 `base` names another recipe whose tables lie beneath; `[objective.weights]` replaces the whole
 table. `[[stages]]` have a name and tables of their own over the recipe's, weights one by one;
-`average` names the stages whose averaged weights are the model. `making` trains what stands here.
+`average` names the stages whose averaged weights are the model, `stretch` lengthens its told
+sliders. `making` trains what stands here.
 """
 
 from __future__ import annotations
@@ -50,11 +51,11 @@ def read_recipe(name: str) -> dict:
     for key, table in tables.items():
         if key in PARTS:
             merged[key] = merged.get(key, {}) | table
-        elif key in ("profile", "note", "average", "stages", "exceptions"):
+        elif key in ("profile", "note", "average", "stretch", "stages", "exceptions"):
             merged[key] = table
         else:
             raise RoiganError(
                 f"{path.name} has a table {key!r}; {suggest(key, PARTS)}it may have "
-                f"{', '.join(PARTS)}, stages, average, base, profile and note."
+                f"{', '.join(PARTS)}, stages, average, stretch, base, profile and note."
             )
     return merged
