@@ -51,17 +51,24 @@ def recipe_hash(recipe: str, profile: str | None = None, **overrides) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def stretch(recipe: str) -> float:
-    """By how much the finished model lengthens its told sliders: code 1 acts as code `stretch` did.
+def stretch(recipe: str) -> dict[str, float]:
+    """By how much the finished model lengthens told sliders: {label: number from 1 to 2}.
 
-    RoiganError unless it is a number from 1 to 2.
+    Position 1 of such a slider acts as that number did in training. RoiganError for a name that the
+    recipe does not tell and for another value.
     """
-    value = read_recipe(recipe).get("stretch", 1.0)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value <= 2:
-        raise RoiganError(
-            f"stretch is {value!r} in the recipe {recipe}; it is a number from 1 to 2."
-        )
-    return float(value)
+    tables = read_recipe(recipe)
+    labels = label_names(tables.get("objective", {}).get("labels"))
+    found = tables.get("stretch", {})
+    for name, value in found.items():
+        if name not in labels:
+            raise RoiganError(
+                f"The recipe {recipe} stretches a slider {name!r}; {suggest(name, labels)}it tells "
+                f"{', '.join(labels) or 'none'}."
+            )
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value <= 2:
+            raise RoiganError(f"stretch of {name} is {value!r}; it is a number from 1 to 2.")
+    return {name: float(found.get(name, 1)) for name in labels} if found else {}
 
 
 def make(
@@ -107,10 +114,10 @@ def make(
     state = run.model.generator.state_dict()
     if states:
         state = {k: torch.stack([s[k].float() for s in states]).mean(0) for k in states[0]}
-    if longer != 1:  # the columns of z that the told sliders fill
-        noise, told = cfg.model.n_noise, len(label_names(cfg.objective.labels))
+    if longer:  # the columns of z that the told sliders fill
         weight = state["dense.0.weight"].clone()
-        weight[:, noise : noise + told] *= longer
+        told = slice(cfg.model.n_noise, cfg.model.n_noise + len(longer))
+        weight[:, told] *= torch.tensor(list(longer.values()))
         state = state | {"dense.0.weight": weight}
     if parallel.rank() > 0:
         return run

@@ -163,14 +163,18 @@ def test_told_sliders_are_lengthened_at_the_end(tmp_path):
     made = {}
     for stretch in (1.0, 1.5):
         path = tmp_path / f"at_{stretch}.toml"
-        path.write_text(f"stretch = {stretch}\n" + text)
+        path.write_text(text + f"\n[stretch]\nblush = {stretch}\n")
         run = make(str(path), tmp_path / f"run_{stretch}", progress=None)
         made[stretch] = run.model.generator.state_dict()["dense.0.weight"]
-    told = slice(4, 6)  # behind four numbers of noise
-    assert torch.allclose(made[1.5][:, told], 1.5 * made[1.0][:, told], atol=1e-3)
-    made[1.5][:, told] = made[1.0][:, told]
+    blush = 5  # the second told slider, behind four numbers of noise
+    assert torch.allclose(made[1.5][:, blush], 1.5 * made[1.0][:, blush], atol=1e-3)
+    made[1.5][:, blush] = made[1.0][:, blush]
     assert torch.equal(made[1.5], made[1.0])
-    path.write_text('stretch = "far"\n' + text)
-    with pytest.raises(RoiganError, match="stretch is 'far' .* from 1 to 2"):
-        make(str(path), tmp_path / "run", progress=None)
+    for line, words in (
+        ("blush = 3", "blush is 3"),
+        ("blus = 1.2", "'blus'; did you mean 'blush'"),
+    ):
+        path.write_text(text + f"\n[stretch]\n{line}\n")
+        with pytest.raises(RoiganError, match=words):
+            make(str(path), tmp_path / "run", progress=None)
     assert not (tmp_path / "run").exists()

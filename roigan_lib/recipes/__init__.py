@@ -2,7 +2,7 @@
 
 `base` names another recipe whose tables lie beneath; `[objective.weights]` replaces the whole
 table. `[[stages]]` have a name and tables of their own over the recipe's, weights one by one;
-`average` names the stages whose averaged weights are the model, `stretch` lengthens its told
+`average` names the stages whose averaged weights are the model, `[stretch]` lengthens told
 sliders. `making` trains what stands here.
 """
 
