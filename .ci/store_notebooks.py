@@ -18,12 +18,12 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 def clean(content):
     """The text of a notebook's JSON without what only its run has to do with."""
-    kept = ("kernelspec", "language_info")
+    kept = ("kernelspec", "language_info", "tags", "jupyter")  # jupyter: plumbing is folded away
     content["metadata"] = {k: v for k, v in content["metadata"].items() if k in kept}
     tags = lambda cell: cell["metadata"].get("tags", [])
     cells = [cell for cell in content["cells"] if "injected-parameters" not in tags(cell)]
     for cell in cells:
-        cell["metadata"] = {"tags": tags(cell)} if tags(cell) else {}
+        cell["metadata"] = {k: v for k, v in cell["metadata"].items() if k in kept and v}
         for part in [cell, *cell.get("outputs", ())]:
             part.get("data", {}).pop(WIDGET, None)
             if "execution_count" in part:

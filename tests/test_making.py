@@ -132,7 +132,8 @@ def test_shipped_models_say_how_they_were_made(capsys, tmp_path, monkeypatch):
     rows, agree = check(shipped())
     found = {row["model"]: row for row in rows}
     assert agree and found["celeba_thesis"]["recipe"] == "recipe celeba_thesis, agrees"
-    assert found["celeba"]["recipe"] == BY_HAND and all(row["rows"] for row in rows)
+    assert found["celeba"]["recipe"] == "recipe celeba, agrees"
+    assert found["celeba_found"]["recipe"] == BY_HAND and all(row["rows"] for row in rows)
     assert main(["models", "--check"]) == 0 and BY_HAND in capsys.readouterr().out
 
     monkeypatch.setenv("ROIGAN_FIGURES", str(tmp_path))  # no rows here

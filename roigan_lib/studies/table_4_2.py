@@ -41,15 +41,17 @@ from . import told, traversals
 FAMILIES = ("elliptic", "rectangular", "mixed-released")  # printed mixtures miss table 4.2
 BINS = (0, 0.1, 0.2, 0.3, 0.6)  # of the share of the picture that a hole takes
 OURS, TWICE, LITERAL = "roi-gan", "roi-gan, self-ensemble", "roi-gan, thesis-scaled"
+FOUND = "roi-gan, found sliders"
 ROWS = {
     "ours, improved recipe": OURS,
     "the same, self-ensemble": TWICE,
+    "ours, before labels": FOUND,
     "ours, thesis-scaled recipe": LITERAL,
     "GLCIC": "glcic",
     "FMM (Telea)": "telea",
     "Navier-Stokes": "navier-stokes",
 }
-OF_THESIS = dict.fromkeys((OURS, TWICE, LITERAL), "RoI-GAN")
+OF_THESIS = dict.fromkeys((OURS, TWICE, FOUND, LITERAL), "RoI-GAN")
 OF_THESIS |= {"glcic": "GLCIC", "telea": "FMM (Telea)"}
 NON_COMMERCIAL = "non-commercial research only; so are weights trained on it"
 TERMS = {
@@ -75,7 +77,8 @@ def photographs(name, root, n=None, size=64):
 
 def _stems(name):
     """{label: name of the weights} of the trained methods for a data set, best first."""
-    return {OURS: name, LITERAL: f"{name}_thesis", "glcic": f"glcic_{name}"}
+    stems = {OURS: name, FOUND: f"{name}_found", LITERAL: f"{name}_thesis"}
+    return stems | {"glcic": f"glcic_{name}"}
 
 
 def method_of(gan):
@@ -223,7 +226,7 @@ def figure_4_3(pixels, methods, seed=0, faces=4):
         torch.cat(parts).flatten(0, 1),
         ncols=len(columns),
         scale=2,
-        titles=["thesis-scaled" if name == LITERAL else name for name in columns],
+        titles=[name.removeprefix(f"{OURS}, ") for name in columns],
         rows=[law for law in FAMILIES for _ in range(faces)],
     )
 
