@@ -9,6 +9,7 @@ import copy
 import html
 import io
 import json
+import mimetypes
 import re
 import shutil
 from pathlib import Path
@@ -176,8 +177,18 @@ def to_html(notebook, folder):
                 data["text/html"] = STATIC
     exporter = HTMLExporter(template_name="basic", embed_images=True)
     body, _ = exporter.from_notebook_node(notebook, {"metadata": {"path": str(folder)}})
+    body = re.sub(r'src="(\.\./[^"]+)"', lambda match: _embedded(folder, match[1]), body)
     body = re.sub(r"roiganmath(\d+)x", lambda match: formulas[int(match[1])], body)
     return re.sub(r'href="([^":/]+)\.ipynb', r'href="\1.html', body)
+
+
+def _embedded(folder, source):
+    """A picture beside the notebooks' folder, which nbconvert leaves where it is, as data."""
+    path = Path(folder) / source
+    if not path.is_file():
+        return f'src="{source}"'
+    kind = mimetypes.guess_type(path.name)[0]
+    return f'src="data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"'
 
 
 def _mathml(formula, display):
