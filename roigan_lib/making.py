@@ -42,12 +42,10 @@ def stages(recipe: str, profile: str | None = None, **overrides) -> list[tuple[s
 
 
 def recipe_hash(recipe: str, profile: str | None = None, **overrides) -> str:
-    """Twelve hex digits that name what a recipe trains: its stages, and which it averages."""
+    """Twelve hex digits that name what a recipe makes: its stages, their average, the stretch."""
     named = [[name, cfg.hash()] for name, cfg in stages(recipe, profile, **overrides)]
-    tables = read_recipe(recipe)
-    text = json.dumps(
-        [named, tables.get("average", []), *([stretch(recipe)] * ("stretch" in tables))]
-    )
+    parts, longer = [named, read_recipe(recipe).get("average", [])], stretch(recipe)
+    text = json.dumps([*parts, longer] if longer else parts)  # older cards' hashes stay
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

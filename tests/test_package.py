@@ -230,7 +230,7 @@ def test_every_notebook_stands_in_the_course_map():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     found = re.findall(r"\(notebooks/([\w]+)\.ipynb\) \| ", text)
     there = {path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]*_*.ipynb")}
-    assert not there - {"01_generative_models", "08_comparison"} - set(found)  # replaced by parts
+    assert not there - set(found)
 
 
 def test_make_explains_a_missing_python():
