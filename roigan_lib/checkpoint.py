@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -61,11 +61,15 @@ def read(path, start=False, device="cpu") -> dict:
 def load(trainer, path, start: bool = False) -> None:
     """Continue from a checkpoint of the same configuration. RoiganError where it does not fit.
 
-    start: take the networks alone, whatever images they were trained on, and count from 0.
+    start: take the networks alone, whatever images they were trained on, and count from 0; the
+    run may have more continuous codes, which then begin as in an untrained network.
     """
     state = read(path, start, trainer.device)
     about, ours = flat(state["config"]), flat(asdict(trainer.cfg))
     theirs, model = asdict(model_config(state["config"])), asdict(trainer.cfg.model)
+    if start and theirs["n_continuous"] < model["n_continuous"]:
+        _add_codes(trainer, state, theirs["n_continuous"])
+        theirs["n_continuous"] = model["n_continuous"]
     found = [(k, theirs[k], v) for k, v in model.items() if theirs[k] != v]
     if not start:
         if state["data"] != trainer.data.fingerprint:
@@ -109,6 +113,16 @@ def load(trainer, path, start: bool = False) -> None:
     trainer.started_from = state.get("started_from")
 
 
+def _add_codes(trainer, state, old: int) -> None:
+    """Give networks of `old` continuous codes the columns of the trainer's; Q begins anew."""
+    first, added = trainer.cfg.model.n_noise + old, trainer.cfg.model.n_continuous - old
+    for part in ("generator", "ema"):
+        own, kept = getattr(trainer, part).dense[0].weight, state[part]["dense.0.weight"]
+        columns = kept[:, :first], own.detach()[:, first : first + added], kept[:, first:]
+        state[part] = state[part] | {"dense.0.weight": torch.cat(columns, 1)}
+    state.pop("reader", None)
+
+
 def with_start(cfg):
     """The configuration with the architecture of the checkpoint, or shipped model, it starts from.
 
@@ -119,7 +133,9 @@ def with_start(cfg):
     default = load_config(cfg.run.profile, recipe=cfg.run.recipe).model
     for name, new in asdict(cfg.model).items():
         old = getattr(theirs, name)
-        if new not in (old, getattr(default, name)) or name == "architecture" and new != old:
+        if name == "n_continuous" and new > old:
+            theirs = replace(theirs, n_continuous=new)
+        elif new not in (old, getattr(default, name)) or name == "architecture" and new != old:
             raise RoiganError(
                 f"{cfg.run.start} was trained with {name}={old!r}, this run asks for "
                 f"{name}={new!r}; leave {name} out, or start from another model."

@@ -268,6 +268,39 @@ class Models:
 
 
 @dataclass
+class Directions:
+    """Find what moves a model's region most, without labels: further sliders for its explorer."""
+
+    model: Positional[str]  # shipped name or checkpoint
+    dataset: str = "folder"  # whose images they are found on; see --root and --split
+    root: str | None = None
+    split: str = "train"
+    n: int = 20  # images, the last of the split
+    count: int = 10
+    samples: int = 400  # draws of codes and noise, the same on every image
+    reach: float = 3.0  # standard deviations from the middle of a slider to its end
+    seed: int = 0
+    out: str = "directions.safetensors"
+
+    def run(self):
+        from .control.directions import principal_directions
+        from .data import open_dataset
+        from .masks import FACE, region
+        from .stored import load_model
+
+        check_seed(self.seed)
+        check_output(self.out, (".safetensors",))
+        gan = load_model(self.model)
+        images = open_dataset(self.dataset, self.split, gan.size, self.root)[-self.n :]
+        found = principal_directions(
+            gan, images, region(gan.size, *FACE), self.count, self.samples, self.seed, self.reach
+        )
+        found.save(self.out)
+        shares = ", ".join(f"{share:.1%}" for share in found.share.tolist())
+        say(f"{self.out}: {self.count} directions of {gan.name}, shares of the variance {shares}")
+
+
+@dataclass
 class Photographs:
     """Table 4.2, figures 4.3-4.5 and A.1-A.4 from the shipped checkpoints."""
 
@@ -329,7 +362,7 @@ class Reproduce:
         return command(**vars(self) | {"only": self.only or None})
 
 
-COMMANDS = (Train, Inpaint, Compare, Photographs, Reproduce, Data, Models, Bench)
+COMMANDS = (Train, Inpaint, Compare, Directions, Photographs, Reproduce, Data, Models, Bench)
 
 
 def main(argv=None) -> int:

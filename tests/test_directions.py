@@ -5,7 +5,9 @@ import copy
 import pytest
 import torch
 
+import roigan_lib as rg
 from roigan_lib import RoiganError
+from roigan_lib.cli import main
 from roigan_lib.config import load_config
 from roigan_lib.control import ends, sweep
 from roigan_lib.control.directions import (
@@ -16,9 +18,10 @@ from roigan_lib.control.directions import (
     revive,
 )
 from roigan_lib.inpainter import RoIGAN
-from roigan_lib.masks import sample_masks
+from roigan_lib.masks import FACE, region, sample_masks
 from roigan_lib.models import Generator
 from roigan_lib.regularizers import visible_change
+from roigan_lib.studies import discovered
 
 
 class Linear:
@@ -144,9 +147,44 @@ def test_directions_are_kept_in_a_file(gan, tmp_path):
     )
     assert Directed(gan, again).checkpoint_hash == Directed(gan, found).checkpoint_hash
     (tmp_path / "broken.safetensors").write_bytes((tmp_path / "mine.safetensors").read_bytes()[:40])
+    further = principal_directions(gan, x, m, k=2, samples=12, reach=3.0)
+    assert torch.allclose(further.noise, 1.5 * found.noise, atol=1e-6)
+    with pytest.raises(RoiganError, match="cars, cats ship"):
+        load_directions("zebras")
     for name, words in (("none", "no directions at"), ("broken", "holds no directions")):
         with pytest.raises(RoiganError, match=words):
             load_directions(tmp_path / f"{name}.safetensors")
+
+
+@pytest.mark.parametrize("name", ["cats", "cars"])
+def test_directions_ship_and_each_can_be_seen(name):
+    more = Directed(rg.load_model(name), load_directions(name))
+    assert more.slider_names["c11"] == "direction 1" and more.n_continuous == 18
+    x, mask = rg.open_dataset("synthfaces", "test", limit=2)[:], region(64, *FACE)
+    for k in range(10, 18):
+        change = visible_change(sweep(more, x, mask, ends(more, k)), mask)
+        assert change.mean() > 0.02, k  # on pictures of another kind; on its own: found.jsonl
+
+
+def test_the_command_finds_directions(tmp_path, capsys):
+    out = tmp_path / "own.safetensors"
+    words = "directions synthfaces --dataset synthfaces --n 1 --count 2 --samples 8 --out"
+    assert main([*words.split(), str(out)]) == 0
+    assert "2 directions of synthfaces" in capsys.readouterr().out
+    assert load_directions(out).noise.shape == (2, 32)
+    assert main([*words.split(), "x.png"]) == 2
+
+
+def test_what_directions_cost_is_measured_on_both():
+    gan = rg.load_model("cats")
+    directed, data = Directed(gan, load_directions("cats")), rg.open_dataset("synthfaces", limit=10)
+    rows = discovered.cost(directed, data, dims=None)
+    assert set(rows["method"]) == {"without directions", "directions drawn"}
+    assert set(rows["checkpoint"]) == {directed.checkpoint_hash}
+    l1 = rows[rows["metric"] == "l1_hole"]["value"]
+    assert l1.nunique() == 2
+    seen = discovered.effects(directed, data, few=2)
+    assert len(seen) == directed.n_continuous + gan.n_discrete and (seen["value"] > 0).any()
 
 
 @pytest.fixture(scope="module")

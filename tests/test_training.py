@@ -162,6 +162,15 @@ def test_starting_from_another_run_takes_its_networks_and_nothing_else(data, tmp
         more.model.card["steps"] == 4
         and more.model.card["started_from"]["images_seen"] == 2 * cfg.optimisation.batch
     )
+    wider = T.Trainer(checkpoint.with_start(tiny(start=start, n_continuous=12)), other)
+    fresh = wider.generator.dense[0].weight.detach().clone()
+    checkpoint.load(wider, start, start=True)
+    now, old = wider.generator.dense[0].weight, first.generator.dense[0].weight
+    at = cfg.model.n_noise + cfg.model.n_continuous
+    assert torch.equal(torch.cat([now[:, :at], now[:, at + 2 :]], 1), old)  # of cfg's codes
+    assert torch.equal(now[:, at : at + 2], fresh[:, at : at + 2])
+    with pytest.raises(RoiganError, match="n_continuous"):
+        checkpoint.load(T.Trainer(tiny(n_continuous=9), other), start, start=True)
     with pytest.raises(RoiganError, match="no checkpoint"):
         T.train(tiny(start=tmp_path / "nothing.pt"), tmp_path / "x", other, progress=None)
     with pytest.raises(RoiganError, match="leave width out"):

@@ -13,18 +13,20 @@ import torch
 
 from ..checks import check_pair
 from ..errors import RoiganError
-from ..files import write_atomically
+from ..files import WEIGHTS, write_atomically
 from ..inpainter import RoIGAN
 from ..regularizers import visible_change
 from . import BATCH, ends, sweep
+
+DIRECTIONS = WEIGHTS / "directions"
 
 
 @dataclasses.dataclass(frozen=True)
 class Directions:
     """k directions, most visible first: codes (k, n_continuous), noise (k, n_noise), share (k,).
 
-    Codes and noise are the step that goes with two standard deviations of a component, share its
-    part of the variance of the sampled regions, 0 … 1.
+    Codes and noise are the step that goes with `reach` standard deviations of a component, share
+    its part of the variance of the sampled regions, 0 … 1.
     """
 
     codes: torch.Tensor
@@ -38,12 +40,21 @@ class Directions:
         return write_atomically(path, save(dataclasses.asdict(self)))
 
 
-def load_directions(path):
-    """The `Directions` that were saved to `path`; RoiganError: missing, broken or foreign file."""
+def load_directions(name_or_path):
+    """The `Directions` of a shipped model, or those saved to a path; RoiganError: missing, broken
+    or foreign file.
+    """
     from safetensors.torch import load
 
-    if not Path(path).is_file():
-        raise RoiganError(f"There are no directions at {path}: write them by Directions.save().")
+    path = Path(name_or_path)
+    if not path.suffix and not path.exists():
+        path = DIRECTIONS / f"{path.name}.safetensors"
+    if not path.is_file():
+        found = ", ".join(sorted(p.stem for p in DIRECTIONS.glob("*.safetensors")))
+        raise RoiganError(
+            f"There are no directions at {path}: write them by `roigan directions` or "
+            f"Directions.save(); those of {found} ship."
+        )
     try:
         return Directions(**load(Path(path).read_bytes()))
     except Exception:  # a broken file raises nearly anything
@@ -52,13 +63,14 @@ def load_directions(path):
         ) from None
 
 
-def principal_directions(gan, images, masks, k=6, samples=300, seed=0):
+def principal_directions(gan, images, masks, k=6, samples=300, seed=0, reach=2.0):
     """The k principal directions of a model on images (n, 3, S, S), masks (n or 1, 1, S, S).
 
     `samples` draws of codes (categories at 0) and noise, the same ones on every image, are
     completed; the principal components of the holes are those of their kernel (samples × samples);
-    a linear regression of codes and noise on a component is its direction. RoiganError: k below 1,
-    or fewer than 2 k + 2 samples.
+    a linear regression of codes and noise on a component is its direction, and one end of it lies
+    `reach` standard deviations from the middle. RoiganError: k below 1, or fewer than 2 k + 2
+    samples.
     """
     if k < 1 or samples < 2 * k + 2:
         raise RoiganError(
@@ -76,7 +88,7 @@ def principal_directions(gan, images, masks, k=6, samples=300, seed=0):
     values, scores = values.flip(0)[:k].clamp_min(0), vectors.flip(1)[:, :k]  # unit length
     latent = torch.cat([codes[:, :n_codes], noise], 1).double()
     latent -= latent.mean(0)
-    steps = 2 * (scores.T @ latent) / samples**0.5  # cov(latent, component) / its sd, twice
+    steps = reach * (scores.T @ latent) / samples**0.5  # reach · cov(latent, component) / its sd
     turned = steps[:, :n_codes].sum(1, keepdim=True) < 0
     steps *= torch.where(turned, -1.0, 1.0)  # one sign of the two
     share = values / seen.square().sum().clamp_min(1e-30)
@@ -200,7 +212,12 @@ class Directed:
         self.n_continuous = gan.n_continuous + len(directions.share)
         moves = torch.cat([directions.codes, directions.noise], 1).contiguous().numpy().tobytes()
         digits = hashlib.sha256(moves).hexdigest()[:6]
-        self.checkpoint_hash = f"{gan.checkpoint_hash}+{digits}"  # names are theirs
+        self.checkpoint_hash = f"{gan.checkpoint_hash}+{digits}"
+        found = {
+            f"c{gan.n_continuous + j}": f"direction {j}"
+            for j in range(1, len(directions.share) + 1)
+        }
+        self.slider_names = dict(getattr(gan, "slider_names", {})) | found
 
     def __getattr__(self, name):
         return getattr(self.__dict__["gan"], name)

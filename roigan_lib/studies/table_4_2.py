@@ -14,6 +14,7 @@ from .. import plots
 from ..baselines import load_glcic, navier_stokes, telea
 from ..checks import check_folder, check_seed
 from ..config import flat
+from ..control.directions import DIRECTIONS, Directed, load_directions
 from ..data import open_dataset
 from ..ensemble import SelfEnsemble
 from ..errors import RoiganError
@@ -36,7 +37,7 @@ from ..metrics import (
 )
 from ..metrics.features import inception_hash
 from ..stored import load_model
-from . import told, traversals
+from . import discovered, told, traversals
 
 FAMILIES = ("elliptic", "rectangular", "mixed-released")  # printed mixtures miss table 4.2
 BINS = (0, 0.1, 0.2, 0.3, 0.6)  # of the share of the picture that a hole takes
@@ -325,7 +326,9 @@ def run(roots, out=None, n=1000, dims=768, seed=0, study=0, others=None, say=pri
     """
     check_seed(seed)
     out = check_folder(out if out is not None else place("ROIGAN_FIGURES", "figures"))
-    for file in ["real_images.jsonl", "told.jsonl"] + ["which_fid.jsonl"] * (study > 0):
+    for file in ["real_images.jsonl", "told.jsonl", "found.jsonl"] + ["which_fid.jsonl"] * (
+        study > 0
+    ):
         check_rows(out / file)
     sets = {name: photographs(name, root, n) for name, root in roots.items() if root}
     if not sets:
@@ -357,6 +360,11 @@ def run(roots, out=None, n=1000, dims=768, seed=0, study=0, others=None, say=pri
     plots.save(figure_4_4(shown, seed), out / "fig_4_4.png", colours=256)
     for name, (pixels, model) in shown.items():
         nine = pixels[8:17] if len(pixels) > 16 else pixels
+        if (DIRECTIONS / f"{name}.safetensors").is_file():  # what its codes show is faint
+            model = Directed(model, load_directions(name))
+            write_rows(out / "found.jsonl", discovered.effects(model, sets[name], seed=seed))
+            if dims:
+                write_rows(out / "found.jsonl", discovered.cost(model, sets[name], dims, seed))
         traversals.figures(name, model, nine, out, seed)
         if name == "celeba" and model.slider_names:
             plots.save(told.sheet(model, pixels[:46][-6:], seed), out / "told.png", colours=256)
