@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from . import parallel
+from .models.fast import MeanAbsolute, mean_size
 
 
 def complete(raw, images, masks):
@@ -47,32 +48,6 @@ def gradient_penalty(discriminator, real, completed, masks, alpha, inside=True):
     return ((gradient.flatten(1).norm(dim=1) - 1) ** 2).mean()
 
 
-class _MeanAbsolute(torch.autograd.Function):
-    """E |a − b| of two maps, summed in float32 whatever their type; b gets no gradient. Autocast
-    would copy both maps to float32 and walk over them seven times, here three.
-    """
-
-    @staticmethod
-    def forward(ctx, a, b):
-        difference = a - b
-        ctx.save_for_backward(difference)
-        return mean_size(difference)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad):
-        (difference,) = ctx.saved_tensors
-        return difference.sign().mul_(grad / difference.numel()), None
-
-
-def mean_size(x):
-    """E |x| as a float32 scalar, in one pass."""
-    return (
-        torch.linalg.vector_norm(x, 1, dtype=torch.promote_types(x.dtype, torch.float32))
-        / x.numel()
-    )
-
-
 def feature_matching(real_maps, fake_maps, reduction="mean"):
     """Feature matching (2.13, 3.11): absolute difference of D's LeakyReLU maps, summed over the
     layers.
@@ -80,7 +55,7 @@ def feature_matching(real_maps, fake_maps, reduction="mean"):
     reduction: "sum", the printed L1 norm of each image's maps; "mean" over the entries of a map.
     """
     return sum(
-        _MeanAbsolute.apply(f, r.detach()) * _entries(f, reduction)
+        MeanAbsolute.apply(f, r.detach()) * _entries(f, reduction)
         for r, f in zip(real_maps, fake_maps)
     )
 
@@ -105,7 +80,7 @@ def perceptual(net, real_maps, images, relative=True, reduction="mean"):
 def match_maps(real_maps, fake_maps, relative=True, reduction="mean"):
     """`perceptual` of maps at hand: V_l(x_r) and those of the images that are judged."""
     return sum(
-        _MeanAbsolute.apply(f, r)
+        MeanAbsolute.apply(f, r)
         * _entries(f, reduction)
         / (parallel.average(mean_size(r)) if relative else 1.0)
         for r, f in zip(real_maps, fake_maps)

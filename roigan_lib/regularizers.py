@@ -34,7 +34,7 @@ def style(real_maps, fake_maps, masks):
 
 
 def projected_discriminator(found):
-    """Hinge loss (1.17) of `models.discriminator.ProjectedHeads` for real images, then as many
+    """Hinge loss (1.17) of `models.ProjectedHeads` for real images, then as many
     completed: mean over heads.
 
     found: [(scores, looks at the region), …] of both together; scores that do not look at the

@@ -11,7 +11,7 @@ ORDER = """
 errors
 files
 parallel recipes
-checks config_checks
+checks config_checks mixtures
 config precision
 data
 masks

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from roigan_lib import RoiganError, check_pair, load_mask, sample_masks
+from roigan_lib import RoiganError, check_pair, load_mask, mixtures, sample_masks
 from roigan_lib import masks as M
 
 FAMILIES = ("rectangular", "elliptic", "mixed", "mixed-released")
@@ -218,10 +218,10 @@ def test_masks_are_the_same_on_the_device(family):
 def test_float32_noise_as_of_another_device_does_not_change_a_mask(family, monkeypatch):
     """Stands in for a second device: its rounding may differ, its masks may not."""
     expected = sample_masks(family, 300, 32, seed=2)
-    exact = M._mixture
+    exact = mixtures.mixture
     monkeypatch.setattr(
-        M,
-        "_mixture",
+        mixtures,
+        "mixture",
         lambda *a: (
             exact(*a)
             .mul_(1 + 1e-5 * (2 * torch.rand(()) - 1))

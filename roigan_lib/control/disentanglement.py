@@ -171,9 +171,9 @@ def dci(importance):
 
     Eastwood & Williams (2018): 1 minus the entropy along each row, in base F, and along each
     column, in base K. Returns a `DCI`; its weighted means are those of disentanglement_lib
-    (Locatello et al. 2019). As importance take `explained_variance`; where
-    all of it is near 0, chance decides. Raises RoiganError for another shape, less than 2 × 2, negative numbers, or nothing
-    but 0.
+    (Locatello et al. 2019). As importance take `explained_variance`; where all
+    of it is near 0, chance decides. Raises RoiganError for another shape, less than 2 × 2, negative
+    numbers, or nothing but 0.
     """
     rows = torch.as_tensor(importance).double()
     if rows.ndim != 2 or min(rows.shape) < 2 or not (rows >= 0).all() or rows.sum() == 0:
