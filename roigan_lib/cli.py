@@ -12,8 +12,8 @@ import tyro
 from tyro.conf import FlagConversionOff, Positional, arg
 
 from .checks import check_output, check_seed
-from .config import WEIGHTS, Config, flat, load_config
-from .config_checks import check_config
+from .config import WEIGHTS, Config, load_config
+from .config_checks import check_config, flat
 from .errors import RoiganError, missing_package
 from .recipes import read_recipe
 

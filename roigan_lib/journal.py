@@ -44,9 +44,21 @@ class Journal:
                 f"not depend on it"
             )
 
-    def begin(self):
-        """Start the clock."""
-        trainer = self.trainer
+    def begin(self, fresh=False):
+        """Go on from the folder's checkpoint, unless `fresh`, or start with other networks; say
+        what the run takes; start the clock.
+        """
+        trainer, there = self.trainer, self.folder / "checkpoint.pt"
+        if there.is_file() and not fresh:
+            checkpoint.load(trainer, there)
+            self.say(f"continuing {there} at step {trainer.step_count}")
+            self.read()
+        elif start := trainer.cfg.run.start:
+            checkpoint.load(trainer, start, start=True)
+            self.say(f"starting with the networks of {start}")
+        self.say(trainer.cfg.describe())
+        if trainer.remark:
+            self.say(trainer.remark)
         self.scene = fixed_grid(trainer.cfg, trainer.data) if self.first else None
         self.start = trainer.step_count, trainer.share(), trainer.seconds
         self.began = time.perf_counter()

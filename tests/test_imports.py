@@ -11,13 +11,14 @@ ORDER = """
 errors
 files
 parallel recipes
-checks config_checks mixtures
+checks
+config_checks mixtures
 config precision
 data
 masks
 models
 losses perceptual regularizers
-inpainter
+inpainter labelled
 stored picture_files
 ensemble batches objective released
 checkpoint

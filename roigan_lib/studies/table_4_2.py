@@ -13,7 +13,7 @@ import torch
 from .. import plots
 from ..baselines import load_glcic, navier_stokes, telea
 from ..checks import check_folder, check_seed
-from ..config import flat
+from ..config_checks import flat
 from ..data import open_dataset
 from ..ensemble import SelfEnsemble
 from ..errors import RoiganError
