@@ -173,9 +173,8 @@ def term(name, equation, rows="A and B", weight=None, adversarial=False, measure
 
     def enter(function):
         applies = when or (lambda step: True)
-        TERMS[name] = Term(
-            name, equation, rows, function, weight or name, adversarial, measured, applies
-        )
+        told = name, equation, rows, function, weight or name, adversarial, measured, applies
+        TERMS[name] = Term(*told)
         return function
 
     return enter

@@ -224,12 +224,11 @@ def train(
 ) -> Run:
     """Train to the last step, or go on from the checkpoint in `folder`; returns a Run.
 
-    Args: cfg: a Config (default: the laptop profile). folder: where checkpoint.pt, log.jsonl and
-    model.safetensors go (default runs/<profile>-<dataset>). data: an ImageSet, instead of the one
-    that cfg names. progress: called with a line of text every cfg.run.log_every steps, None for
-    silence. fresh: forget an earlier checkpoint. grid: called as grid(step, images, masks,
-    completed) every cfg.run.grid_every steps with the fixed sample grid. device: default the GPU
-    where there is one.
+    cfg: a Config (default: the laptop profile). folder: of checkpoint.pt, log.jsonl and
+    model.safetensors (default runs/<profile>-<dataset>). data: an ImageSet in place of cfg's.
+    progress: takes a line of text every cfg.run.log_every steps; None: silence. fresh: forget an
+    earlier checkpoint. grid: called as grid(step, images, masks, completed) every
+    cfg.run.grid_every steps. device: default the GPU where there is one.
     Ctrl-C and SIGTERM save, and return an unfinished run. Raises RoiganError: before the first step
     for a folder that cannot be written or where another run is at work, images or a checkpoint that
     do not fit; later for NaN, a full disk.
