@@ -142,11 +142,7 @@ def one_moved(model, siblings, codes, generator):
 
 
 def fixed_grid(cfg: Config, data, n: int = 8):
-    """Images, masks and codes of every sample grid of a run: (n, 3, S, S), (n, 1, S, S), (n,
-    n_codes).
-
-    Fewer than n where the data set has fewer images.
-    """
+    """Images (n, 3, S, S), masks and codes of every sample grid of a run; all images if fewer."""
     n, seed = min(n, len(data)), cfg.run.seed
     family = cfg.data.mask_family.split("+")[-1]
     masks = sample_masks(family, n, cfg.model.size, seed=seed + 5)

@@ -221,9 +221,7 @@ def on_signals(handler, *signals):
 
 @contextmanager
 def whole_step():
-    """Ctrl-C and SIGTERM wait for the end of the step: one saved between D's update and G's would
-    not continue exactly.
-    """
+    """Ctrl-C and SIGTERM wait for the end of a step: half of one would not continue exactly."""
     pressed = []
     with on_signals(lambda *_: pressed.append(True), signal.SIGINT, signal.SIGTERM):
         yield

@@ -89,8 +89,7 @@ def zero_concentrator(real):
 
 
 def info_continuous(codes, mean, logvar, reduction="sum"):
-    """−L_con (3.15): negative log-likelihood of codes (n, L_c) under N(μ, σ²), by default summed
-    over the codes as printed.
+    """−L_con (3.15): negative log-likelihood of codes (n, L_c) under N(μ, σ²), summed over them.
 
     Printed (3.15) has (c − μ)/σ² − log 2πσ, which is unbounded and no likelihood; the square and
     the plus are meant.
@@ -112,9 +111,7 @@ def info_discrete(indices, logits, reduction="mean"):
 
 
 def kl_style(mean, logvar, reduction="mean"):
-    """VAE loss (1.6): KL of N(μ, σ²) from N(0, 1), (n, 256·w) each; "sum" over the style vector is
-    the KL as it is defined.
-    """
+    """VAE loss (1.6): KL of N(μ, σ²) from N(0, 1), (n, 256·w) each; "sum" is the KL as defined."""
     return 0.5 * (mean**2 + logvar.exp() - 1 - logvar).mean() * _entries(mean, reduction)
 
 

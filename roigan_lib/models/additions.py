@@ -11,8 +11,7 @@ from .layers import conv, leaky
 
 
 def smooth_colour(y):
-    """Keep the luma (ITU-R BT.601) of (n, 3, H, W); smooth the colour by [1, 4, 6, 4, 1] / 16
-    (binomial) along both axes.
+    """Keep the luma (BT.601) of (n, 3, H, W); smooth the colour by [1, 4, 6, 4, 1] / 16 both ways.
 
     Eyes and most losses hardly see fine colour, so a generator may leave stripes there;
     Inception's features see them.
