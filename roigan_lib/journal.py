@@ -99,9 +99,8 @@ class Journal:
         self.found = {}
         self.quiet = self.quiet + 1 if row.get("d", 1.0) < 0.05 and "g" in row else 0
         if self.quiet == 5:
-            self.say(
-                "alarm: the discriminator tells every fake apart (its loss is near 0); lower lr_d."
-            )
+            why = "tells every fake apart (its loss is near 0); lower lr_d."
+            self.say(f"alarm: the discriminator {why}")
 
     def look(self):
         """The sample grid of this step, and an alarm where other codes draw the same picture."""
@@ -111,10 +110,8 @@ class Journal:
         if self.rows:
             self.rows[-1]["diversity"] = round(change, 5)
         if change < 0.002 and step > 0.2 * self.trainer.cfg.optimisation.steps:
-            self.say(
-                "alarm: other codes change the picture by less than 0.2 % of the range; the codes "
-                "are dead."
-            )
+            why = "by less than 0.2 % of the range; the codes are dead."
+            self.say(f"alarm: other codes change the picture {why}")
         if self.grid:
             self.grid(step, images, masks, model.inpaint(images, masks, codes))
 

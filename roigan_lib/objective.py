@@ -134,10 +134,8 @@ class Step:
 
     def heads(self, maps, masks):
         """What D's heads say of maps, each scaled by the mean size of the real ones."""
-        scaled = [
-            y / L.mean_size(r).clamp_min(1e-6).to(y.dtype) for y, r in zip(maps, self.seen[0])
-        ]
-        return self.net.heads(scaled, masks)
+        sizes = (L.mean_size(real).clamp_min(1e-6) for real in self.seen[0])
+        return self.net.heads([y / size.to(y.dtype) for y, size in zip(maps, sizes)], masks)
 
     def perceptual_distance(self, rows):
         real, done = ([y[rows] for y in maps] for maps in self.seen)

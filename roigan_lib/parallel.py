@@ -46,10 +46,8 @@ def share(n_a: int, n: int):
     k, r = size(), rank()
     if k == 1:
         return None
-    a, b = range(n_a), range(n_a, n)
-    return torch.tensor(
-        [*a[r * len(a) // k : (r + 1) * len(a) // k], *b[r * len(b) // k : (r + 1) * len(b) // k]]
-    )
+    own = lambda path: path[r * len(path) // k : (r + 1) * len(path) // k]
+    return torch.tensor([*own(range(n_a)), *own(range(n_a, n))])
 
 
 def average(value: torch.Tensor) -> torch.Tensor:

@@ -23,13 +23,10 @@ def style(real_maps, fake_maps, masks):
     for real, fake in zip(real_maps, fake_maps):
         share = F.adaptive_avg_pool2d(masks, real.shape[-1]).to(real.dtype)
         area = share.float().sum((1, 2, 3))[:, None, None].clamp_min(1e-3)
-        grams = [
-            (y := (maps * share.sqrt()).flatten(2)) @ y.transpose(1, 2) for maps in (real, fake)
-        ]
-        real, fake = (gram.float() / area for gram in grams)
-        total = total + (real - fake).abs().mean() / parallel.average(real.abs().mean()).clamp_min(
-            1e-6
-        )
+        seen = [(maps * share.sqrt()).flatten(2) for maps in (real, fake)]
+        real, fake = ((y @ y.transpose(1, 2)).float() / area for y in seen)
+        level = parallel.average(real.abs().mean()).clamp_min(1e-6)
+        total = total + (real - fake).abs().mean() / level
     return total
 
 
@@ -58,9 +55,8 @@ def tone(a, b, masks, patch=8):
     It fixes colour and shading and leaves what is drawn with them free.
     """
     difference = F.avg_pool2d((a - b) * masks, patch)
-    return difference.abs().sum() / parallel.average(
-        3 * F.avg_pool2d(masks, patch).sum()
-    ).clamp_min(1e-6)
+    area = parallel.average(3 * F.avg_pool2d(masks, patch).sum()).clamp_min(1e-6)
+    return difference.abs().sum() / area
 
 
 def border_band(masks, radius=4):
@@ -102,11 +98,8 @@ def visible_change(stack, masks):
     if not len(first):
         raise RoiganError("A change needs two settings or more of the code: this stack has one.")
     area = masks.sum((1, 2, 3)).clamp(min=1) * stack.shape[2]  # (n,) or (1,)
-    pairs = [
-        ((stack[i] - stack[j]).abs() * masks).sum((1, 2, 3)) / 2 / area
-        for i, j in zip(first, second)
-    ]
-    return torch.stack(pairs).mean(0)
+    gaps = ((stack[i] - stack[j]).abs() * masks for i, j in zip(first, second))
+    return torch.stack([gap.sum((1, 2, 3)) / 2 / area for gap in gaps]).mean(0)
 
 
 def match_uniform(codes):

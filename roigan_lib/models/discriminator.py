@@ -52,9 +52,8 @@ class Discriminator(nn.Module):
         halving = DOWN[: cfg.size.bit_length() - 5][::-1]
         w = [scaled(c, cfg.width) for c in halving + (256, 512, 256)]
         strides, c, middle = [2] * len(halving) + [1] * 3, w[-1], scaled(128, cfg.width)
-        self.main = nn.ModuleList(
-            layer(a, b, 4, s, cfg.spectral) for a, b, s in zip([4] + w, w, strides)
-        )
+        trunk = zip([4] + w, w, strides)
+        self.main = nn.ModuleList(layer(a, b, 4, s, cfg.spectral) for a, b, s in trunk)
         self.local_head = layer(c, 1, 3)
         self.global_head = nn.ModuleList([layer(c, middle, 4), layer(middle, 1, 4)])
         self.q = None if cfg.own_reader else QNetwork(c, cfg)

@@ -303,7 +303,5 @@ class MeanAbsolute(torch.autograd.Function):
 
 def mean_size(x):
     """E |x| as a float32 scalar, in one pass."""
-    return (
-        torch.linalg.vector_norm(x, 1, dtype=torch.promote_types(x.dtype, torch.float32))
-        / x.numel()
-    )
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    return torch.linalg.vector_norm(x, 1, dtype=dtype) / x.numel()
