@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 
 from . import parallel
-from .config import Config, label_names
+from .config import Config
 from .data.augment import augment
-from .data.labels import labels_of
+from .data.labels import label_names, labels_of
 from .errors import RoiganError
 from .inpainter import sample_codes
 from .masks import sample_masks
@@ -53,6 +53,12 @@ class Batches:
             )
         names = label_names(o.labels)
         self.labels = labels_of(data, names, cfg.model.n_continuous)
+        unseen = [name for name, place in zip(names, self.labels.places) if not place.any()]
+        if unseen and o.weight("label"):
+            raise RoiganError(
+                f"label asks for {unseen[0]!r}, which has no place of its own in the frame; "
+                f"leave it out of labels, or label at 0."
+            )
 
     def pictures(self, step, generator):
         """Images of a step (batch, 3, S, S), their numbers in the data set, which are mirrored."""
@@ -109,6 +115,14 @@ class Batches:
         return Batch(*drawn[:9], more=tuple(drawn[9:]))
 
 
+def in_parts(batch, n_a, k):
+    """A batch cut into k, each with its share of the first n_a rows (path A) and of the others."""
+    rows = torch.arange(len(batch.images))
+    paths = [path for path in (rows[:n_a], rows[n_a:]) if len(path)]
+    shares = [torch.cat(rows) for rows in zip(*(path.chunk(k) for path in paths))]
+    return [Batch(*(t[rows] for t in batch[:9])) for rows in shares]
+
+
 def one_moved(model, siblings, codes, generator):
     """Code rows (n, n_codes) in groups of siblings: the first stays, each other has one code moved.
 
@@ -128,11 +142,7 @@ def one_moved(model, siblings, codes, generator):
 
 
 def fixed_grid(cfg: Config, data, n: int = 8):
-    """Images, masks and codes of every sample grid of a run: (n, 3, S, S), (n, 1, S, S), (n,
-    n_codes).
-
-    Fewer than n where the data set has fewer images.
-    """
+    """Images (n, 3, S, S), masks and codes of every sample grid of a run; all images if fewer."""
     n, seed = min(n, len(data)), cfg.run.seed
     family = cfg.data.mask_family.split("+")[-1]
     masks = sample_masks(family, n, cfg.model.size, seed=seed + 5)

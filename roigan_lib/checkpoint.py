@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
-from .config import Config, flat, load_config, model_config
+from .checks import check_output, only_run
+from .config import Config, load_config, model_config
+from .config_checks import flat
 from .errors import RoiganError
 from .files import WEIGHTS, place, read_weights, replacing, weights_hash
 from .stored import load_model, shipped
@@ -158,6 +161,19 @@ def _shipped_state(name):
     state = {"format": FORMAT, "config": config, "step": card["steps"], "seconds": card["seconds"]}
     state |= {"images_seen": card["images_seen"], "generator": weights, "ema": weights}
     return state | parts
+
+
+@contextmanager
+def own_folder(folder):
+    """Hold a run's folder, as `only_run` does, after a look whether all its files can be written;
+    what a killed process left half-written goes.
+    """
+    for name in ("checkpoint.pt", "log.jsonl", "model.safetensors"):
+        check_output(folder / name)
+    with only_run(folder):
+        for left in folder.glob(".checkpoint.pt.*.tmp"):
+            left.unlink()
+        yield
 
 
 def run_folder(cfg: Config) -> Path:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from .errors import RoiganError
+from .parallel import any_of
 
 try:
     import fcntl
@@ -216,6 +217,16 @@ def on_signals(handler, *signals):
     finally:
         for s, before in previous.items():
             signal.signal(s, before or signal.SIG_DFL)
+
+
+@contextmanager
+def whole_step():
+    """Ctrl-C and SIGTERM wait for the end of a step: half of one would not continue exactly."""
+    pressed = []
+    with on_signals(lambda *_: pressed.append(True), signal.SIGINT, signal.SIGTERM):
+        yield
+    if any_of(pressed):
+        raise KeyboardInterrupt
 
 
 def check_codes(codes, n, cfg):

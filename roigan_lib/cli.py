@@ -12,8 +12,8 @@ import tyro
 from tyro.conf import FlagConversionOff, Positional, arg
 
 from .checks import check_output, check_seed
-from .config import WEIGHTS, Config, flat, load_config
-from .config_checks import check_config
+from .config import WEIGHTS, Config, load_config
+from .config_checks import check_config, flat
 from .errors import RoiganError, missing_package
 from .recipes import read_recipe
 
@@ -67,9 +67,8 @@ class Train:
         run = make(recipe, self.out, profile, say, self.fresh, self.device, **changed)
         if parallel.rank() == 0:
             state = "finished" if run.finished else "stopped, the same command goes on"
-            say(
-                f"{state}: {run.folder / 'model.safetensors'} after {run.model.card['steps']} steps"
-            )
+            weights, steps = run.folder / "model.safetensors", run.model.card["steps"]
+            say(f"{state}: {weights} after {steps} steps")
         parallel.stop()
 
 
@@ -129,9 +128,8 @@ class Inpaint:
             example = "210,245,300,240 (x and y of both, in pixels) or auto"
             eyes = numbers("--eyes", eyes, example)
             eyes = list(zip(eyes[::2], eyes[1::2]))
-        frame = face_frame(
-            eyes or find_eyes(photo), gan.size, self.crop if self.crop == "full" else "thesis"
-        )
+        crop = self.crop if self.crop == "full" else "thesis"
+        frame = face_frame(eyes or find_eyes(photo), gan.size, crop)
         mask = self.region(gan, photo.shape[1], photo.shape[0])
         return inpaint_photo(gan, photo, mask, frame, codes, self.seed), None
 
@@ -188,14 +186,11 @@ class Compare:
             check_output(self.sheet, (".png",))
         gan, crop = load_model(self.model, self.device), crop_of(self.crop)
         data = open_dataset(self.dataset, self.split, gan.size, self.root, crop, self.n)
-        masks = {
-            f: sample_masks(f, len(data), gan.size, seed=self.seed)
-            for f in self.families.split(",")
-        }
+        families, n = self.families.split(","), len(data)
+        masks = {f: sample_masks(f, n, gan.size, seed=self.seed) for f in families}
         methods, named = {"roi-gan": gan, "telea": telea}, dict(data=data.name, split=self.split)
-        table = compare(
-            methods, data[:], masks, dims=self.dims or None, seed=self.seed, progress=note, **named
-        )
+        named |= dict(dims=self.dims or None, seed=self.seed, progress=note)
+        table = compare(methods, data[:], masks, **named)
         say(to_markdown(table))
         if self.sheet:
             self.draw(gan, data, masks)
@@ -258,11 +253,7 @@ class Models:
 
         rows, agree = check(shipped())
         for row in rows:
-            told = (
-                f"{row['rows']} rows of these weights"
-                if row["rows"]
-                else "no rows of these weights"
-            )
+            told = f"{row['rows'] or 'no'} rows of these weights"
             say(f"{row['model']} {row['weights']}: {row['recipe']}; {told}")
         return 0 if agree or not self.check else 1
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, field, fields, replace
 
-from .checks import check_seed
-from .config_checks import check_config, check_tables
-from .errors import RoiganError, suggest
+from .config_checks import check_config, check_overrides, check_tables, flat
+from .errors import RoiganError
 from .recipes import PARTS, RECIPES, read_recipe, read_toml
 
 # What an architecture means to its layers; `ModelConfig` answers with these as attributes.
@@ -221,21 +219,7 @@ def load_config(profile: str = "laptop", **overrides) -> Config:
     terms and rates. Raises RoiganError for an unknown profile, recipe or field and for a value that
     cannot work.
     """
-    if profile not in PROFILES:
-        raise RoiganError(
-            f"There is no profile {profile!r}; {suggest(profile, PROFILES)}choose one "
-            f"of {', '.join(PROFILES)}."
-        )
-    known = [n for n in (*HOME, *WEIGHTS) if n not in ("profile", "weights")]
-    for name in overrides:
-        if name not in known:
-            raise RoiganError(
-                f"There is no parameter {name!r}; {suggest(name, known)}`python -m "
-                f"roigan_lib train --help` lists them all."
-            )
-    overrides = {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in overrides.items()}
-    if "seed" in overrides:
-        overrides["seed"] = check_seed(overrides["seed"], 2**32)  # a training multiplies it
+    overrides = check_overrides(profile, PROFILES, overrides, (*HOME, *WEIGHTS))
     recipe = overrides.get("recipe", PROFILES[profile].get("recipe", "improved"))
     tables = read_recipe(recipe)
     check_tables(tables, HOME, WEIGHTS)
@@ -244,14 +228,6 @@ def load_config(profile: str = "laptop", **overrides) -> Config:
     cfg = cfg.replace(**overrides | {"recipe": recipe})
     check_config(cfg)
     return cfg
-
-
-def flat(config: dict) -> dict:
-    """A stored configuration, nested or of the kit's first version, as {name: value}."""
-    if not isinstance(config.get("model"), dict):
-        return dict(config)
-    parts = {k: v for part in config.values() for k, v in part.items()}
-    return parts | parts.pop("weights")
 
 
 def model_config(stored: dict) -> ModelConfig:
@@ -273,8 +249,3 @@ def model_config(stored: dict) -> ModelConfig:
                 f"{stored[switch]!r}, which this version of the kit does not have."
             )
     return model
-
-
-def label_names(labels: str | None) -> list[str]:
-    """The factors that `labels` names, in the order of the sliders that they become."""
-    return [name.strip() for name in labels.split(",")] if labels else []

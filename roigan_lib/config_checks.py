@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import fields
 
+from .checks import check_seed
 from .errors import RoiganError, suggest
 from .recipes import PARTS
 
@@ -84,6 +86,28 @@ def check_config(cfg) -> None:
             raise RoiganError(sentence)
 
 
+def check_overrides(profile, profiles, overrides, names) -> dict:
+    """The overrides of `load_config`: paths as text, the seed as a whole number. RoiganError for an
+    unknown profile or, where `names` has it not, parameter.
+    """
+    if profile not in profiles:
+        raise RoiganError(
+            f"There is no profile {profile!r}; {suggest(profile, profiles)}choose one "
+            f"of {', '.join(profiles)}."
+        )
+    known = [name for name in names if name not in ("profile", "weights")]
+    for name in overrides:
+        if name not in known:
+            raise RoiganError(
+                f"There is no parameter {name!r}; {suggest(name, known)}`python -m "
+                f"roigan_lib train --help` lists them all."
+            )
+    overrides = {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in overrides.items()}
+    if "seed" in overrides:
+        overrides["seed"] = check_seed(overrides["seed"], 2**32)  # a training multiplies it
+    return overrides
+
+
 def check_tables(tables, home, weights) -> None:
     """RoiganError where a recipe names a field or a term that does not exist.
 
@@ -103,3 +127,11 @@ def check_tables(tables, home, weights) -> None:
                 f"A recipe weighs {name!r}; {suggest(name, weights)}the terms are "
                 f"{', '.join(weights)}."
             )
+
+
+def flat(config: dict) -> dict:
+    """A stored configuration, nested or of the kit's first version, as {name: value}."""
+    if not isinstance(config.get("model"), dict):
+        return dict(config)
+    parts = {k: v for part in config.values() for k, v in part.items()}
+    return parts | parts.pop("weights")

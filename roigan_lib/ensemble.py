@@ -34,9 +34,7 @@ class SelfEnsemble:
         return self
 
     def inpaint(self, images, masks, codes=None, seed: int = 0, noise=None) -> torch.Tensor:
-        """Completed images (n, 3, S, S), as `RoIGAN.inpaint`: arguments, errors, and the input
-        outside bit for bit.
-        """
+        """Completed images (n, 3, S, S); arguments, errors, outside as in `RoIGAN.inpaint`."""
         images, masks = check_pair(images, masks)
         one = self.gan.inpaint(images, masks, codes, seed, noise)
         two = self._twin.inpaint(images.flip(-1), masks.flip(-1), codes, seed, noise).flip(-1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from .checks import check_codes, check_device, check_noise, check_pair, check_seed
-from .config import flat, label_names
-from .data.labels import shown_name
+from .config_checks import flat
+from .data.labels import label_names, shown_name
 from .errors import RoiganError
 from .files import weights_hash
 from .models import Generator

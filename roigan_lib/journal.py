@@ -44,9 +44,21 @@ class Journal:
                 f"not depend on it"
             )
 
-    def begin(self):
-        """Start the clock."""
-        trainer = self.trainer
+    def begin(self, fresh=False):
+        """Go on from the folder's checkpoint, unless `fresh`, or start with other networks; say
+        what the run takes; start the clock.
+        """
+        trainer, there = self.trainer, self.folder / "checkpoint.pt"
+        if there.is_file() and not fresh:
+            checkpoint.load(trainer, there)
+            self.say(f"continuing {there} at step {trainer.step_count}")
+            self.read()
+        elif start := trainer.cfg.run.start:
+            checkpoint.load(trainer, start, start=True)
+            self.say(f"starting with the networks of {start}")
+        self.say(trainer.cfg.describe())
+        if trainer.remark:
+            self.say(trainer.remark)
         self.scene = fixed_grid(trainer.cfg, trainer.data) if self.first else None
         self.start = trainer.step_count, trainer.share(), trainer.seconds
         self.began = time.perf_counter()
@@ -87,9 +99,8 @@ class Journal:
         self.found = {}
         self.quiet = self.quiet + 1 if row.get("d", 1.0) < 0.05 and "g" in row else 0
         if self.quiet == 5:
-            self.say(
-                "alarm: the discriminator tells every fake apart (its loss is near 0); lower lr_d."
-            )
+            why = "tells every fake apart (its loss is near 0); lower lr_d."
+            self.say(f"alarm: the discriminator {why}")
 
     def look(self):
         """The sample grid of this step, and an alarm where other codes draw the same picture."""
@@ -99,10 +110,8 @@ class Journal:
         if self.rows:
             self.rows[-1]["diversity"] = round(change, 5)
         if change < 0.002 and step > 0.2 * self.trainer.cfg.optimisation.steps:
-            self.say(
-                "alarm: other codes change the picture by less than 0.2 % of the range; the codes "
-                "are dead."
-            )
+            why = "by less than 0.2 % of the range; the codes are dead."
+            self.say(f"alarm: other codes change the picture {why}")
         if self.grid:
             self.grid(step, images, masks, model.inpaint(images, masks, codes))
 

@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from . import parallel
+from .models.fast import MeanAbsolute, mean_size
 
 
 def complete(raw, images, masks):
@@ -47,54 +48,24 @@ def gradient_penalty(discriminator, real, completed, masks, alpha, inside=True):
     return ((gradient.flatten(1).norm(dim=1) - 1) ** 2).mean()
 
 
-class _MeanAbsolute(torch.autograd.Function):
-    """E |a − b| of two maps, summed in float32 whatever their type; b gets no gradient. Autocast
-    would copy both maps to float32 and walk over them seven times, here three.
-    """
-
-    @staticmethod
-    def forward(ctx, a, b):
-        difference = a - b
-        ctx.save_for_backward(difference)
-        return mean_size(difference)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad):
-        (difference,) = ctx.saved_tensors
-        return difference.sign().mul_(grad / difference.numel()), None
-
-
-def mean_size(x):
-    """E |x| as a float32 scalar, in one pass."""
-    return (
-        torch.linalg.vector_norm(x, 1, dtype=torch.promote_types(x.dtype, torch.float32))
-        / x.numel()
-    )
-
-
 def feature_matching(real_maps, fake_maps, reduction="mean"):
-    """Feature matching (2.13, 3.11): absolute difference of D's LeakyReLU maps, summed over the
-    layers.
+    """Feature matching (2.13, 3.11): Σ_l |difference| of D's LeakyReLU maps.
 
     reduction: "sum", the printed L1 norm of each image's maps; "mean" over the entries of a map.
     """
     return sum(
-        _MeanAbsolute.apply(f, r.detach()) * _entries(f, reduction)
+        MeanAbsolute.apply(f, r.detach()) * _entries(f, reduction)
         for r, f in zip(real_maps, fake_maps)
     )
 
 
 def _entries(x, reduction):
-    """What turns the mean over a tensor (n, …) into the sum over each image's entries, or leaves it
-    a mean.
-    """
+    """What makes of the mean over a tensor (n, …) the sum over each image's entries, or 1."""
     return x[0].numel() if reduction == "sum" else 1
 
 
 def perceptual(net, real_maps, images, relative=True, reduction="mean"):
-    """One term of the perceptual loss (2.9, 3.12): Σ_l E |V_l(x_r) − V_l(images)|, with V_l(x_r)
-    given.
+    """One term of the perceptual loss (2.9, 3.12), V_l(x_r) given: Σ_l E |V_l(x_r) − V_l(images)|.
 
     `relative` divides each layer's term by E |V_l(x_r)|, so that the weight does not depend on the
     network's scale; the printed equation is relative=False with reduction="sum".
@@ -105,7 +76,7 @@ def perceptual(net, real_maps, images, relative=True, reduction="mean"):
 def match_maps(real_maps, fake_maps, relative=True, reduction="mean"):
     """`perceptual` of maps at hand: V_l(x_r) and those of the images that are judged."""
     return sum(
-        _MeanAbsolute.apply(f, r)
+        MeanAbsolute.apply(f, r)
         * _entries(f, reduction)
         / (parallel.average(mean_size(r)) if relative else 1.0)
         for r, f in zip(real_maps, fake_maps)
@@ -118,15 +89,13 @@ def zero_concentrator(real):
 
 
 def info_continuous(codes, mean, logvar, reduction="sum"):
-    """−L_con (3.15): negative log-likelihood of codes (n, L_c) under N(μ, σ²), by default summed
-    over the codes as printed.
+    """−L_con (3.15): negative log-likelihood of codes (n, L_c) under N(μ, σ²), summed over them.
 
     Printed (3.15) has (c − μ)/σ² − log 2πσ, which is unbounded and no likelihood; the square and
     the plus are meant.
     """
-    nll = (
-        0.5 * (codes - mean) ** 2 * torch.exp(-logvar) + 0.5 * logvar + 0.5 * math.log(2 * math.pi)
-    )
+    squares = 0.5 * (codes - mean) ** 2 * torch.exp(-logvar)
+    nll = squares + 0.5 * logvar + 0.5 * math.log(2 * math.pi)
     return nll.mean() * _entries(nll, reduction)
 
 
@@ -137,21 +106,17 @@ def info_discrete(indices, logits, reduction="mean"):
     """
     if logits.shape[1] == 0:
         return logits.sum()
-    return F.cross_entropy(logits.flatten(0, 1), indices.long().flatten()) * _entries(
-        indices, reduction
-    )
+    entropy = F.cross_entropy(logits.flatten(0, 1), indices.long().flatten())
+    return entropy * _entries(indices, reduction)
 
 
 def kl_style(mean, logvar, reduction="mean"):
-    """VAE loss (1.6): KL of N(μ, σ²) from N(0, 1), (n, 256·w) each; "sum" over the style vector is
-    the KL as it is defined.
-    """
+    """VAE loss (1.6): KL of N(μ, σ²) from N(0, 1), (n, 256·w) each; "sum" is the KL as defined."""
     return 0.5 * (mean**2 + logvar.exp() - 1 - logvar).mean() * _entries(mean, reduction)
 
 
 def total_variation(completed, masks, reduction="mean"):
-    """Total variation (2.10): |differences| between a pixel and its neighbours to the right and
-    below.
+    """Total variation (2.10): |differences| of pixels and their neighbours to the right and below.
 
     reduction: "sum" over the pixels of the region, as printed; "mean" over the pairs of which at
     least one lies in the region, so that a change across the border counts from both sides.
@@ -160,17 +125,13 @@ def total_variation(completed, masks, reduction="mean"):
     dy = (completed[..., 1:, :] - completed[..., :-1, :]).abs()
     if reduction == "sum":
         return ((dx * masks[..., :-1]).sum() + (dy * masks[..., :-1, :]).sum()) / len(completed)
-    wx, wy = (
-        torch.maximum(masks[..., 1:], masks[..., :-1]),
-        torch.maximum(masks[..., 1:, :], masks[..., :-1, :]),
-    )
+    wx = torch.maximum(masks[..., 1:], masks[..., :-1])
+    wy = torch.maximum(masks[..., 1:, :], masks[..., :-1, :])
     return ((dx * wx).sum() + (dy * wy).sum()) / _area(wx.sum() + wy.sum())
 
 
 def masked_l1(a, b, weights):
-    """Mean absolute difference over the pixels where weights (n, 1, H, W) is 1: the L1 term of
-    (2.8) and (2.12).
-    """
+    """Mean |a − b| over the pixels where weights (n, 1, H, W) is 1: L1 of (2.8) and (2.12)."""
     return ((a - b).abs() * weights).sum() / _area(weights.sum())
 
 

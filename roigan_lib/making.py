@@ -12,7 +12,9 @@ import torch
 
 from . import parallel
 from .checkpoint import read
-from .config import Config, flat, label_names, load_config
+from .config import Config, load_config
+from .config_checks import flat
+from .data.labels import label_names
 from .errors import RoiganError, suggest
 from .files import place, read_rows
 from .recipes import PARTS, read_recipe, recipe_names

@@ -15,14 +15,12 @@ from functools import cached_property
 import torch
 from torch.nn import functional as F
 
+from . import labelled, parallel
 from . import losses as L
-from . import parallel
 from . import regularizers as R
 from .models import pyramid_fill
 from .precision import autocast
 
-SURE = 5.0  # the logit that a classifier learns for the end of a label that is a number
-ATTACK = 3 / 127.5  # how far pixels are moved against the classifier while it learns, on average
 GUMBEL = 0.5  # noise on category choices read from images (straight-through Gumbel softmax)
 
 
@@ -73,18 +71,7 @@ class Step:
             self.logs["code_sd"] = spread.mean().item()
         return torch.cat([self.batch.noise, c0, hot.flatten(1)], 1)
 
-    @cached_property
-    def shown_labels(self):
-        """Path A: the true labels; with a classifier the mean of each and of how strongly it is
-        seen in the real hole, between the ends, so that a slider means how much.
-        """
-        labels = self.batch.labels[self.a]
-        if self.net.classifier is None:
-            return labels
-        with torch.no_grad(), self.cast():
-            seen = self.net.classifier(self.x[self.a], self.m[self.a])
-        low, high = self.net.ends
-        return (labels + torch.where(seen > 0, seen / high, -seen / low).clamp(-1, 1)) / 2
+    shown_labels = cached_property(labelled.shown_labels)
 
     @cached_property
     def drawn(self):
@@ -147,10 +134,8 @@ class Step:
 
     def heads(self, maps, masks):
         """What D's heads say of maps, each scaled by the mean size of the real ones."""
-        scaled = [
-            y / L.mean_size(r).clamp_min(1e-6).to(y.dtype) for y, r in zip(maps, self.seen[0])
-        ]
-        return self.net.heads(scaled, masks)
+        sizes = (L.mean_size(real).clamp_min(1e-6) for real in self.seen[0])
+        return self.net.heads([y / size.to(y.dtype) for y, size in zip(maps, sizes)], masks)
 
     def perceptual_distance(self, rows):
         real, done = ([y[rows] for y in maps] for maps in self.seen)
@@ -186,9 +171,8 @@ def term(name, equation, rows="A and B", weight=None, adversarial=False, measure
 
     def enter(function):
         applies = when or (lambda step: True)
-        TERMS[name] = Term(
-            name, equation, rows, function, weight or name, adversarial, measured, applies
-        )
+        told = name, equation, rows, function, weight or name, adversarial, measured, applies
+        TERMS[name] = Term(*told)
         return function
 
     return enter
@@ -391,27 +375,6 @@ def discriminator_loss(s: Step, step: int):
             loss = loss + judged
     if s.relative:
         s.real_maps = [y.detach()[:n] for y in maps]
-    return loss
-
-
-def classifier_loss(s: Step, ramp: float):
-    """What the classifier learns before it teaches: the labels of real holes, a scalar.
-
-    The holes are changed a little against it (Goodfellow et al. 2015), because what such a
-    classifier asks for is seen by people, too (Santurkar et al. 2019), and both values of a label
-    count the same, however rare one is.
-    """
-    net, labels = s.net.classifier, s.batch.labels
-    share, wanted = s.net.batches.labels.shares.to(labels), (1 + labels) / 2
-    wanted = torch.where(labels.abs() == 1, wanted, torch.sigmoid(SURE * labels))
-    weight = s.batch.asked * (wanted / share + (1 - wanted) / (1 - share)) / 2
-    with s.cast():
-        x = s.x.clone().requires_grad_(True)
-        against = torch.autograd.grad(R.told(net(x, s.m), wanted, weight), x)[0].sign()
-        logits = net(s.x + 2 * ATTACK * ramp * s.batch.alpha * against, s.m)
-        loss = R.told(logits, wanted, weight)
-    right = ((logits > 0) == (labels > 0)).float()
-    s.logs |= {"g": loss.item(), "label_right": ((right * weight).sum() / weight.sum()).item()}
     return loss
 
 

@@ -26,9 +26,7 @@ def rank() -> int:
 
 
 def start() -> None:
-    """Join the other processes where torch.distributed.run started this one (nccl with a GPU each,
-    else gloo).
-    """
+    """Join the processes that torch.distributed.run started: nccl with a GPU each, else gloo."""
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not dist.is_initialized():
         gpu = torch.cuda.device_count() >= int(os.environ.get("LOCAL_WORLD_SIZE", 1)) > 0
         if gpu:
@@ -44,16 +42,12 @@ def stop() -> None:
 
 
 def share(n_a: int, n: int):
-    """Which of n rows are this process': its share of the first n_a (path A), then of the others;
-    None for all.
-    """
+    """This process' rows of n: of the first n_a (path A), then of the others; None for all."""
     k, r = size(), rank()
     if k == 1:
         return None
-    a, b = range(n_a), range(n_a, n)
-    return torch.tensor(
-        [*a[r * len(a) // k : (r + 1) * len(a) // k], *b[r * len(b) // k : (r + 1) * len(b) // k]]
-    )
+    own = lambda path: path[r * len(path) // k : (r + 1) * len(path) // k]
+    return torch.tensor([*own(range(n_a)), *own(range(n_a, n))])
 
 
 def average(value: torch.Tensor) -> torch.Tensor:
@@ -66,9 +60,7 @@ def average(value: torch.Tensor) -> torch.Tensor:
 
 
 def any_of(flag) -> bool:
-    """Whether the flag is set in any of the processes, so that all of them stop at the same
-    step.
-    """
+    """Whether the flag is set in any process, so that all of them stop at the same step."""
     if size() == 1:
         return bool(flag)
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"

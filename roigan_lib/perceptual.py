@@ -40,10 +40,8 @@ class PerceptualNet(nn.Module):
             self.net = self._vgg(name, weights).eval()
             for i, layer in enumerate(self.net):  # frozen batch norm is part of the convolution
                 if isinstance(layer, nn.BatchNorm2d):
-                    self.net[i - 1], self.net[i] = (
-                        fuse_conv_bn_eval(self.net[i - 1], layer),
-                        nn.Identity(),
-                    )
+                    self.net[i - 1] = fuse_conv_bn_eval(self.net[i - 1], layer)
+                    self.net[i] = nn.Identity()
             self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
             self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
         self.eval().requires_grad_(False)
@@ -76,10 +74,8 @@ class PerceptualNet(nn.Module):
         else:
             state = torch.load(path, weights_only=True, map_location="cpu")
         state = {k.removeprefix("features."): v for k, v in state.items()}
-        missing = [
-            k for k in net.state_dict() if k not in state and not k.endswith("num_batches_tracked")
-        ]
-        if missing:
+        wanted = (k for k in net.state_dict() if not k.endswith("num_batches_tracked"))
+        if missing := [k for k in wanted if k not in state]:
             raise RoiganError(
                 f"{path.name} does not hold {name}: it lacks {missing[0]!r} and {len(missing) - 1} "
                 "more."
@@ -91,12 +87,9 @@ class PerceptualNet(nn.Module):
         images = images.contiguous(memory_format=torch.channels_last)
         if self.name == "factors":
             return self.net.maps(images)
-        y = (
-            images
-            if self.name == "vgg19"
-            else (images.clamp(-1, 1) * 0.5 + 0.5 - self.mean) / self.std
-        )
-        maps = []
+        y, maps = images, []
+        if self.name != "vgg19":
+            y = (images.clamp(-1, 1) * 0.5 + 0.5 - self.mean) / self.std
         for i, layer in enumerate(self.net):
             y = layer(y) if not isinstance(layer, nn.ReLU) else F.relu(y, inplace=True)
             if i in self.TAPS[self.name]:

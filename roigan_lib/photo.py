@@ -304,14 +304,11 @@ def _paste(photo, drawn, hole, frame):
 def _enlarge(drawn, frame, rows, columns):
     """The drawing (1, 3, S, S) in a window of the photograph, bicubic: (h, w, 3) of 0 to 255."""
     k = math.ceil(1 / frame.step() - 1e-9)  # samples a side, where the photograph is the coarser
-    y, x = (
-        torch.arange(s.start * k, s.stop * k, dtype=torch.float64).add_(0.5).div_(k).sub_(0.5)
-        for s in (rows, columns)
-    )
+    fine = (torch.arange(s.start * k, s.stop * k, dtype=torch.float64) for s in (rows, columns))
+    y, x = (at.add_(0.5).div_(k).sub_(0.5) for at in fine)
     grid = torch.stack([(2 * at + 1) / frame.size - 1 for at in frame.at(x, y[:, None])], -1)
-    large = F.grid_sample(
-        drawn.detach().float().cpu(), grid.float()[None], "bicubic", "border", align_corners=False
-    )
+    drawn, how = drawn.detach().float().cpu(), {"mode": "bicubic", "padding_mode": "border"}
+    large = F.grid_sample(drawn, grid.float()[None], align_corners=False, **how)
     return (F.avg_pool2d(large, k)[0].permute(1, 2, 0).numpy() + 1) * 127.5
 
 

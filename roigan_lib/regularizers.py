@@ -23,19 +23,15 @@ def style(real_maps, fake_maps, masks):
     for real, fake in zip(real_maps, fake_maps):
         share = F.adaptive_avg_pool2d(masks, real.shape[-1]).to(real.dtype)
         area = share.float().sum((1, 2, 3))[:, None, None].clamp_min(1e-3)
-        grams = [
-            (y := (maps * share.sqrt()).flatten(2)) @ y.transpose(1, 2) for maps in (real, fake)
-        ]
-        real, fake = (gram.float() / area for gram in grams)
-        total = total + (real - fake).abs().mean() / parallel.average(real.abs().mean()).clamp_min(
-            1e-6
-        )
+        seen = [(maps * share.sqrt()).flatten(2) for maps in (real, fake)]
+        real, fake = ((y @ y.transpose(1, 2)).float() / area for y in seen)
+        level = parallel.average(real.abs().mean()).clamp_min(1e-6)
+        total = total + (real - fake).abs().mean() / level
     return total
 
 
 def projected_discriminator(found):
-    """Hinge loss (1.17) of `models.discriminator.ProjectedHeads` for real images, then as many
-    completed: mean over heads.
+    """Hinge loss (1.17) of `ProjectedHeads` for real, then as many completed images: their mean.
 
     found: [(scores, looks at the region), …] of both together; scores that do not look at the
     region do not count.
@@ -49,28 +45,22 @@ def projected_discriminator(found):
 
 
 def projected_generator(found):
-    """Hinge loss (1.17) of the generator on the heads' scores of completed images, those that look
-    at the region.
-    """
+    """Hinge loss (1.17) of the generator on the heads' scores that look at the region."""
     return -sum((y * w).sum() / w.sum().clamp_min(1) for y, w in found) / len(found)
 
 
 def tone(a, b, masks, patch=8):
-    """Mean absolute difference of patch means: like `masked_l1`, after averaging a − b over the
-    region in each patch.
+    """Mean |difference| of patch means: `masked_l1` of the averages over the region in a patch.
 
     It fixes colour and shading and leaves what is drawn with them free.
     """
     difference = F.avg_pool2d((a - b) * masks, patch)
-    return difference.abs().sum() / parallel.average(
-        3 * F.avg_pool2d(masks, patch).sum()
-    ).clamp_min(1e-6)
+    area = parallel.average(3 * F.avg_pool2d(masks, patch).sum()).clamp_min(1e-6)
+    return difference.abs().sum() / area
 
 
 def border_band(masks, radius=4):
-    """The part of the region at most `radius` pixels from its border, (n, 1, H, W): there the
-    surroundings decide.
-    """
+    """The part of the region (n, 1, H, W) within `radius` pixels of its border."""
     return F.max_pool2d(1 - masks, 2 * radius + 1, 1, radius) * masks
 
 
@@ -100,8 +90,7 @@ def faint(differences, masks, wanted):
 
 
 def visible_change(stack, masks):
-    """Mean in-hole |difference| over all pairs of the v settings in stack (v, n, 3, H, W), per
-    image: (n,).
+    """Mean in-hole |difference| of all pairs of v settings, stack (v, n, 3, H, W): (n,).
 
     A share of the value range: 0 nothing moves, 1 every pixel of the hole goes from black to white.
     """
@@ -109,16 +98,12 @@ def visible_change(stack, masks):
     if not len(first):
         raise RoiganError("A change needs two settings or more of the code: this stack has one.")
     area = masks.sum((1, 2, 3)).clamp(min=1) * stack.shape[2]  # (n,) or (1,)
-    pairs = [
-        ((stack[i] - stack[j]).abs() * masks).sum((1, 2, 3)) / 2 / area
-        for i, j in zip(first, second)
-    ]
-    return torch.stack(pairs).mean(0)
+    gaps = ((stack[i] - stack[j]).abs() * masks for i, j in zip(first, second))
+    return torch.stack([gap.sum((1, 2, 3)) / 2 / area for gap in gaps]).mean(0)
 
 
 def match_uniform(codes):
-    """How far codes (n, L_c) are from independent U(−1, 1): squared 1-D Wasserstein distance +
-    correlation.
+    """How far codes (n, L_c) are from independent U(−1, 1): 1-D Wasserstein² + correlation.
 
     In one dimension sorting solves the transport: each code is pulled to the quantile of its rank
     in the batch. The aggregated posterior follows the prior, as in Wasserstein autoencoders
@@ -136,9 +121,7 @@ def match_uniform(codes):
 
 
 def match_categories(probabilities):
-    """log k − H(mean p): how unevenly the categories of a sample are used; probabilities (n, L_d,
-    k).
-    """
+    """log k − H(mean p): how unevenly categories are used; probabilities p (n, L_d, k)."""
     if probabilities.shape[1] == 0:
         return probabilities.sum()
     mean = parallel.gather(probabilities).mean(0).clamp_min(1e-6)

@@ -57,8 +57,7 @@ def generator_loss(s, ramp):
 
 
 def discriminator_terms(discriminator, x, done, m, alpha):
-    """Hinge, penalty and zero concentrator (3.19) of D in training mode: a dictionary of scalars;
-    scores of real and fake.
+    """Hinge, penalty and zero concentrator (3.19) of D in training mode; real and fake scores.
 
     x, done (n, 3, 64, 64), m (n, 1, 64, 64), alpha (n, 1, 1, 1). Fake, real and mixed images pass
     one after the other, each with a power iteration of its own.
@@ -76,9 +75,7 @@ def discriminator_terms(discriminator, x, done, m, alpha):
 
 
 def penalty(discriminator, x, done, m, alpha):
-    """(3.10) as printed, outside the region, on the gradient of the sum of all scores; 1e-12 under
-    the root.
-    """
+    """(3.10) as printed, outside the region, of the sum of all scores; 1e-12 under the root."""
     t = (alpha * x + (1 - alpha) * done).detach().requires_grad_()
     (slope,) = torch.autograd.grad(discriminator(t, m)[0].sum(), t, create_graph=True)
     length = (((1 - m) * slope).flatten(1).square().sum(1) + 1e-12).sqrt()
@@ -118,9 +115,7 @@ def generator_terms(discriminator, x, m, codes, raw, style, logvar, n_continuous
 
 
 def variation(images):
-    """Mean |difference| of neighbours over the whole frame, both directions added: images (n, 3, H,
-    W) are RoI · x_c.
-    """
+    """Mean |difference| of neighbours in the whole frame, both ways; images: RoI · x_c."""
     return images.diff(dim=3).abs().mean() + images.diff(dim=2).abs().mean()
 
 

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import torch
 
-from . import checkpoint, objective, parallel, precision, released
-from .batches import Batch, Batches
+from . import checkpoint, labelled, objective, parallel, precision, released
+from .batches import Batches, in_parts
 from .checkpoint import run_folder
-from .checks import check_device, check_images, check_output, on_signals, only_run
-from .config import Config, label_names, load_config
+from .checks import check_device, check_images, on_signals, whole_step
+from .config import Config, load_config
 from .data import open_dataset
 from .errors import RoiganError
 from .inpainter import RoIGAN
@@ -29,8 +29,6 @@ from .journal import Journal
 from .models import Classifier, ProjectedHeads, Reader, networks
 from .perceptual import PerceptualNet
 from .stored import save_model
-
-ENDS_FROM = 4096  # real holes from which the ends of told sliders are read
 
 
 @dataclass
@@ -73,12 +71,6 @@ class Trainer:
             self.d_params += self.heads.parameters()
         self.classifier = None
         if o.weight("label"):
-            unseen = (self.batches.labels.places.sum((1, 2, 3)) == 0).nonzero().flatten().tolist()
-            if unseen:
-                raise RoiganError(
-                    f"label asks for {label_names(o.labels)[unseen[0]]!r}, which has no place of "
-                    f"its own in the frame; leave it out of labels, or label at 0."
-                )
             self.classifier = self.put(Classifier(cfg.model, len(self.batches.labels.shares)))
             self.classifier.eval().requires_grad_(opt.learns == "classifier")
         if opt.learns in ("reader", "classifier"):
@@ -109,30 +101,14 @@ class Trainer:
         """A network on the device, channels last."""
         return network.to(device=self.device, memory_format=torch.channels_last)
 
-    @cached_property
-    @torch.no_grad()
-    def ends(self):
-        """The classifier's logits at the ends of told sliders, (2, labels): of real holes that show
-        a label's place, one in twenty of those without it lies below, of those with it above.
-        """
-        steps = range(ENDS_FROM // self.cfg.optimisation.batch)
-        drawn = [self.batches.draw(step) for step in steps]
-        seen = parallel.gather(torch.cat([self.classifier(b.images, b.masks) for b in drawn]))
-        labels = parallel.gather(torch.cat([b.labels * (b.asked > 0) for b in drawn]))
-        low = seen.where(labels < 0, torch.nan).nanquantile(0.05, 0)
-        high = seen.where(labels > 0, torch.nan).nanquantile(0.95, 0)
-        return torch.stack([low.clamp_max(-0.1), high.clamp_min(0.1)])
+    ends = cached_property(labelled.ends)
 
     def parts(self, batch):
         """The batch in `accumulate` parts, each with its share of path A and of path B."""
         k, n_a = self.cfg.optimisation.accumulate, self.batches.n_a // parallel.size()
-        if k == 1:
-            return [objective.Step(self.cfg, self, batch, n_a, self.precision)]
-        rows = torch.arange(len(batch.images))
-        paths = [path for path in (rows[:n_a], rows[n_a:]) if len(path)]
-        shares = [torch.cat(rows) for rows in zip(*(path.chunk(k) for path in paths))]
-        cut = [Batch(*(t[rows] for t in batch[:9])) for rows in shares]
-        return [objective.Step(self.cfg, self, one, n_a // k, self.precision, False) for one in cut]
+        whole, make = k == 1, objective.Step
+        cut = [batch] if whole else in_parts(batch, n_a, k)
+        return [make(self.cfg, self, one, n_a // k, self.precision, whole) for one in cut]
 
     # -- one step -------------------------------------------------------------------------------
     def rate(self) -> float:
@@ -169,7 +145,7 @@ class Trainer:
             for part in parts:
                 with frozen(self.d_params):
                     if opt.learns == "classifier":
-                        loss = self.objective.classifier_loss(part, self.ramp())
+                        loss = labelled.classifier_loss(part, self.ramp())
                     else:
                         loss = self.objective.generator_loss(part, ramp)
                 (loss / len(parts)).backward()
@@ -236,18 +212,6 @@ def frozen(parameters):
         p.requires_grad_(True)
 
 
-@contextmanager
-def whole_step():
-    """Ctrl-C and SIGTERM wait for the end of the step: one saved between D's update and G's would
-    not continue exactly.
-    """
-    pressed = []
-    with on_signals(lambda *_: pressed.append(True), signal.SIGINT, signal.SIGTERM):
-        yield
-    if parallel.any_of(pressed):
-        raise KeyboardInterrupt
-
-
 def train(
     cfg: Config | None = None,
     folder=None,
@@ -260,12 +224,11 @@ def train(
 ) -> Run:
     """Train to the last step, or go on from the checkpoint in `folder`; returns a Run.
 
-    Args: cfg: a Config (default: the laptop profile). folder: where checkpoint.pt, log.jsonl and
-    model.safetensors go (default runs/<profile>-<dataset>). data: an ImageSet, instead of the one
-    that cfg names. progress: called with a line of text every cfg.run.log_every steps, None for
-    silence. fresh: forget an earlier checkpoint. grid: called as grid(step, images, masks,
-    completed) every cfg.run.grid_every steps with the fixed sample grid. device: default the GPU
-    where there is one.
+    cfg: a Config (default: the laptop profile). folder: of checkpoint.pt, log.jsonl and
+    model.safetensors (default runs/<profile>-<dataset>). data: an ImageSet in place of cfg's.
+    progress: takes a line of text every cfg.run.log_every steps; None: silence. fresh: forget an
+    earlier checkpoint. grid: called as grid(step, images, masks, completed) every
+    cfg.run.grid_every steps. device: default the GPU where there is one.
     Ctrl-C and SIGTERM save, and return an unfinished run. Raises RoiganError: before the first step
     for a folder that cannot be written or where another run is at work, images or a checkpoint that
     do not fit; later for NaN, a full disk.
@@ -274,27 +237,13 @@ def train(
     first = parallel.rank() == 0
     say = progress if progress and first else (lambda text: None)
     folder = Path(folder) if folder else run_folder(cfg)
-    for name in ("checkpoint.pt", "log.jsonl", "model.safetensors") * first:
-        check_output(folder / name)
-    hold = only_run(folder) if first else nullcontext()
+    hold = checkpoint.own_folder(folder) if first else nullcontext()
     with hold, on_signals(signal.default_int_handler, signal.SIGTERM):
-        for left in folder.glob(".checkpoint.pt.*.tmp") if first else ():  # of a killed process
-            left.unlink()
         if cfg.run.start:
             cfg = checkpoint.with_start(cfg)
         made = trainer(cfg, data, device)
         journal = Journal(made, folder, say, grid)
-        if (folder / "checkpoint.pt").is_file() and not fresh:
-            checkpoint.load(made, folder / "checkpoint.pt")
-            say(f"continuing {folder / 'checkpoint.pt'} at step {made.step_count}")
-            journal.read()
-        elif cfg.run.start:
-            checkpoint.load(made, cfg.run.start, start=True)
-            say(f"starting with the networks of {cfg.run.start}")
-        say(cfg.describe())
-        if made.remark:
-            say(made.remark)
-        journal.begin()
+        journal.begin(fresh)
         try:
             while made.share() < 1 and not journal.late:
                 with whole_step():

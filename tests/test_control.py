@@ -132,39 +132,6 @@ def test_consistency_is_the_mean_cosine_of_difference_pictures(faces):
         control.consistency(noise[:, :1], masks)
 
 
-def test_feature_change_looks_at_the_hole_in_unit_features():
-    class Maps:
-        """One map of two channels: (red, green), whatever their length."""
-
-        def maps(self, x):
-            return [x[:, :2], F.avg_pool2d(x[:, :2], 2)]
-
-    masks = torch.zeros(2, 1, 8, 8)
-    masks[:, :, 2:6, 2:6] = 1
-    red, green = torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 8, 8)
-    red[:, 0], green[:, 1] = 1, 0.3
-    assert torch.allclose(
-        control.feature_change(torch.stack([red, green]), masks, Maps()), torch.tensor(2.0)
-    )
-    assert torch.allclose(
-        control.feature_change(torch.stack([red, 0.5 * red]), masks, Maps()), torch.tensor(0.0)
-    )
-    outside = torch.where(masks > 0.5, red, green)
-    assert torch.allclose(
-        control.feature_change(torch.stack([red, outside]), masks, Maps()), torch.tensor(0.0)
-    )
-    three = torch.stack([red, green, red])
-    assert torch.allclose(control.feature_change(three, masks, Maps()), torch.tensor(4 / 3))
-    with pytest.raises(RoiganError, match="two settings"):
-        control.feature_change(red[None], masks, Maps())
-
-
-def test_feature_change_with_the_shipped_network(faces):
-    images, masks = faces
-    change = control.feature_change(torch.stack([images, -images]), masks)
-    assert change.shape == (20,) and (change > 0).all() and (change < 2).all()
-
-
 def test_true_sliders_are_the_painter():
     people = open_dataset("synthfaces", "test", limit=6)
     ideal = control.TrueSliders(people, ["mouth_open", "gaze"])

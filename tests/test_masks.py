@@ -6,9 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from roigan_lib import RoiganError, check_pair, load_mask, sample_masks
+from roigan_lib import RoiganError, check_pair, load_mask, mixtures, sample_masks
 from roigan_lib import masks as M
-from roigan_lib.studies import bench
 
 FAMILIES = ("rectangular", "elliptic", "mixed", "mixed-released")
 
@@ -219,10 +218,10 @@ def test_masks_are_the_same_on_the_device(family):
 def test_float32_noise_as_of_another_device_does_not_change_a_mask(family, monkeypatch):
     """Stands in for a second device: its rounding may differ, its masks may not."""
     expected = sample_masks(family, 300, 32, seed=2)
-    exact = M._mixture
+    exact = mixtures.mixture
     monkeypatch.setattr(
-        M,
-        "_mixture",
+        mixtures,
+        "mixture",
         lambda *a: (
             exact(*a)
             .mul_(1 + 1e-5 * (2 * torch.rand(()) - 1))
@@ -230,23 +229,6 @@ def test_float32_noise_as_of_another_device_does_not_change_a_mask(family, monke
         ),
     )
     assert torch.equal(expected, sample_masks(family, 300, 32, seed=2))
-
-
-def test_benchmark_has_a_row_a_family_and_a_ratio():
-    rows = bench.benchmark(n=16, size=16, repeats=1, n_scipy=2)
-    assert [row["family"] for row in rows] == list(FAMILIES)
-    assert rows[0]["ratio"] is None
-    assert all(
-        row["ratio"] == pytest.approx(row["masks_per_s"] / row["scipy_masks_per_s"])
-        and row["ratio"] > 0
-        for row in rows[1:]
-    )
-
-
-def test_the_yardstick_of_the_benchmark_draws_the_same_mixtures():
-    assert np.array_equal(
-        bench._one_at_a_time("mixed", 10, 32), sample_masks("mixed", 10, 32).numpy()
-    )
 
 
 # ---- bad requests

@@ -8,10 +8,7 @@ import torch
 from PIL import Image
 
 from roigan_lib import metrics
-from roigan_lib.config import load_config
 from roigan_lib.errors import RoiganError
-from roigan_lib.inpainter import RoIGAN
-from roigan_lib.models import networks
 from roigan_lib.studies import table_4_2
 
 
@@ -130,27 +127,6 @@ def test_bad_requests_are_one_sentence(tmp_path, faces, monkeypatch):
     monkeypatch.setattr(table_4_2, "WEIGHTS", tmp_path)
     with pytest.raises(RoiganError, match="No model for 'cars' ships"):
         table_4_2.run({"cars": faces}, tmp_path)
-
-
-def test_rows_name_the_recipe():
-    for recipe, label in (("improved", table_4_2.OURS), ("thesis", table_4_2.LITERAL)):
-        cfg = load_config("smoke", recipe=recipe).model
-        assert table_4_2.method_of(RoIGAN(networks(cfg)[0](cfg))) == label
-
-
-def test_training_curves_of_both_recipes(tmp_path):
-    assert table_4_2.training_curves(tmp_path) is None
-    for name, extra in (("improved", {}), ("thesis", {"adversarial": 0.5})):
-        log = [
-            {"step": k, "seconds": 60 * k, "l1_hole": 1 / k, "d": 0.9, **extra} for k in (1, 2, 3)
-        ]
-        metrics.write_rows(
-            tmp_path / f"training_{name}.jsonl", [row | {"metric": row["step"]} for row in log]
-        )
-    axes = table_4_2.training_curves(tmp_path).axes
-    assert len(axes) == 3
-    labels = [line.get_label() for line in axes[0].lines if not line.get_label().startswith("_")]
-    assert labels == ["l1_hole, improved", "l1_hole, thesis"]
 
 
 def test_readme_and_results_show_the_rows():

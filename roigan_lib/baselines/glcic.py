@@ -19,7 +19,8 @@ from torch.nn import functional as F
 
 from .. import checkpoint
 from ..checks import check_device, check_pair
-from ..config import flat, load_config
+from ..config import load_config
+from ..config_checks import flat
 from ..errors import RoiganError
 from ..files import read_weights, weights_at, weights_hash, write_weights
 from ..masks import sample_masks

@@ -9,7 +9,6 @@ import torch
 from torch.nn import functional as F
 
 from ..errors import RoiganError
-from ..metrics.features import factor_net
 from ..regularizers import visible_change
 from .tracing import total_effect, traces
 from .true_sliders import TrueSliders
@@ -154,26 +153,3 @@ def consistency(stack, masks):
         raise RoiganError("Consistency across images needs two images or more: this stack has one.")
     unit = F.normalize(((stack[-1] - stack[0]) * masks).flatten(1).double(), dim=1)  # (n, 3·H·W)
     return float((unit.sum(0).square().sum() - unit.square().sum()) / (n * (n - 1)))
-
-
-def feature_change(stack, masks, net=None):
-    """Change of FactorNet's maps between all pairs of settings, per image: (n,), 0 … 2.
-
-    As LPIPS (Zhang et al. 2018), squared distance of unit-length feature vectors, mean over the
-    hole's positions and three maps; but not weighted by human judgement, and of a network that saw
-    drawn portraits only. RoiganError: one setting, FactorNet missing.
-    """
-    net, total = net or factor_net(), 0
-    if net is None or len(stack) < 2:
-        raise RoiganError(
-            "A change of features needs two settings or more, and the weights of FactorNet."
-        )
-    with torch.inference_mode():
-        settings = [[F.normalize(y, dim=1) for y in net.maps(pictures)] for pictures in stack]
-        for level in zip(*settings):  # v maps (n, c, h, w)
-            weights = F.adaptive_avg_pool2d(masks, level[0].shape[-2:])[:, 0]  # (n or 1, h, w)
-            weights = weights / weights.sum((1, 2), keepdim=True).clamp_min(1e-12)
-            pairs = [(x, y) for i, x in enumerate(level) for y in level[:i]]
-            gaps = [((x - y).square().sum(1) * weights).sum((1, 2)) for x, y in pairs]
-            total = total + torch.stack(gaps).mean(0)
-    return total / len(settings[0])

@@ -7,7 +7,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..checks import check_device
-from ..config import flat, label_names
+from ..config_checks import flat
+from ..data.labels import label_names
 from ..errors import RoiganError
 from ..files import WEIGHTS as SHIPPED
 from ..files import read_weights, write_weights

@@ -171,9 +171,9 @@ def dci(importance):
 
     Eastwood & Williams (2018): 1 minus the entropy along each row, in base F, and along each
     column, in base K. Returns a `DCI`; its weighted means are those of disentanglement_lib
-    (Locatello et al. 2019). As importance take `explained_variance`. `informativeness` is the third
-    letter; where it is near 0, chance decides the other two. Raises RoiganError for another shape,
-    less than 2 × 2, negative numbers, or nothing but 0.
+    (Locatello et al. 2019). As importance take `explained_variance`; where all
+    of it is near 0, chance decides. Raises RoiganError for another shape, less than 2 × 2, negative
+    numbers, or nothing but 0.
     """
     rows = torch.as_tensor(importance).double()
     if rows.ndim != 2 or min(rows.shape) < 2 or not (rows >= 0).all() or rows.sum() == 0:
@@ -190,20 +190,6 @@ def dci(importance):
 
     (codes, d), (factors, c) = peaked(rows), peaked(rows.T)
     return DCI(codes, factors, d, c)
-
-
-def informativeness(codes, factors, held_out=0.25, bins=BINS):
-    """R² of each factor by a linear regression on all codes, on the last share of rows: (F,)."""
-    codes, factors = _tables(codes, factors)
-    x, m = _design(codes, bins), round(len(codes) * (1 - held_out))
-    if m <= x.shape[1] or len(x) - m < 2:
-        raise RoiganError(
-            f"Informativeness needs more pictures: over {x.shape[1]} to fit and two or more to "
-            f"test."
-        )
-    centre_x, centre_y = x[:m].mean(0), factors[:m].mean(0)
-    weights = torch.linalg.pinv(x[:m] - centre_x, rtol=1e-9) @ (factors[:m] - centre_y)
-    return r_squared(factors[m:] - centre_y - (x[m:] - centre_x) @ weights, factors[m:])
 
 
 class Drawn(NamedTuple):

@@ -57,6 +57,11 @@ def labels_of(data, names, most) -> Labels:
     return Labels(values, turned, shares, places)
 
 
+def label_names(labels: str | None) -> list[str]:
+    """The factors that `labels` names, in the order of the sliders that they become."""
+    return [name.strip() for name in labels.split(",")] if labels else []
+
+
 def shown_name(label: str) -> str:
     """What a person reads beside the slider: "-No_Beard" -> "beard"."""
     plain = label.removeprefix("-")

@@ -1,7 +1,8 @@
 """The networks of the thesis, of the improved recipe and of the author's release."""
 
+from .additions import ProjectedHeads
 from .classifier import Classifier
-from .discriminator import Discriminator, ProjectedHeads, Reader
+from .discriminator import Discriminator, Reader
 from .generator import Generator, pyramid_fill
 from .published import PublishedDiscriminator, PublishedGenerator
 

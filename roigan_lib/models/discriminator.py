@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from .fast import FastSpectralConv
 from .generator import scaled
@@ -53,9 +52,8 @@ class Discriminator(nn.Module):
         halving = DOWN[: cfg.size.bit_length() - 5][::-1]
         w = [scaled(c, cfg.width) for c in halving + (256, 512, 256)]
         strides, c, middle = [2] * len(halving) + [1] * 3, w[-1], scaled(128, cfg.width)
-        self.main = nn.ModuleList(
-            layer(a, b, 4, s, cfg.spectral) for a, b, s in zip([4] + w, w, strides)
-        )
+        trunk = zip([4] + w, w, strides)
+        self.main = nn.ModuleList(layer(a, b, 4, s, cfg.spectral) for a, b, s in trunk)
         self.local_head = layer(c, 1, 3)
         self.global_head = nn.ModuleList([layer(c, middle, 4), layer(middle, 1, 4)])
         self.q = None if cfg.own_reader else QNetwork(c, cfg)
@@ -76,40 +74,6 @@ class Discriminator(nn.Module):
         whole = leaky(instance_norm(whole) if self.global_norm else whole)
         whole = self.global_head[1](whole).flatten(1)  # (n, 1)
         return torch.cat([local, whole], 1).float(), maps
-
-
-class ProjectedHeads(nn.Module):
-    """Discriminators on the maps of a frozen network (Projected GANs, Sauer et al. 2021), one for
-    each map and one for the deepest with a wider view: what that network knows they need not learn.
-
-    shapes: [(channels, side), …] of the maps. forward(maps, masks) -> for each head its scores
-    (n, 1, s, s), and which of them look at the region, (n, 1, s, s) in {0, 1}: none is to be told
-    elsewhere.
-    """
-
-    def __init__(self, shapes):
-        super().__init__()
-        least = min(side for _, side in shapes)
-        heads = [(c, side, least) for c, side in shapes] + [(*shapes[-1], least // 4)]
-        self.heads = nn.ModuleList(self._head(*head) for head in heads)
-
-    def _head(self, c, side, least):
-        layers, width = [], max(48, min(128, 3 * c // 4))
-        c += 1
-        for _ in range(2):
-            k, stride = (4, 2) if side > least else (3, 1)
-            layers.append(FastSpectralConv(conv(c, width, k, stride, 1)))
-            side, c = side // stride, width
-        return nn.ModuleList(layers + [FastSpectralConv(conv(c, 1, 3, 1, 1))])
-
-    def forward(self, maps, masks):
-        found = []
-        for (first, second, last), y in zip(self.heads, [*maps, maps[-1]]):
-            share = F.adaptive_avg_pool2d(masks, y.shape[-1]).to(y.dtype)
-            y = torch.cat([y, share], 1).contiguous(memory_format=torch.channels_last)
-            y = last(leaky(second(leaky(first(y))))).float()
-            found.append((y, F.adaptive_max_pool2d(masks, y.shape[-1])))
-        return found
 
 
 class QNetwork(nn.Module):

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from . import fast
+from .additions import Refinement, smooth_colour
 from .layers import SLOPE, GatedConv, conv, enlarge, leaky, linear
 
 ENCODER = (128, 64, 32, 16, 8, 8, 8)  # widths from the 2×2 bottleneck outwards
@@ -34,38 +35,6 @@ def pyramid_fill(images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     for x, k in reversed(levels):
         fill = x + (1 - k) * enlarge(fill)
     return fill
-
-
-def smooth_colour(y):
-    """Keep the luma (ITU-R BT.601) of (n, 3, H, W); smooth the colour by [1, 4, 6, 4, 1] / 16
-    (binomial) along both axes.
-
-    Eyes and most losses hardly see fine colour, so a generator may leave stripes there;
-    Inception's features see them.
-    """
-    luma = (y * y.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
-    colour = F.pad(y - luma, (2, 2, 2, 2), mode="replicate")
-    for _ in range(4):
-        colour = F.avg_pool2d(colour, 2, 1)
-    return luma + colour
-
-
-class Refinement(nn.Module):
-    """Residual block behind an upsample block (He et al. 2016): (n, c, H, W) -> the same.
-
-    An upsample block looks twice at 3×3 pixels: that is little depth for deciding what belongs
-    into a large hole. It begins as the identity.
-    """
-
-    def __init__(self, channels, equalized):
-        super().__init__()
-        self.first = conv(channels, channels, 3, 1, 1, equalized=equalized)
-        self.second = conv(channels, channels, 3, 1, 1, equalized=equalized)
-        if not equalized:
-            nn.init.zeros_(self.second.weight)
-
-    def forward(self, y):
-        return y + self.second(leaky(self.first(leaky(y))))
 
 
 class Generator(nn.Module):

@@ -15,14 +15,13 @@ import time
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from ..config import load_config
 from ..data import ImageSet
 from ..errors import RoiganError
 from ..inpainter import RoIGAN
-from ..masks import FAMILIES, LAWS, gaussians, sample_masks
+from ..masks import sample_masks
 from ..metrics import load_rows, records
 from ..models import networks
 from ..perceptual import PerceptualNet
@@ -176,44 +175,6 @@ def slider(repeats=21):
     took = in_turn({"new": repainted}, repeats)
     took |= in_turn({"same": lambda: gan.inpaint(x[:1], m[:1], codes)}, repeats)
     return [_row("slider, laptop width, beside a new region", took, "new", "same", batch=1)]
-
-
-def benchmark(n=2000, size=64, repeats=5, n_scipy=200):
-    """Masks a second, vectorised and one at a time through scipy's multivariate_normal.
-
-    Returns one dict a family: family, masks_per_s, scipy_masks_per_s (None for rectangles, which
-    need no density), ratio, threads. n masks a timing here, at most `n_scipy` there.
-    """
-    rows, seeds = [], itertools.count()
-    for family in FAMILIES:
-        count = min(n_scipy, 20) if LAWS[family] and LAWS[family].gaussians > 1 else n_scipy
-        ways = {"kit": lambda: sample_masks(family, n, size, seed=next(seeds))}
-        if LAWS[family]:
-            ways["scipy"] = lambda: _one_at_a_time(family, count, size, seed=next(seeds))
-        took = in_turn(ways, repeats)
-        ours, theirs = n / took["kit"], count / took["scipy"] if "scipy" in took else None
-        speeds = {"masks_per_s": ours, "scipy_masks_per_s": theirs}
-        speeds |= {"ratio": ours / theirs if theirs else None, "threads": torch.get_num_threads()}
-        rows.append({"family": family} | speeds)
-    return rows
-
-
-def _one_at_a_time(family, n, size, seed=0):
-    """Equations (3.2)-(3.7) as they stand, a mask and a Gaussian at a time."""
-    from scipy.stats import multivariate_normal
-
-    generator = torch.Generator().manual_seed(seed)
-    parameters = gaussians(family, n, size, size, generator)
-    y, x = np.mgrid[:size, :size]
-    grid, masks = np.dstack((x, y)), []
-    for components in zip(*(p.numpy() for p in parameters)):  # of one mask
-        f = 0
-        for mean, sigma, rho, weight in zip(*components):
-            cross = rho * sigma.prod()
-            covariance = [[sigma[0] ** 2, cross], [cross, sigma[1] ** 2]]
-            f = f + weight * multivariate_normal.pdf(grid, mean, covariance)
-        masks.append(f > f.max() / 2)
-    return np.stack(masks)[:, None].astype(np.float32)
 
 
 def run(say=print, quick=False):

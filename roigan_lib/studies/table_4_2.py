@@ -13,7 +13,7 @@ import torch
 from .. import plots
 from ..baselines import load_glcic, navier_stokes, telea
 from ..checks import check_folder, check_seed
-from ..config import flat
+from ..config_checks import flat
 from ..control.directions import DIRECTIONS, Directed, load_directions
 from ..data import open_dataset
 from ..ensemble import SelfEnsemble
@@ -31,7 +31,6 @@ from ..metrics import (
     inception_dims,
     inception_features,
     load_rows,
-    records,
     versions,
     write_rows,
 )
@@ -65,7 +64,6 @@ SETTINGS = """
     matching perceptual perceptual_prior perceptual_net projected style mirror labels siblings
     apart faint visible alpha alpha_d mask_family shift soften seed
 """.split()
-CURVES = ("l1_hole", "d", "adversarial")  # of the training logs
 
 
 def photographs(name, root, n=None, size=64):
@@ -80,11 +78,6 @@ def _stems(name):
     """{label: name of the weights} of the trained methods for a data set, best first."""
     stems = {OURS: name, FOUND: f"{name}_found", LITERAL: f"{name}_thesis"}
     return stems | {"glcic": f"glcic_{name}"}
-
-
-def method_of(gan):
-    """The label of a RoI-GAN among the rows, by its architecture."""
-    return LITERAL if gan.config.architecture == "thesis" else OURS
 
 
 def methods_for(name):
@@ -298,21 +291,6 @@ def _facts(path, model):
         "config": f"`{card.get('config_hash')}`",
         "settings": ", ".join(f"{k} {v}" for k, v in settings.items() if k in SETTINGS),
     }
-
-
-def training_curves(folder):
-    """Curves of the shipped CelebA runs from `training_*.jsonl` in `folder`, or None."""
-    rows = [
-        {"minutes": row["seconds"] / 60}
-        | {f"{key}, {log.stem.removeprefix('training_')}": row[key] for key in CURVES if key in row}
-        for log in sorted(Path(folder).glob("training_*.jsonl"))
-        for row in records(load_rows(log))
-    ]
-    known = dict.fromkeys(key for row in rows for key in row if key != "minutes")
-    panels = [tuple(k for k in known if k.startswith(f"{name}, ")) for name in CURVES]
-    if not rows:
-        return None  # scale: notebook 08 stays below a megabyte
-    return plots.curves(rows, [panel for panel in panels if panel], x="minutes", scale=0.85)
 
 
 def run(roots, out=None, n=1000, dims=768, seed=0, study=0, others=None, say=print):
