@@ -88,13 +88,14 @@ def best_model(dataset: str = "synthfaces", profile: str = "laptop") -> RoIGAN:
             f"There is no model for {dataset!r} yet; run 06_training, or `python -m roigan_lib "
             f"train --profile {profile} --dataset {dataset}`."
         )
-    return max(found, key=lambda gan: _seen(gan.card))
+    return max(found, key=lambda gan: effort(gan.card)[0])
 
 
-def _seen(card):
-    """Images that a model has seen, those of the networks it began with among them."""
+def effort(card) -> tuple[int, float]:
+    """Images and seconds of a training, with those of the networks that it began with."""
     before = card.get("started_from") or card.get("before")
-    return card.get("images_seen", 0) + (_seen(before) if before else 0)
+    images, seconds = effort(before) if before else (0, 0.0)
+    return images + card.get("images_seen", 0), seconds + card.get("seconds", 0)
 
 
 def _read_checkpoint(path):

@@ -160,7 +160,9 @@ def test_directions_ship_and_each_can_be_seen(name):
 
 def test_the_command_finds_directions(tmp_path, capsys):
     out = tmp_path / "own.safetensors"
-    words = "directions synthfaces --dataset synthfaces --split test --n 1 --count 2 --samples 8 --out"
+    words = (
+        "directions synthfaces --dataset synthfaces --split test --n 1 --count 2 --samples 8 --out"
+    )
     assert main([*words.split(), str(out)]) == 0
     assert "2 directions of synthfaces" in capsys.readouterr().out
     assert load_directions(out).noise.shape == (2, 32)
