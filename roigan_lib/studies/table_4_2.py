@@ -338,15 +338,17 @@ def run(roots, out=None, n=1000, dims=768, seed=0, study=0, others=None, say=pri
     plots.save(figure_4_4(shown, seed), out / "fig_4_4.png", colours=256)
     for name, (pixels, model) in shown.items():
         nine = pixels[8:17] if len(pixels) > 16 else pixels
-        if (DIRECTIONS / f"{name}.safetensors").is_file():  # what its codes show is faint
-            model = Directed(model, load_directions(name))
-            write_rows(out / "found.jsonl", discovered.effects(model, sets[name], seed=seed))
-            if dims:
-                write_rows(out / "found.jsonl", discovered.cost(model, sets[name], dims, seed))
         traversals.figures(name, model, nine, out, seed)
         if name == "celeba" and model.slider_names:
             plots.save(told.sheet(model, pixels[:46][-6:], seed), out / "told.png", colours=256)
             write_rows(out / "told.jsonl", told.effects(model, sets[name], seed))
+        if (DIRECTIONS / f"{name}.safetensors").is_file():
+            more = Directed(model, load_directions(name))
+            sheet = told.sheet(more, nine[:5], seed)
+            plots.save(sheet, out / f"found_{name}.png", colours=256)
+            write_rows(out / "found.jsonl", discovered.effects(more, sets[name], seed=seed))
+            if dims:
+                write_rows(out / "found.jsonl", discovered.cost(more, sets[name], dims, seed))
     for name, tried in methods.items():
         for label, stem in _stems(name).items():
             if label in tried:

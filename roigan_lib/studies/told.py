@@ -3,7 +3,7 @@
 import torch
 
 from .. import plots
-from ..control import ends, sweep
+from ..control import code_names, ends, sweep
 from ..control.attributes import attribute_reading, load_attribute_reader, told_effects
 from ..masks import FACE, region
 from ..metrics import frame, mask_hash, versions
@@ -39,10 +39,11 @@ def effects(gan, data, seed=0, reader=None):
 
 
 def sheet(gan, pixels, seed=0):
-    """Faces (n, 3, S, S) in rows: the original, all sliders at 0, both ends of each told one."""
+    """Faces (n, 3, S, S) in rows: the original, all sliders at 0, both ends of each named one."""
     mask, names = region(gan.size, *FACE), list(gan.slider_names.values())
     rest = torch.zeros(1, gan.n_continuous + gan.n_discrete)
-    settings = torch.cat([rest, *(ends(gan, k) for k in range(len(names)))])
+    at = [code_names(gan).index(key) for key in gan.slider_names]
+    settings = torch.cat([rest, *(ends(gan, k) for k in at)])
     shown = torch.cat([pixels[None], sweep(gan, pixels, mask, settings, seed)])
     titles = ["original", "at 0", *(f"{sign} {name}" for name in names for sign in "−+")]
     return plots.sheet(shown.transpose(0, 1).flatten(0, 1), ncols=len(shown), titles=titles)
