@@ -45,7 +45,7 @@ FOUND = "roi-gan, found sliders"
 ROWS = {
     "ours, improved recipe": OURS,
     "the same, self-ensemble": TWICE,
-    "ours, before labels": FOUND,
+    "ours, found sliders": FOUND,
     "ours, thesis-scaled recipe": LITERAL,
     "GLCIC": "glcic",
     "FMM (Telea)": "telea",
