@@ -1,4 +1,6 @@
-// The explorer's view. The model (Python) holds the state; this file draws it and turns gestures into requests.
+// The explorer's view. `model` holds the state; this file draws it and turns gestures into requests. In a notebook the model
+// is anywidget's, with Python behind it; on the page that needs no Python it is a Session (session.js), with a worker behind
+// it. The view asks six things of either: get, set, save_changes, send, on and off.
 
 const ICONS = {
   brush: '<path d="M13.2 2.2a1.6 1.6 0 0 0-2.3 0L5.6 7.6l2.8 2.8 5.4-5.4a1.6 1.6 0 0 0-.6-2.8z"/>' +
@@ -154,7 +156,7 @@ function render({ model, el }) {
   function showStatus(late = false) {
     const lost = late === true && busy();
     status.dataset.state = (note?.failed ?? model.get("failed")) ? "failed" : busy() ? "busy" : "ready";
-    const patience = "waiting for the kernel; if none is running, run this notebook first";
+    const patience = model.get("waits") ?? "waiting for the kernel; if none is running, run this notebook first";
     text.textContent = lost ? patience : note?.text ?? model.get("status");
   }
   const asked = new Map(); // questions that are answered once, beside the shared state
@@ -323,7 +325,8 @@ function render({ model, el }) {
     },
   });
   const load = button("Load names", "names-load", "Load names from such a file", () => picker.click());
-  const buttons = nContinuous + nDiscrete ? [random, reset, save, load, picker, strip, sheet] : [sheet];
+  const offered = (model.get("without") ?? []).includes("sheet") ? [] : [sheet]; // a page has no cell to put it below
+  const buttons = nContinuous + nDiscrete ? [random, reset, save, load, picker, strip, ...offered] : offered;
 
   const figure = (node, caption) => h("figure", {}, node, h("figcaption", {}, caption));
   const quiet = { "data-lm-suppress-shortcuts": "true" }; // JupyterLab keeps its shortcuts to itself in here
