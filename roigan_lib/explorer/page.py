@@ -38,9 +38,9 @@ CARD = "size n_continuous n_discrete n_categories names order dead title".split(
 DRAWN = (0, 3, 4)  # seeds of the faces that the model draws into a border
 CREDITS = {
     "synthfaces": "The faces are nobody's: the kit's painter drew them.",
-    "celeba": "The first picture is Eileen Collins, photographed by NASA, in the public domain; the "
-    "others are nobody, drawn by the model inside the border of that photograph. The model learned "
-    "from CelebA, whose terms make its weights non-commercial.",
+    "celeba": "The first picture is Eileen Collins, photographed by NASA, in the public domain; "
+    "the others are nobody, drawn by the model inside the border of that photograph. The model "
+    "learned from CelebA, whose terms make its weights non-commercial.",
     "cats": "Chelsea was photographed by Stéfan van der Walt (CC0). The model learned from the Cat "
     "data set of Zhang, Sun and Tang: photographs of mixed origin, for research only.",
 }

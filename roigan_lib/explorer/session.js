@@ -75,7 +75,7 @@ export class Session extends Store {
 
   async answer() {
     const tick = this.asked = this.get("tick"), mask = this.mask(), pixels = mask.reduce((sum, bit) => sum + bit, 0);
-    const original = this.original, before = together(original), start = performance.now();
+    const original = this.original, before = together(original);
     const told = { original_rgb: before, completed_rgb: before, failed: false, answered: tick };
     if (!pixels) told.status = "nothing painted yet: this is the original";
     else if (pixels > 0.9 * mask.length) {
@@ -83,6 +83,8 @@ export class Session extends Store {
       Object.assign(told, { failed: true, status: `the region covers ${share} % of the picture: leave the model more to go by` });
     } else {
       try {
+        await this.loaded;
+        const start = performance.now();
         told.completed_rgb = await this.draw(original, this.get("code_values"), this.get("seed"));
         const many = original.length > 1 ? `${original.length} pictures ` : "";
         told.status = `mask ${area(pixels)} px, ${many}rendered in ${Math.round(performance.now() - start)} ms`;
