@@ -22,6 +22,7 @@ from ..checks import check_folder
 from ..data import cats, open_dataset
 from ..errors import RoiganError
 from ..files import write_atomically
+from ..masks import FACE, region
 from ..photo import EYES, _skimage, astronaut, crop_frame, face_frame, find_eyes, to_model
 from ..plots import to_uint8
 from ..stored import load_model
@@ -35,12 +36,12 @@ PARTS = ["ort.wasm.min.mjs", f"{ENGINE}.mjs", f"{ENGINE}.wasm"]  # and for WebGP
 PARTS += ["ort.webgpu.min.mjs", f"{ENGINE}.asyncify.mjs", f"{ENGINE}.asyncify.wasm"]
 FILES = "explorer.js eyes.js page.js photo.js random.js session.js worker.js explorer.css page.css"
 CARD = "size n_continuous n_discrete n_categories names order dead title".split()
-DRAWN = (0, 3, 4)  # seeds of the faces that the model draws into a border
+DRAWN = (2, 3, 5)  # seeds of the faces that the model draws under the first picture's hair
 CREDITS = {
     "synthfaces": "The faces are nobody's: the kit's painter drew them.",
     "celeba": "The first picture is Eileen Collins, photographed by NASA, in the public domain; "
-    "the others are nobody, drawn by the model inside the border of that photograph. The model "
-    "learned from CelebA, whose terms make its weights non-commercial.",
+    "under her hair in the others the model drew nobody's face. It learned from CelebA, whose "
+    "terms make its weights non-commercial.",
     "cats": "Chelsea was photographed by Stéfan van der Walt (CC0). The model learned from the Cat "
     "data set of Zhang, Sun and Tang: photographs of mixed origin, for research only.",
 }
@@ -61,26 +62,44 @@ def write_page(out, models=tuple(CREDITS), runtime=None, say=print) -> Path:
     out, cards = Path(out), []
     check_folder(out)
     gans = {Path(str(name)).stem: load_model(name) for name in models}
-    _unpack(_package(runtime), out / "ort")
+    unpack(runtime, out / "ort")
     for name, gan in gans.items():
-        view, graphs = Explorer(gan, _pictures(name, gan)), export(gan)
-        for part, data in zip(("fixed", "moving"), graphs):
-            write_atomically(out / "models" / f"{name}.{part}.onnx", data)
-        row = np.concatenate(to_uint8(view.images), axis=1)
-        write_atomically(out / "models" / f"{name}.png", pages.png(Image.fromarray(row)))
-        mask = "".join(map(str, view.mask_bytes))
-        size, shown = (
-            f"{sum(map(len, graphs)) / 1e6:.1f}",
-            {key: getattr(view, key) for key in CARD},
-        )
-        own = dict(name=name, label=LABELS.get(name, name), checkpoint=gan.checkpoint_hash)
-        own |= dict(n_noise=gan.n_noise, eyes=_eyes(name, gan.size), megabytes=float(size))
-        cards.append(own | shown | dict(mask=mask, credits=[CREDITS.get(name, ""), OURS]))
-        say(f"{name}: {size} MB in two graphs, {len(view.images)} pictures")
+        cards.append(add_model(out / "models", name, gan, _pictures(name, gan), export(gan)))
+        size, n = cards[-1]["megabytes"], gan.n_continuous + gan.n_discrete
+        say(f"{name}: {size} MB in two graphs, {n} sliders")
+    return assemble(out, cards)
+
+
+def assemble(out, cards) -> Path:
+    """Write what is not a model's: scripts, styles, models.json of the cards. index.html's path."""
     for file in FILES.split():
         write_atomically(out / file, (HERE / file).read_bytes())
     write_atomically(out / "models.json", json.dumps(cards).encode())
     return write_atomically(out / "index.html", (HERE / "page.html").read_bytes())
+
+
+def add_model(folder, name, gan, images, graphs):
+    """Write a model's graphs and pictures to a folder; its card, a dict for models.json.
+
+    gan: as `explore` takes it, with n_noise, a multiple of 16. images (n, 3, S, S) in [-1, 1].
+    graphs: two, as `export` gives them.
+    """
+    view = Explorer(gan, images, region(gan.size, *FACE))
+    for part, data in zip(("fixed", "moving"), graphs):
+        write_atomically(folder / f"{name}.{part}.onnx", data)
+    row = np.concatenate(to_uint8(view.images), axis=1)
+    write_atomically(folder / f"{name}.png", pages.png(Image.fromarray(row)))
+    return {
+        **{key: getattr(view, key) for key in CARD},
+        "name": name,
+        "label": LABELS.get(name, name),
+        "checkpoint": getattr(gan, "checkpoint_hash", None),
+        "n_noise": gan.n_noise,
+        "eyes": _eyes(name, gan.size),
+        "megabytes": round(sum(map(len, graphs)) / 1e6, 1),
+        "mask": "".join(map(str, view.mask_bytes)),
+        "credits": [CREDITS.get(name, ""), OURS],
+    }
 
 
 def _pictures(name, gan):
@@ -92,10 +111,13 @@ def _pictures(name, gan):
         return torch.cat([image, image.flip(3)])
     if not name.startswith("celeba"):
         return open_dataset("synthfaces", "test", gan.size, limit=12)[:]
-    photo, inner = astronaut(), torch.zeros(1, 1, gan.size, gan.size)
+    photo, mask, faces = astronaut(), region(gan.size, *FACE), []
     face = to_model(photo, face_frame(find_eyes(photo), gan.size))
-    inner[..., 2:-2, 2:-2] = 1
-    return torch.cat([face, *(gan.inpaint(face, inner, seed=seed) for seed in DRAWN)])
+    for seed in DRAWN:
+        codes = gan.sample_codes(1, seed)
+        codes[:, : gan.n_continuous] *= 0.6
+        faces.append(gan.inpaint(face.flip(3) if seed % 2 else face, mask, codes, seed))
+    return torch.cat([face, *faces])
 
 
 def _eyes(name, size):
@@ -136,9 +158,8 @@ def _package(runtime):
     return path
 
 
-def _unpack(package, folder):
-    """Those files of the runtime that the page loads."""
-    with tarfile.open(package) as archive:
+def unpack(runtime, folder):
+    """Write what the page loads of onnxruntime-web to a folder; runtime, errors: `write_page`."""
+    with tarfile.open(_package(runtime)) as archive:
         for part in PARTS:
-            data = archive.extractfile(f"package/dist/{part}").read()
-            write_atomically(folder / part, data)
+            write_atomically(folder / part, archive.extractfile(f"package/dist/{part}").read())

@@ -34,7 +34,7 @@ export class Session extends Store {
   constructor(ask, card, pictures, thumbs, kept = {}) {
     const empty = new Uint8Array();
     super({
-      ...card, n_images: pictures.length, size_px: 448, thumbs, without: ["sheet"],
+      reach: 2, ...card, n_images: pictures.length, size_px: 448, thumbs, without: ["sheet"],
       waits: "still computing; before the first picture the model has to be loaded",
       status: `loading the model, ${card.megabytes} MB …`, failed: false, index: 0, seed: 0, batch: false,
       mask_bytes: Uint8Array.from(card.mask, Number), code_values: Array(card.n_continuous + card.n_discrete).fill(0),
@@ -97,6 +97,7 @@ export class Session extends Store {
 
   async send({ id, ...content }) { // what buttons ask for, answered once
     const told = { id }, data = [];
+    await null; // an answer never comes before its question is out
     try {
       if (content.do === "seed") data.push(await this.draw([this.pictures[this.get("index")]], this.get("code_values"), content.seed));
       if (content.do === "strip") data.push(await this.strip());
@@ -121,7 +122,8 @@ export class Session extends Store {
     } catch {
       throw new Error(`${file} is no complete file of names: write one by Save names.`);
     }
-    if (content.checkpoint !== this.get("checkpoint")) {
+    const [mine, theirs] = [this.whose(), content].map((who) => who.checkpoint ?? who.model);
+    if (mine !== theirs) {
       throw new Error(`The names in ${file} belong to ${content.model} (checkpoint ${content.checkpoint}), not to this model.`);
     }
     this.set("names", Object.fromEntries(Object.entries(content.names).filter(([key]) => this.keys.includes(key))));
