@@ -43,6 +43,13 @@ DRAGGED = """async () => {
         await new Promise((done) => setTimeout(done, 20)); }
     Worker.prototype.postMessage = send;
     return count; }"""
+DELIVERED = """async (kind) => {
+    const canvas = new OffscreenCanvas(80, 60), data = new DataTransfer();
+    canvas.getContext("2d").fillRect(0, 0, 80, 60);
+    data.items.add(new File([await canvas.convertToBlob()], "me.png", { type: "image/png" }));
+    const event = kind === "drop" ? new DragEvent("drop", { dataTransfer: data, cancelable: true })
+        : new ClipboardEvent("paste", { clipboardData: data });
+    window.dispatchEvent(event); }"""
 AWAY = """(address) => fetch(address, { mode: 'no-cors' })
     .then(() => 'sent', (error) => String(error))"""
 
@@ -146,6 +153,32 @@ def rectangle(page, left, top, right, bottom, size=64):
     return drawn(page)
 
 
+def contrast(one, other):
+    """WCAG 2's ratio of two colours such as #1b1f24, short ones too."""
+
+    def light(colour):
+        digits = colour[1:] if len(colour) == 7 else "".join(2 * c for c in colour[1:])
+        parts = np.array([int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)])
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        return linear @ [0.2126, 0.7152, 0.0722]
+
+    dark, bright = sorted((light(one), light(other)))
+    return (bright + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_words_stand_out_by_wcag_aa(theme):
+    style = (pages.HERE / "page.css").read_text()
+    colours = dict(
+        re.findall(r"(--[\w-]+): (#\w+)", re.findall(r":root \{(.*?)\}", style, re.S)[theme])
+    )
+    words = [f"--jp-{name}1" for name in ("ui-font-color", "brand-color")]
+    grounds = ["--page", "--jp-layout-color1", "--jp-layout-color2"]
+    for word in (*words, "--jp-ui-font-color2"):
+        assert min(contrast(colours[word], colours[ground]) for ground in grounds) >= 4.5, word
+    assert contrast(colours["--warn"], colours["--page"]) >= 4.5
+
+
 def by_kernel(gan, original, region, codes, seed):
     image = torch.tensor(original.copy()).permute(2, 0, 1)[None] / 127.5 - 1
     mask = torch.tensor(region)[None, None].float()
@@ -164,7 +197,7 @@ class TestOnThePage:
             for code, key in moves.items():
                 page.get_by_test_id(f"code-{code}").focus()
                 page.keyboard.press(key)
-                codes[code - 1] = {"End": 1.0, "Home": -1.0}[key]
+                codes[code - 1] = {"End": 2.0, "Home": -2.0}[key]  # beyond training too
             page.get_by_test_id("roi-seed").fill(str(seed))
             page.keyboard.press("Tab")
             drawn(page)
@@ -244,6 +277,50 @@ class TestOnThePage:
         assert saved.shape == photo.shape and (changed & ~hole).sum() < 0.02 * hole.sum()
         assert np.median(np.abs(saved - wanted)[hole]) <= 1
         assert np.quantile(np.abs(saved - wanted)[hole], 0.99) <= 6
+        assert not opened.errors
+
+    def test_a_photograph_dropped_or_pasted_asks_for_its_eyes(self, opened):
+        page, eyes = opened.page, opened.page.get_by_test_id("eyes-cancel")
+        for kind in ("drop", "paste"):
+            page.evaluate(DELIVERED, kind)
+            eyes.wait_for()
+            page.keyboard.press("Escape")
+            eyes.wait_for(state="hidden")
+        assert not opened.errors
+
+    def test_compare_brush_and_the_end_of_training(self, opened, gan):
+        page = opened.page
+        rectangle(page, 16, 20, 48, 52)
+        page.get_by_test_id("code-1").focus()
+        page.keyboard.press("End")
+        drawn(page)
+        assert page.locator(".roi-beyond").inner_text() == "+2.00"  # beyond the mark at 1
+        original, completed, region = on_screen(page)
+        codes = [2.0] + [0.0] * (gan.n_continuous + gan.n_discrete - 1)
+        for k, key in enumerate([f"c{k + 1}" for k in range(gan.n_continuous)]):
+            codes[k] = float(page.locator(f"[data-code={key}]").input_value())
+        seed = int(page.get_by_test_id("roi-seed").input_value())
+        wanted = by_kernel(gan, original, region, codes, seed)
+        assert np.abs(completed.astype(int) - wanted).max() <= 2
+
+        page.get_by_test_id("show-outline").uncheck()
+        page.wait_for_timeout(200)
+        after, button = canvas(page, "roi-canvas"), page.get_by_test_id("roi-compare")
+        button.focus()
+        page.keyboard.down("Space")
+        page.wait_for_timeout(200)
+        before = canvas(page, "roi-canvas")
+        page.keyboard.up("Space")
+        page.wait_for_timeout(200)
+        assert (before != after).any() and (canvas(page, "roi-canvas") == after).all()
+        page.get_by_test_id("show-outline").check()
+
+        size = page.get_by_test_id("brush-size")
+        start = int(size.input_value())
+        page.get_by_test_id("roi-canvas").focus()
+        for key, wanted in (("]", start + 1), ("]", start + 2), ("[", start + 1)):
+            page.keyboard.press(key)
+            assert int(size.input_value()) == wanted
         assert not opened.errors
 
     def test_what_it_refuses_it_says(self, opened, tmp_path):

@@ -7,8 +7,9 @@ import { image, Session, Store } from "./session.js";
 const LARGEST = 50; // megapixels: as photograph, as pixels and as result, each takes 4 bytes a pixel
 const at = (id) => document.getElementById(id);
 
-function say(text) {
+function say(text, done = false) {
   at("message").textContent = text;
+  at("message").classList.toggle("done", done);
   at("message").hidden = !text;
 }
 
@@ -64,6 +65,7 @@ async function show(card) {
 }
 
 function mount(one) {
+  say("");
   shown = one;
   unmount?.();
   at("explorer").replaceChildren();
@@ -100,7 +102,7 @@ async function place(file, photo) { // the eyes, and then the picture joins the 
   const { card } = shown, { size } = card, dialog = at("eyes"), preview = at("preview");
   const narrow = Math.min(480, innerWidth - 80);
   const points = new Store({
-    picture: file, photo_size: [photo.width, photo.height],
+    guessed: true, picture: file, photo_size: [photo.width, photo.height],
     shown_px: Math.round(Math.min(narrow, photo.width, 0.55 * innerHeight * photo.width / photo.height)),
     eye_points: [[0.4 * photo.width, 0.45 * photo.height], [0.6 * photo.width, 0.45 * photo.height]],
   });
@@ -150,7 +152,7 @@ async function save() {
     const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(data), download: name });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-    say(`Saved as ${name}.`);
+    say(`Saved as ${name}.`, true);
   } catch (error) {
     say(error.message);
   }
