@@ -46,6 +46,15 @@ def export(gan):
     return fixed.SerializeToString(), moving.SerializeToString()
 
 
+def required():
+    """The package onnx, or a RoiganError that says how to get it."""
+    try:
+        import onnx
+    except ModuleNotFoundError as error:
+        raise RoiganError(missing_package(error)) from None
+    return onnx
+
+
 def _features(network, image, mask):
     """What `features_of` gives, with all that a first `decode` keeps in it."""
     features = network.features_of(image, mask)
@@ -142,11 +151,9 @@ def _graph(module, taken, given, rows):
     """The trace of a module as an ONNX model: no node that its outputs do not need, and weights as
     they ship, in float16, where that loses nothing.
     """
-    try:
-        import onnx
-        from onnx import numpy_helper
-    except ModuleNotFoundError as error:
-        raise RoiganError(missing_package(error)) from None
+    onnx = required()
+    from onnx import numpy_helper
+
     data = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of constants, which are meant to be constant

@@ -27,7 +27,7 @@ from ..photo import EYES, _skimage, astronaut, crop_frame, face_frame, find_eyes
 from ..plots import to_uint8
 from ..stored import load_model
 from . import HERE, Explorer, pages
-from .graphs import export
+from .graphs import export, required
 
 RUNTIME = "onnxruntime-web-1.30.0"
 SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"  # of its package
@@ -60,8 +60,12 @@ def write_page(out, models=tuple(CREDITS), runtime=None, say=print) -> Path:
     written, a package that cannot be had or is another one.
     """
     out, cards = Path(out), []
+    required()
     check_folder(out)
-    gans = {Path(str(name)).stem: load_model(name) for name in models}
+    gans = {gan.name: gan for gan in map(load_model, models)}
+    for name, gan in gans.items():
+        if gan.n_noise % 16:  # PyTorch draws others in another order, which random.js does not know
+            raise RoiganError(f"{name} takes {gan.n_noise} numbers of noise, no multiple of 16.")
     unpack(runtime, out / "ort")
     for name, gan in gans.items():
         cards.append(add_model(out / "models", name, gan, _pictures(name, gan), export(gan)))
