@@ -11,12 +11,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 PY    := $(VENV)/bin/python
 STAMP := $(VENV)/.roigan-installed
 
-.PHONY: help install reproduce site test lab clean
+.PHONY: help install reproduce site page test lab clean
 
 help:
 	@echo "make reproduce [PROFILE=smoke|laptop|thesis] [DATASET=synthfaces|folder]   run the notebook series"
 	@echo "make test      [TESTS=tests/test_masks.py]         run the tests, and the notebooks at smoke size"
 	@echo "make site                                                    write the stored course as a static site to build/site"
+	@echo "make page                                          the explorer without Python, in build/page (needs npm for its runtime)"
 	@echo "make lab                                                                   open JupyterLab on the notebooks"
 	@echo "make clean                                            remove build/ and caches; keeps runs/ and $(VENV)"
 	@echo "Also: PYTHON=python3.12 (which Python), VENV=/path (reuse an environment), LOCK=1 (the tried versions),"
@@ -44,6 +45,10 @@ reproduce: $(STAMP)
 
 site: $(STAMP)
 	@"$(PY)" .ci/build_site.py
+
+page: $(STAMP)
+	@"$(PY)" -m pip install --quiet --editable ".[page]"
+	@"$(PY)" -m roigan_lib page $(ARGS)
 
 test: $(STAMP)
 	@"$(PY)" -m pytest $(TESTS)

@@ -337,6 +337,21 @@ class Bench:
 
 
 @dataclass
+class Page:
+    """The explorer as a static folder: paint, slide, see in a browser, without Python."""
+
+    out: str = "build/page"  # the folder; serve it, for example by python -m http.server
+    model: tuple[str, ...] = ("synthfaces", "celeba", "cats")  # shipped names or checkpoints
+    runtime: str | None = None  # package of onnxruntime-web (.tgz); default: cached, or by npm
+
+    def run(self):
+        from .explorer.page import write_page
+
+        index = write_page(self.out, self.model, self.runtime, say)
+        say(f"{index}: serve this folder, for example by python -m http.server -d {self.out}")
+
+
+@dataclass
 class Reproduce:
     """Run the notebook series."""
 
@@ -353,7 +368,8 @@ class Reproduce:
         return command(**vars(self) | {"only": self.only or None})
 
 
-COMMANDS = (Train, Inpaint, Compare, Directions, Photographs, Reproduce, Data, Models, Bench)
+COMMANDS = (Train, Inpaint, Compare, Directions, Photographs, Page)
+COMMANDS += (Reproduce, Data, Models, Bench)
 
 
 def main(argv=None) -> int:

@@ -14,7 +14,7 @@ def suggest(word, known):
 
 
 _EXTRA = {"anywidget": "explorer", "ipywidgets": "explorer", "IPython": "explorer"}
-_EXTRA |= {"matplotlib": "explorer", "traitlets": "explorer", "skimage": "photo"}
+_EXTRA |= {"matplotlib": "explorer", "traitlets": "explorer", "skimage": "photo", "onnx": "page"}
 
 
 def missing_package(error):

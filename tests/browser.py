@@ -9,6 +9,8 @@ nothing is saved.
 
 import argparse
 import contextlib
+import functools
+import http.server
 import importlib.util
 import json
 import os
@@ -18,6 +20,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -232,6 +235,40 @@ def lab(root, width=1280, height=1000, dark=False):
         )
         stack.callback(browser.close)
         yield Lab(browser.new_page(), url, token)
+
+
+@contextlib.contextmanager
+def served(folder, width=1400, height=900, headers=(), flags=(), dark=False):
+    """A folder on a free port of this machine, and a browser page on it, not yet opened: yields a
+    `Lab` whose `url` is the folder's.
+    """
+    from playwright.sync_api import sync_playwright
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        extensions_map = {**http.server.SimpleHTTPRequestHandler.extensions_map}
+        extensions_map |= {".mjs": "text/javascript", ".wasm": "application/wasm"}
+
+        def end_headers(self):
+            for name, value in headers:
+                self.send_header(name, value)
+            super().end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with contextlib.ExitStack() as stack:
+        here = functools.partial(Handler, directory=str(folder))
+        server = stack.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", 0), here))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        stack.callback(server.shutdown)
+        play = stack.enter_context(sync_playwright())
+        browser = play.chromium.launch(
+            executable_path=chromium(), headless=True, args=[*FLAGS, *flags]
+        )
+        stack.callback(browser.close)
+        scheme = "dark" if dark else "light"
+        page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+        yield Lab(page, f"http://127.0.0.1:{server.server_port}", None)
 
 
 def _stop(server):

@@ -1,4 +1,6 @@
-// The explorer's view. The model (Python) holds the state; this file draws it and turns gestures into requests.
+// The explorer's view. `model` holds the state; this file draws it and turns gestures into requests. In a notebook the model
+// is anywidget's, with Python behind it; on the page that needs no Python it is a Session (session.js), with a worker behind
+// it. The view asks six things of either: get, set, save_changes, send, on and off.
 
 const ICONS = {
   brush: '<path d="M13.2 2.2a1.6 1.6 0 0 0-2.3 0L5.6 7.6l2.8 2.8 5.4-5.4a1.6 1.6 0 0 0-.6-2.8z"/>' +
@@ -17,7 +19,7 @@ const ICONS = {
 };
 const TOOLS = { brush: "Brush", erase: "Erase", rectangle: "Rectangle", ellipse: "Ellipse", lasso: "Free outline" };
 const HINT = "Paint on the picture. With the keyboard: arrows move the tool, Space puts it down and lifts it, " +
-  "Escape gives up, Ctrl+Z undoes.";
+  "Escape gives up, [ and ] size the brush, Ctrl+Z undoes.";
 const PATIENCE = 5000; // milliseconds without an answer before the status line says so
 const SEEDS = 4, PAUSE = 250; // the row of seeds waits for so many milliseconds of rest, and gives way to any request
 const BATCH = 9;
@@ -127,7 +129,7 @@ function render({ model, el }) {
   const uid = Math.random().toString(36).slice(2, 8);
   let mask = new Uint8Array(size * size), past = [], future = [];
   let tool = "brush", radius = Math.max(1, size / 16), stroke = null, cursor = null, byKey = false;
-  let showing = "completed", waiting = false, timer = null, frame = 0, note = null;
+  let showing = "completed", held = false, waiting = false, timer = null, frame = 0, note = null;
   let count = 1, across = 1, tile = { x: 0, y: 0 }; // pictures on the stage, in a row of it, and where the cursor is
   let first = model.get("seed"), filled = "", round = 0, later = null; // the row of seeds
 
@@ -154,7 +156,7 @@ function render({ model, el }) {
   function showStatus(late = false) {
     const lost = late === true && busy();
     status.dataset.state = (note?.failed ?? model.get("failed")) ? "failed" : busy() ? "busy" : "ready";
-    const patience = "waiting for the kernel; if none is running, run this notebook first";
+    const patience = model.get("waits") ?? "waiting for the kernel; if none is running, run this notebook first";
     text.textContent = lost ? patience : note?.text ?? model.get("status");
   }
   const asked = new Map(); // questions that are answered once, beside the shared state
@@ -195,7 +197,7 @@ function render({ model, el }) {
 
   const button = (label, testid, title, action) =>
     h("button", {
-      type: "button", class: "roi-button", "data-testid": testid, title, onclick: action,
+      type: "button", class: "roi-button", "data-testid": testid, title, onclick: action ?? (() => {}),
       "aria-label": typeof label === "string" ? null : title, // words speak for themselves
     }, label);
   const choice = (group, value, checked, testid, title, body, action) =>
@@ -208,8 +210,9 @@ function render({ model, el }) {
       choice("tool", name, name === tool, `tool-${name}`, label, icon(name), () => { tool = name; draw(); })));
   const width = h("input", {
     type: "range", min: 1, max: Math.round(size / 3), step: 1, value: 2 * radius, "data-testid": "brush-size",
-    "aria-label": "Brush size in pixels", oninput: () => { radius = width.value / 2; track(width, 1); draw(); },
+    "aria-label": "Brush size in pixels", oninput: resize,
   });
+  function resize() { radius = width.value / 2; track(width, 1); draw(); }
   const undoButton = button(icon("undo"), "roi-undo", "Undo the last stroke (Ctrl+Z)", undo);
   const redoButton = button(icon("redo"), "roi-redo", "Redo (Ctrl+Shift+Z)", redo);
   const clearButton = button("Clear", "roi-clear", "Remove the whole region",
@@ -218,6 +221,14 @@ function render({ model, el }) {
     ...["original", "completed"].map((name) =>
       choice("show", name, name === showing, `show-${name}`, `Show the ${name} picture`,
         h("span", {}, name[0].toUpperCase() + name.slice(1)), () => { showing = name; draw(); })));
+  const hold = (on) => () => { if (held !== on) { held = on; compare.setAttribute("aria-pressed", on); draw(); } };
+  const compare = button("Hold to compare", "roi-compare", "The original, as long as this is held", null);
+  for (const [names, on] of [["pointerdown", true], ["pointerup pointerleave pointercancel blur", false]]) {
+    for (const name of names.split(" ")) compare.addEventListener(name, hold(on));
+  }
+  for (const [name, on] of [["keydown", true], ["keyup", false]]) {
+    compare.addEventListener(name, (event) => { if (event.key === " " || event.key === "Enter") hold(on)(); });
+  }
   const check = (label, testid, title, checked, action) => {
     const box = h("input", { type: "checkbox", checked, "data-testid": testid, onchange: action });
     return [box, h("label", { class: "roi-check", title }, box, h("span", {}, label))];
@@ -245,6 +256,7 @@ function render({ model, el }) {
       node.getContext("2d").drawImage(sprite, i * sprite.height, 0, sprite.height, sprite.height, 0, 0, 64, 64));
   });
 
+  const reach = model.get("reach") ?? 1; // training showed the model codes from -1 to 1
   const sliders = [], outputs = [], selects = [];
   const codes = () => [...sliders, ...selects].map((node) => Number(node.value));
   const sendCodes = () => { paintCodes(); request({ code_values: codes() }); };
@@ -270,7 +282,7 @@ function render({ model, el }) {
   };
   for (let i = 0; i < nContinuous; i++) {
     const slider = h("input", {
-      type: "range", min: -1, max: 1, step: 0.01, value: 0, "data-testid": `code-${i + 1}`, title: "Double-click for 0",
+      type: "range", min: -reach, max: reach, step: 0.01, value: 0, "data-testid": `code-${i + 1}`, title: "Double-click for 0",
       oninput: sendCodes, ondblclick: () => { slider.value = 0; sendCodes(); },
     });
     sliders.push(slider);
@@ -323,13 +335,15 @@ function render({ model, el }) {
     },
   });
   const load = button("Load names", "names-load", "Load names from such a file", () => picker.click());
-  const buttons = nContinuous + nDiscrete ? [random, reset, save, load, picker, strip, sheet] : [sheet];
+  const offered = (model.get("without") ?? []).includes("sheet") ? [] : [sheet]; // a page has no cell to put it below
+  const buttons = nContinuous + nDiscrete ? [random, reset, save, load, picker, strip, ...offered] : offered;
 
   const figure = (node, caption) => h("figure", {}, node, h("figcaption", {}, caption));
   const quiet = { "data-lm-suppress-shortcuts": "true" }; // JupyterLab keeps its shortcuts to itself in here
   const root = h("div", { class: "roi-explorer", "data-testid": "roi-explorer", ...quiet, onkeydown: shortcut },
     h("div", { class: "roi-left" }, toolbar, stage,
-      h("div", { class: "roi-below" }, views, edgeLabel, batchLabel, seedsLabel), seedRow, status),
+      h("div", { class: "roi-below" }, views, compare,
+        h("div", { class: "roi-checks" }, edgeLabel, batchLabel, seedsLabel)), seedRow, status),
     h("div", { class: "roi-right" }, thumbs,
       h("div", { class: "roi-inputs" }, figure(original, "Original"), figure(masked, "What the model sees"),
         h("dl", {}, h("dt", {}, "Model"), h("dd", {}, model.get("title")),
@@ -338,6 +352,8 @@ function render({ model, el }) {
       h("div", { class: "roi-group" }, ...buttons)),
     h("p", { id: `roi-hint-${uid}`, class: "roi-hint" }, HINT));
   root.style.setProperty("--roi-px", `${model.get("size_px")}px`);
+  root.style.setProperty("--roi-end", 1 / reach);
+  root.classList.toggle("roi-far", reach > 1);
   el.append(root);
 
   // --- drawing ----------------------------------------------------------------------------------------------------
@@ -351,6 +367,8 @@ function render({ model, el }) {
     sliders.forEach((node, i) => {
       const value = Number(node.value);
       outputs[i].textContent = (value > 0 ? "+" : value < 0 ? "−" : "") + Math.abs(value).toFixed(2);
+      outputs[i].title = Math.abs(value) > 1 ? "beyond what the model saw in training" : "";
+      outputs[i].classList.toggle("roi-beyond", Math.abs(value) > 1);
       track(node);
     });
   }
@@ -364,7 +382,7 @@ function render({ model, el }) {
     const colour = (name) => getComputedStyle(root).getPropertyValue(name).trim();
     context.imageSmoothingQuality = "high";
     context.clearRect(0, 0, wide, wide);
-    context.drawImage(showing === "original" ? source : base, 0, 0, wide, wide);
+    context.drawImage(held || showing === "original" ? source : base, 0, 0, wide, wide);
     const tint = new Path2D(); // one path: overlapping squares must not add up
     for (let i = 0; stroke && i < mask.length; i++) {
       if (mask[i]) tint.rect((i % size) * scale, Math.floor(i / size) * scale, scale + 0.5, scale + 0.5);
@@ -545,6 +563,10 @@ function render({ model, el }) {
   function shortcut(event) {
     event.stopPropagation();
     if (event.target.type === "text") return; // there, Ctrl+Z takes back what was typed
+    if (event.key === "[" || event.key === "]") {
+      if (event.key === "[") width.stepDown(); else width.stepUp();
+      resize();
+    }
     if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") {
       event.preventDefault();
       if (event.shiftKey) redo(); else undo();

@@ -1,4 +1,5 @@
-// Two points on a photograph: a click moves the nearer one, arrows the chosen one. Python holds them in photo pixels.
+// Two points on a photograph: a click moves the nearer one, arrows the chosen one. The model holds them in photo pixels; where
+// it says that they are no more than a guess, the first two clicks place one after the other.
 
 function render({ model, el }) {
   const box = document.createElement("div");
@@ -35,6 +36,7 @@ function render({ model, el }) {
     model.set("eye_points", eyes);
     model.save_changes();
   };
+  const unplaced = model.get("guessed") ? [0, 1] : [];
   const draw = () => model.get("eye_points").forEach(([x, y], i) => {
     points[i].style.left = `${100 * (x + 0.5) / width}%`;
     points[i].style.top = `${100 * (y + 0.5) / height}%`;
@@ -44,7 +46,7 @@ function render({ model, el }) {
     const x = (event.clientX - frame.left) / frame.width * width - 0.5;
     const y = (event.clientY - frame.top) / frame.height * height - 0.5;
     const far = model.get("eye_points").map(([a, b]) => (a - x) ** 2 + (b - y) ** 2);
-    put(far[0] <= far[1] ? 0 : 1, x, y);
+    put(unplaced.shift() ?? (far[0] <= far[1] ? 0 : 1), x, y);
   });
   model.on("change:eye_points", draw);
   draw();

@@ -88,18 +88,19 @@ class MaskWindows:
         rows = sum(bits[:, :, j : j + s] << j for j in range(5))  # (n, s + 4, s)
         code = sum(rows[:, i : i + s] << (5 * i) for i in range(5))  # (n, s, s), 25 bits each
         code = code + (torch.arange(n, device=code.device) << 25).view(n, 1, 1)
-        pairs, self.index = torch.unique(code, return_inverse=True)
+        pairs, index = torch.unique(code, return_inverse=True)
+        self.index = index.view(n, s, s)
         patches, self.pair_patch = torch.unique(pairs & ((1 << 25) - 1), return_inverse=True)
         self.pair_image = pairs >> 25
         counts = torch.bincount(self.index.flatten(), minlength=len(pairs))
         self.order = self.index.flatten().argsort(stable=True)
         self.first = counts.cumsum(0) - counts
         shifts = torch.arange(25, device=code.device)
-        bits = (patches[:, None] >> shifts & 1).view(-1, 5, 5)
-        small = bits.unfold(1, 3, 1).unfold(2, 3, 1).reshape(-1, 9, 9) << shifts[:9]
+        inner = shifts.view(5, 5).unfold(0, 3, 1).unfold(1, 3, 1).reshape(9, 9)
+        small = (patches[:, None, None] >> inner & 1) << shifts[:9]  # (u, 9, 9)
         parts, part = torch.unique(small.sum(2), return_inverse=True)  # (v,), (u, 9)
         self.parts = (parts[:, None] >> shifts[:9] & 1).float().view(-1, 1, 3, 3)
-        self.patch_taps = 9 * part + shifts[:9]
+        self.patch_taps = 9 * part.view(-1, 9) + shifts[:9]
         first_of_image = 9 * len(parts) * self.pair_image
         self.pair_taps = self.patch_taps[self.pair_patch] + first_of_image[:, None]
         self.kept = {}
@@ -223,7 +224,7 @@ class FastUpsampleBlock(UpsampleBlock):
         low = y if skip is None else torch.cat([y, skip], 1)
         low = low.contiguous(memory_format=torch.channels_last)
         x = low if self.late else F.interpolate(low, scale_factor=2, mode="nearest")
-        here, behind = windows.get(x.shape[-1]), windows.get(2 * low.shape[-1])
+        here, behind = (windows.get(int(side)) for side in (x.shape[-1], 2 * low.shape[-1]))
         shared = self.norm_left.moments(x) if here else None
         left = self.conv_left(self.norm_left(x, mask, z, True, here, shared))
         apart = self.late and self.shortcut is not None and self.norm_left.norm == "instance"

@@ -1,0 +1,169 @@
+"""The explorer as a static folder that needs no Python: `roigan page`.
+
+The view is the notebook's, `explorer.js`. In the kernel's place stands `session.js`, and behind it
+`worker.js`, which runs the two graphs of `graphs` with onnxruntime-web. Nothing leaves the browser:
+the page's security policy forbids every address but the page's own.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..checks import check_folder
+from ..data import cats, open_dataset
+from ..errors import RoiganError
+from ..files import write_atomically
+from ..masks import FACE, region
+from ..photo import EYES, _skimage, astronaut, crop_frame, face_frame, find_eyes, to_model
+from ..plots import to_uint8
+from ..stored import load_model
+from . import HERE, Explorer, pages
+from .graphs import export, required
+
+RUNTIME = "onnxruntime-web-1.30.0"
+SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"  # of its package
+ENGINE = "ort-wasm-simd-threaded"
+PARTS = ["ort.wasm.min.mjs", f"{ENGINE}.mjs", f"{ENGINE}.wasm"]  # and for WebGPU:
+PARTS += ["ort.webgpu.min.mjs", f"{ENGINE}.asyncify.mjs", f"{ENGINE}.asyncify.wasm"]
+FILES = "explorer.js eyes.js page.js photo.js random.js session.js worker.js explorer.css page.css"
+CARD = "size n_continuous n_discrete n_categories names order dead title".split()
+DRAWN = (2, 3, 5)  # seeds of the faces that the model draws under the first picture's hair
+CREDITS = {
+    "synthfaces": "The faces are nobody's: the kit's painter drew them.",
+    "celeba": "The first picture is Eileen Collins, photographed by NASA, in the public domain; "
+    "under her hair in the others the model drew nobody's face. It learned from CelebA, whose "
+    "terms make its weights non-commercial.",
+    "cats": "Chelsea was photographed by Stéfan van der Walt (CC0). The model learned from the Cat "
+    "data set of Zhang, Sun and Tang: photographs of mixed origin, for research only.",
+}
+LABELS = {"synthfaces": "Drawn faces", "celeba": "Photographs of faces", "cats": "Cats"}
+OURS = (
+    "Software: this kit and ONNX Runtime Web (Microsoft), both under the MIT licence. Method: "
+    "V. Korshunov, Region-Selected Image Generation with Generative Adversarial Networks, 2020."
+)
+
+
+def write_page(out, models=tuple(CREDITS), runtime=None, say=print) -> Path:
+    """Write the page for the models (shipped names or checkpoints) to the folder `out`.
+
+    runtime: the package of onnxruntime-web (.tgz); None takes it from the cache, or fetches it by
+    npm. Returns the path of index.html. RoiganError: no such model, a folder that cannot be
+    written, a package that cannot be had or is another one.
+    """
+    out, cards = Path(out), []
+    required()
+    check_folder(out)
+    gans = {gan.name: gan for gan in map(load_model, models)}
+    for name, gan in gans.items():
+        if gan.n_noise % 16:  # PyTorch draws others in another order, which random.js does not know
+            raise RoiganError(f"{name} takes {gan.n_noise} numbers of noise, no multiple of 16.")
+    unpack(runtime, out / "ort")
+    for name, gan in gans.items():
+        cards.append(add_model(out / "models", name, gan, _pictures(name, gan), export(gan)))
+        size, n = cards[-1]["megabytes"], gan.n_continuous + gan.n_discrete
+        say(f"{name}: {size} MB in two graphs, {n} sliders")
+    return assemble(out, cards)
+
+
+def assemble(out, cards) -> Path:
+    """Write what is not a model's: scripts, styles, models.json of the cards. index.html's path."""
+    for file in FILES.split():
+        write_atomically(out / file, (HERE / file).read_bytes())
+    write_atomically(out / "models.json", json.dumps(cards).encode())
+    return write_atomically(out / "index.html", (HERE / "page.html").read_bytes())
+
+
+def add_model(folder, name, gan, images, graphs):
+    """Write a model's graphs and pictures to a folder; its card, a dict for models.json.
+
+    gan: as `explore` takes it, with n_noise, a multiple of 16. images (n, 3, S, S) in [-1, 1].
+    graphs: two, as `export` gives them.
+    """
+    view = Explorer(gan, images, region(gan.size, *FACE))
+    for part, data in zip(("fixed", "moving"), graphs):
+        write_atomically(folder / f"{name}.{part}.onnx", data)
+    row = np.concatenate(to_uint8(view.images), axis=1)
+    write_atomically(folder / f"{name}.png", pages.png(Image.fromarray(row)))
+    return {
+        **{key: getattr(view, key) for key in CARD},
+        "name": name,
+        "label": LABELS.get(name, name),
+        "checkpoint": getattr(gan, "checkpoint_hash", None),
+        "n_noise": gan.n_noise,
+        "eyes": _eyes(name, gan.size),
+        "megabytes": round(sum(map(len, graphs)) / 1e6, 1),
+        "mask": "".join(map(str, view.mask_bytes)),
+        "credits": [CREDITS.get(name, ""), OURS],
+    }
+
+
+def _pictures(name, gan):
+    """The pictures to begin with, (n, 3, S, S): of nobody, or in the public domain."""
+    if name == "cats":
+        chelsea = Image.fromarray(_skimage().data.chelsea())
+        image = np.asarray(cats.align(chelsea, ((172, 115), (318, 136)), gan.size))
+        image = torch.tensor(image).permute(2, 0, 1)[None] / 127.5 - 1
+        return torch.cat([image, image.flip(3)])
+    if not name.startswith("celeba"):
+        return open_dataset("synthfaces", "test", gan.size, limit=12)[:]
+    photo, mask, faces = astronaut(), region(gan.size, *FACE), []
+    face = to_model(photo, face_frame(find_eyes(photo), gan.size))
+    for seed in DRAWN:
+        codes = gan.sample_codes(1, seed)
+        codes[:, : gan.n_continuous] *= 0.6
+        faces.append(gan.inpaint(face.flip(3) if seed % 2 else face, mask, codes, seed))
+    return torch.cat([face, *faces])
+
+
+def _eyes(name, size):
+    """Where the model expects the two eyes, in its pixels."""
+    if name.startswith("celeba"):
+        return [crop_frame(178, 218, size, "thesis").at(*eye) for eye in EYES]
+    places = cats.EYES if name == "cats" else ((0.38, 0.44), (0.62, 0.44))
+    return [[share * size - 0.5 for share in place] for place in places]
+
+
+def _package(runtime):
+    """The path of the package of onnxruntime-web, whose checksum is right."""
+    cache = Path(os.environ.get("ROIGAN_CACHE") or Path.home() / ".cache" / "roigan")
+    path, how = Path(runtime or cache / f"{RUNTIME}.tgz"), RUNTIME[::-1].replace("-", "@", 1)[::-1]
+    if not runtime and not path.is_file():
+        if not shutil.which("npm"):
+            raise RoiganError(
+                f"The page needs {how}, an npm package, and there is no npm here to fetch it: give "
+                "the package's .tgz as --runtime."
+            )
+        with tempfile.TemporaryDirectory() as folder:
+            command = ["npm", "pack", "--silent", how]
+            told = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+            fetched = Path(folder, f"{RUNTIME}.tgz")
+            if not fetched.is_file():
+                why = (told.stderr.strip().splitlines() or ["no reason given"])[-1]
+                raise RoiganError(
+                    f"npm could not fetch {how} ({why}): try again with a network, or give the "
+                    "package's .tgz as --runtime."
+                )
+            write_atomically(path, fetched.read_bytes())
+    try:
+        right = hashlib.sha256(path.read_bytes()).hexdigest() == SHA256
+    except OSError as error:
+        raise RoiganError(f"The runtime {path} cannot be read: {error.strerror}.") from None
+    if not right:
+        raise RoiganError(f"{path} is not the package {how} (SHA-256 {SHA256}): fetch that one.")
+    return path
+
+
+def unpack(runtime, folder):
+    """Write what the page loads of onnxruntime-web to a folder; runtime, errors: `write_page`."""
+    with tarfile.open(_package(runtime)) as archive:
+        for part in PARTS:
+            write_atomically(folder / part, archive.extractfile(f"package/dist/{part}").read())

@@ -1,0 +1,369 @@
+"""The page that needs no Python: its two graphs beside PyTorch, and itself in headless Chromium."""
+
+import base64
+import http.server
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent))
+import browser  # noqa: E402
+
+pytest.importorskip("onnx")
+pytest.importorskip("anywidget")
+
+import roigan_lib as rg  # noqa: E402
+from roigan_lib import photo as photos  # noqa: E402
+from roigan_lib.errors import RoiganError  # noqa: E402
+from roigan_lib.explorer import page as pages  # noqa: E402
+from roigan_lib.explorer.graphs import export  # noqa: E402
+
+NAME = "synthfaces"
+CANVAS = """node => {
+    const { data } = node.getContext('2d').getImageData(0, 0, node.width, node.height);
+    let text = "";
+    data.forEach((value, i) => { if (i % 4 < 3) text += String.fromCharCode(value); });
+    return btoa(text); }"""
+DRAGGED = """async () => {
+    const slider = document.querySelector('[data-testid=code-2]');
+    const send = Worker.prototype.postMessage;
+    let count = 0;
+    Worker.prototype.postMessage = function (question) {
+        count += question.do === "draw";
+        return send.apply(this, arguments); };
+    for (let i = 0; i <= 200; i++) {
+        slider.value = -1 + i / 100;
+        slider.dispatchEvent(new Event('input', { bubbles: true })); }
+    while (document.querySelector('.roi-status').dataset.state !== 'ready') {
+        await new Promise((done) => setTimeout(done, 20)); }
+    Worker.prototype.postMessage = send;
+    return count; }"""
+DELIVERED = """async (kind) => {
+    const canvas = new OffscreenCanvas(80, 60), data = new DataTransfer();
+    canvas.getContext("2d").fillRect(0, 0, 80, 60);
+    data.items.add(new File([await canvas.convertToBlob()], "me.png", { type: "image/png" }));
+    const event = kind === "drop" ? new DragEvent("drop", { dataTransfer: data, cancelable: true })
+        : new ClipboardEvent("paste", { clipboardData: data });
+    window.dispatchEvent(event); }"""
+AWAY = """(address) => fetch(address, { mode: 'no-cors' })
+    .then(() => 'sent', (error) => String(error))"""
+
+
+in_a_browser = [
+    pytest.mark.slow,
+    pytest.mark.skipif(browser.why_not() is not None, reason=str(browser.why_not())),
+]
+
+
+@pytest.fixture(scope="module")
+def gan():
+    return rg.load_model(NAME)
+
+
+@pytest.mark.parametrize("name", [NAME, "celeba"])
+def test_two_graphs_draw_what_pytorch_draws(name):
+    runtime = pytest.importorskip("onnxruntime")
+    gan = rg.load_model(name)
+    graphs = export(gan)
+    assert sum(map(len, graphs)) < 10e6
+    fixed, moving = (runtime.InferenceSession(graph) for graph in graphs)
+    outputs, inputs = (
+        [put.name for put in side] for side in (fixed.get_outputs(), moving.get_inputs())
+    )
+    one = torch.zeros(1, 1, gan.size, gan.size)
+    one[..., 30, 30] = 1
+    ragged = (torch.rand(one.shape, generator=torch.Generator().manual_seed(0)) > 0.4).float()
+    masks = [rg.sample_masks(kind, 1, gan.size, seed=3) for kind in ("elliptic", "mixed")]
+    for seed, mask in enumerate([*masks, one, ragged]):
+        image = torch.rand(1, 3, gan.size, gan.size) * 2 - 1
+        codes, noise = gan.sample_codes(1, seed), gan.sample_noise(1, seed)
+        given = {"image": image.numpy(), "mask": mask.numpy()}
+        given |= dict(zip(outputs, fixed.run(None, given)))
+        given |= {"codes": codes.numpy(), "noise": noise.numpy()}
+        done = moving.run(None, {key: given[key] for key in inputs})[0]
+        assert np.abs(done - gan.inpaint(image, mask, codes, noise=noise).numpy()).max() < 5e-5
+        kept = np.broadcast_to(mask.numpy() == 0, done.shape)
+        assert (done[kept] == image.numpy()[kept]).all()
+
+
+def test_another_package_is_refused(tmp_path):
+    (tmp_path / "other.tgz").write_bytes(b"no package")
+    with pytest.raises(RoiganError, match="is not the package onnxruntime-web@"):
+        pages.write_page(tmp_path / "out", [NAME], tmp_path / "other.tgz")
+    with pytest.raises(RoiganError, match="cannot be read: No such file"):
+        pages.write_page(tmp_path / "out", [NAME], tmp_path / "none.tgz")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("page")
+    try:
+        pages._package(None)
+    except RoiganError as error:  # no npm, or no network
+        pytest.skip(str(error))
+    pages.write_page(out, [NAME], say=lambda line: None)
+    return out
+
+
+@pytest.fixture(scope="module")
+def opened(folder):
+    with browser.served(folder) as opened:
+        opened.asked = []
+        opened.page.on("request", lambda request: opened.asked.append(request.url))
+        opened.page.goto(f"{opened.url}/?gpu=0")
+        drawn(opened.page)
+        yield opened
+
+
+def canvas(page, name):
+    values = np.frombuffer(base64.b64decode(page.get_by_test_id(name).evaluate(CANVAS)), np.uint8)
+    return values.reshape(round((len(values) / 3) ** 0.5), -1, 3)
+
+
+def drawn(page):
+    """Wait until nothing is asked for any more; what the status line says then."""
+    page.locator(".roi-status:not([data-state=busy])").wait_for()  # the policy forbids eval
+    return page.get_by_test_id("roi-status").inner_text()
+
+
+def on_screen(page):
+    """Original and completed picture, bytes (H, W, 3), and the region, bool (H, W)."""
+    original, masked = canvas(page, "roi-original"), canvas(page, "roi-masked")
+    region = (masked != original).any(2) | ((masked == 128).all(2) & (original == 128).all(2))
+    return original, canvas(page, "roi-completed"), region
+
+
+def rectangle(page, left, top, right, bottom, size=64):
+    """A region of whole pixels, painted with the mouse."""
+    page.get_by_test_id("roi-clear").click()
+    page.get_by_test_id("tool-rectangle").click()
+    node = page.get_by_test_id("roi-canvas")
+    node.scroll_into_view_if_needed()
+    box = node.bounding_box()
+    at = lambda x, y: (box["x"] + x / size * box["width"], box["y"] + y / size * box["height"])
+    page.mouse.move(*at(left, top))
+    page.mouse.down()
+    page.mouse.move(*at(right, bottom), steps=4)
+    page.mouse.up()
+    return drawn(page)
+
+
+def contrast(one, other):
+    """WCAG 2's ratio of two colours such as #1b1f24, short ones too."""
+
+    def light(colour):
+        digits = colour[1:] if len(colour) == 7 else "".join(2 * c for c in colour[1:])
+        parts = np.array([int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)])
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        return linear @ [0.2126, 0.7152, 0.0722]
+
+    dark, bright = sorted((light(one), light(other)))
+    return (bright + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_words_stand_out_by_wcag_aa(theme):
+    style = (pages.HERE / "page.css").read_text()
+    colours = dict(
+        re.findall(r"(--[\w-]+): (#\w+)", re.findall(r":root \{(.*?)\}", style, re.S)[theme])
+    )
+    words = [f"--jp-{name}1" for name in ("ui-font-color", "brand-color")]
+    grounds = ["--page", "--jp-layout-color1", "--jp-layout-color2"]
+    for word in (*words, "--jp-ui-font-color2"):
+        assert min(contrast(colours[word], colours[ground]) for ground in grounds) >= 4.5, word
+    assert contrast(colours["--warn"], colours["--page"]) >= 4.5
+
+
+def by_kernel(gan, original, region, codes, seed):
+    image = torch.tensor(original.copy()).permute(2, 0, 1)[None] / 127.5 - 1
+    mask = torch.tensor(region)[None, None].float()
+    done = gan.inpaint(image, mask, torch.tensor([codes]), seed)
+    return rg.plots.to_uint8(done)[0].astype(int)
+
+
+class TestOnThePage:
+    pytestmark = in_a_browser
+
+    def test_the_kernel_draws_the_same(self, opened, gan):
+        page = opened.page
+        assert rectangle(page, 16, 20, 48, 52).startswith("mask 1,024 px, rendered in")
+        codes = [0.0] * (gan.n_continuous + gan.n_discrete)
+        for seed, moves in [(0, {}), (0, {1: "End", 4: "Home"}), (12345, {1: "Home"})]:
+            for code, key in moves.items():
+                page.get_by_test_id(f"code-{code}").focus()
+                page.keyboard.press(key)
+                codes[code - 1] = {"End": 2.0, "Home": -2.0}[key]  # beyond training too
+            page.get_by_test_id("roi-seed").fill(str(seed))
+            page.keyboard.press("Tab")
+            drawn(page)
+            original, completed, region = on_screen(page)
+            there = np.zeros((64, 64), bool)
+            there[20:52, 16:48] = True
+            assert (region == there).all()  # painted exactly
+            assert (completed[~region] == original[~region]).all()  # outside bit-equal
+            wanted = by_kernel(gan, original, region, codes, seed)
+            assert np.abs(completed.astype(int) - wanted).max() <= 2
+            assert (completed != original).any(2)[region].mean() > 0.9
+        assert not opened.errors
+
+    def test_batch_has_noise_of_its_own_for_each(self, opened, gan):
+        page = opened.page
+        page.get_by_test_id("codes-reset").click()
+        page.get_by_test_id("show-batch").check()
+        page.locator(".roi-base[width='192']").wait_for()
+        drawn(page)
+        nine = canvas(page, "roi-completed").astype(int)
+        seed = int(page.get_by_test_id("roi-seed").input_value())
+        region = on_screen(page)[2]
+        images = rg.open_dataset(NAME, "test", 64, limit=9)[:]
+        images = torch.tensor(rg.plots.to_uint8(images)).permute(0, 3, 1, 2) / 127.5 - 1
+        codes = torch.zeros(9, gan.n_continuous + gan.n_discrete)
+        done = gan.inpaint(images, torch.tensor(region)[None, None].float(), codes, seed)
+        tiles = nine.reshape(3, 64, 3, 64, 3).swapaxes(1, 2).reshape(9, 64, 64, 3)
+        assert np.abs(tiles - rg.plots.to_uint8(done)).max() <= 2
+        page.get_by_test_id("show-batch").uncheck()
+        drawn(page)
+
+    def test_only_the_newest_position_is_drawn(self, opened):
+        page = opened.page
+        count = page.evaluate(DRAGGED)
+        assert count == 2  # the first position and the last, none between
+        assert page.get_by_test_id("code-2").input_value() == "1"
+
+    def test_a_photograph_of_ones_own(self, opened, gan, tmp_path):
+        page, (width, height) = opened.page, (300, 240)
+        y, x = np.mgrid[:height, :width]
+        wave = lambda a, b: 127 + 90 * np.sin(a * x / 40 + b * y / 50)
+        photo = np.stack([wave(1, 2), wave(2, 1), wave(-1, 1)], 2).astype(np.uint8)
+        Image.fromarray(photo).save(tmp_path / "me.png")
+        page.get_by_test_id("photo-file").set_input_files(tmp_path / "me.png")
+        page.get_by_test_id("eyes-take").wait_for()
+        box = page.get_by_alt_text("photograph; click on both eyes").bounding_box()
+        for at in (0.4, 0.35), (0.6, 0.45):
+            page.mouse.click(box["x"] + at[0] * box["width"], box["y"] + at[1] * box["height"])
+        places = [page.get_by_test_id(f"roi-eye-{k}").get_attribute("style") for k in (0, 1)]
+        page.get_by_test_id("eyes-take").click()
+        page.get_by_test_id("image-12").wait_for()
+        drawn(page)
+        rectangle(page, 20, 20, 44, 44)
+        original, completed, region = on_screen(page)
+        shares = [re.findall(r"(?:left|top): ([\d.]+)%", place) for place in places]
+        eyes = [(float(a) * width / 100 - 0.5, float(b) * height / 100 - 0.5) for a, b in shares]
+        assert np.abs(np.subtract(eyes, [(119.5, 83.5), (179.5, 107.5)])).max() < 1.5
+        (u1, v1), (u2, v2) = pages._eyes(NAME, 64)
+        p, q = complex(*eyes[0]), complex(*eyes[1])
+        turn = complex(u2 - u1, v2 - v1) / (q - p)
+        shift = complex(u1, v1) - turn * p
+        matrix = np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
+        frame = photos.Frame(matrix, 64)
+        seen = rg.plots.to_uint8(photos.to_model(photo, frame))[0].astype(int)
+        assert np.abs(seen - original).max() <= 1
+        assert (completed[~region] == original[~region]).all()
+
+        with page.expect_download() as download:
+            page.get_by_test_id("photo-save").click()
+        assert download.value.suggested_filename == "me-redrawn.png"
+        saved = np.asarray(Image.open(download.value.path()).convert("RGB"))
+        mask = torch.tensor(region)[None, None].float()
+        hole = photos.mask_to_photo(mask, frame, width, height)
+        done = torch.tensor(completed.copy()).permute(2, 0, 1)[None] / 127.5 - 1
+        wanted = photos.paste(photo, done, mask, frame).astype(int)
+        changed = (saved != photo).any(2)
+        assert saved.shape == photo.shape and (changed & ~hole).sum() < 0.02 * hole.sum()
+        assert np.median(np.abs(saved - wanted)[hole]) <= 1
+        assert np.quantile(np.abs(saved - wanted)[hole], 0.99) <= 6
+        assert not opened.errors
+
+    def test_a_photograph_dropped_or_pasted_asks_for_its_eyes(self, opened):
+        page, eyes = opened.page, opened.page.get_by_test_id("eyes-cancel")
+        for kind in ("drop", "paste"):
+            page.evaluate(DELIVERED, kind)
+            eyes.wait_for()
+            page.keyboard.press("Escape")
+            eyes.wait_for(state="hidden")
+        assert not opened.errors
+
+    def test_compare_brush_and_the_end_of_training(self, opened, gan):
+        page = opened.page
+        rectangle(page, 16, 20, 48, 52)
+        page.get_by_test_id("code-1").focus()
+        page.keyboard.press("End")
+        drawn(page)
+        assert page.locator(".roi-beyond").inner_text() == "+2.00"  # beyond the mark at 1
+        original, completed, region = on_screen(page)
+        codes = [2.0] + [0.0] * (gan.n_continuous + gan.n_discrete - 1)
+        for k, key in enumerate([f"c{k + 1}" for k in range(gan.n_continuous)]):
+            codes[k] = float(page.locator(f"[data-code={key}]").input_value())
+        seed = int(page.get_by_test_id("roi-seed").input_value())
+        wanted = by_kernel(gan, original, region, codes, seed)
+        assert np.abs(completed.astype(int) - wanted).max() <= 2
+
+        page.get_by_test_id("show-outline").uncheck()
+        page.wait_for_timeout(200)
+        after, button = canvas(page, "roi-canvas"), page.get_by_test_id("roi-compare")
+        button.focus()
+        page.keyboard.down("Space")
+        page.wait_for_timeout(200)
+        before = canvas(page, "roi-canvas")
+        page.keyboard.up("Space")
+        page.wait_for_timeout(200)
+        assert (before != after).any() and (canvas(page, "roi-canvas") == after).all()
+        page.get_by_test_id("show-outline").check()
+
+        size = page.get_by_test_id("brush-size")
+        start = int(size.input_value())
+        page.get_by_test_id("roi-canvas").focus()
+        for key, wanted in (("]", start + 1), ("]", start + 2), ("[", start + 1)):
+            page.keyboard.press(key)
+            assert int(size.input_value()) == wanted
+        assert not opened.errors
+
+    def test_what_it_refuses_it_says(self, opened, tmp_path):
+        page, message = opened.page, opened.page.get_by_test_id("page-message")
+        (tmp_path / "notes.jpg").write_text("no picture")
+        Image.new("RGB", (12, 40)).save(tmp_path / "small.png")
+        Image.new("1", (8000, 7500)).save(tmp_path / "large.png")
+        for name, sentence in [
+            ("notes.jpg", "notes.jpg is no picture that this browser can read"),
+            ("small.png", "small.png has 12 × 40 pixels"),
+            ("large.png", "large.png has 60 megapixels: 50 are the most"),
+        ]:
+            page.get_by_test_id("photo-file").set_input_files(tmp_path / name)
+            message.filter(has_text=sentence).wait_for()
+        page.get_by_test_id("roi-clear").click()
+        assert drawn(page) == "nothing painted yet: this is the original"
+        original, completed, _ = on_screen(page)
+        assert (original == completed).all()
+        said = rectangle(page, 1, 1, 63, 63)
+        assert said == "the region covers 94 % of the picture: leave the model more to go by"
+        original, completed, _ = on_screen(page)
+        assert (original == completed).all()
+        assert not opened.errors
+
+    def test_nothing_leaves_the_page(self, opened):
+        assert {
+            url.split("/")[2] for url in opened.asked if not url.startswith(("blob:", "data:"))
+        } == {opened.url.split("/")[2]}
+        with http.server.HTTPServer(
+            ("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler
+        ) as other:
+            other.timeout, other.handle_timeout = 3, lambda: arrived.append(None)
+            address, arrived = f"http://127.0.0.1:{other.server_port}/", []
+            for room in (opened.page, opened.page.workers[0]):  # a live server, never reached
+                assert "Failed to fetch" in room.evaluate(AWAY, address)
+            other.handle_request()
+            assert arrived == [None]
+        opened.errors.clear()
+
+    def test_without_webassembly_it_says_so(self, opened):
+        bare = opened.page.context.browser.new_page()
+        bare.add_init_script("delete globalThis.WebAssembly")
+        bare.goto(opened.url)
+        said = bare.get_by_test_id("page-message")
+        said.filter(has_text="WebAssembly is switched off in this browser").wait_for()
+        bare.close()
