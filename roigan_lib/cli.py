@@ -317,7 +317,7 @@ class Experiments:
     """Claims of the thesis with and without, three seeds each: rows and verdicts by one rule."""
 
     only: str | None = None  # one experiment, by name
-    steps: int = 160  # of a training; rows are compared at equal steps only
+    steps: int = 80  # of a training; rows are compared at equal steps only
     seeds: int = 3
     out: str = "figures/experiments.jsonl"  # rows that are there are not made again
     celeba: str | None = None  # as for photographs: without a folder its experiments are left out

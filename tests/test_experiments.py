@@ -9,6 +9,7 @@ import torch
 import roigan_lib as rg
 from roigan_lib import losses
 from roigan_lib.cli import main
+from roigan_lib.config import ARCHITECTURES
 from roigan_lib.studies import experiments as study
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,6 +69,7 @@ def test_every_experiment_names_a_row_of_the_ledger_and_settings_that_exist():
         assert experiment["row"] in ledger
         for arm in experiment["arms"].values():
             planned = study.plan(arm)
+            assert set(planned[4]) <= set(ARCHITECTURES["thesis"])
             assert planned[3] is None or planned[3] in study.SWAPS
             study.name_of(planned, 9, 0)  # an unknown setting raises
 

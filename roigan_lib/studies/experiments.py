@@ -33,7 +33,7 @@ from ..training import Trainer
 _FILE = read_toml(Path(__file__).with_suffix(".toml"))
 EXPERIMENTS, BASES, SMALL = _FILE["experiments"], _FILE["bases"], _FILE["small"]
 PHOTOGRAPHS = ("celeba", "cats", "cars")
-STEPS, SEEDS, PEOPLE, IMAGES = 160, 3, 256, 2000
+STEPS, SEEDS, PEOPLE, IMAGES = 80, 3, 128, 2000
 
 
 class Posterior:
@@ -66,7 +66,6 @@ def _squares(real, fake):
 
 # What a recipe has no switch for, such as other rows of table 1.1: {name: makes a context}.
 SWAPS = {
-    "no equalized rates": lambda: patch.dict(ARCHITECTURES["thesis"], equalized=False),
     "standard": lambda: _hinges(_logistic, lambda fake: -softplus(fake).mean()),
     "non-saturating": lambda: _hinges(_logistic, lambda fake: softplus(-fake).mean()),
     "least squares": lambda: _hinges(_squares, lambda fake: (fake - 1).square().mean()),
@@ -77,15 +76,17 @@ SWAPS = {
 
 
 def plan(arm):
-    """(name, data set, number of images, swap, configuration) of what an arm trains.
-
-    Arms of equal names and data sets share their trainings.
+    """(name, data set, number of images, swap, switches of the architecture, configuration) of what
+    an arm trains. Arms of equal names and data sets share their trainings.
     """
     arm = {"base": "thesis", "dataset": "synthfaces", "images": IMAGES, "swap": None} | arm
     base, dataset, images, swap = (arm.pop(k) for k in ("base", "dataset", "images", "swap"))
+    config = SMALL | BASES[base] | arm
+    switches = BASES[base].get("switches", {}) | arm.pop("switches", {})
     names = [base, *(f"{k}={v:g}" for k, v in arm.items())] + [swap] * bool(swap)
-    names += [f"{images} images"] * (images != IMAGES)
-    return ", ".join(names), dataset, images, swap, SMALL | BASES[base] | arm
+    names += [k for k, v in switches.items() if v] + [f"{images} images"] * (images != IMAGES)
+    config.pop("switches", None)
+    return ", ".join(names), dataset, images, swap, switches, config
 
 
 @lru_cache(maxsize=8)
@@ -132,16 +133,17 @@ def measures(trainer, logs, people):
 
 def name_of(planned, steps, seed):
     """The configuration of a training, and the hash of it and of what it does not hold."""
-    cfg = load_config("laptop", **planned[4] | {"steps": steps, "seed": seed})
-    return cfg, cfg.hash(*planned[1:4])
+    cfg = load_config("laptop", **planned[5] | {"steps": steps, "seed": seed})
+    return cfg, cfg.hash(*planned[1:5])
 
 
 def rows_of(planned, seed, steps, root=None):
     """Train a plan: its rows. `share` says how far it came before a loss became NaN, else 1."""
-    method, dataset, images, swap, _ = planned
+    method, dataset, images, swap, switches, _ = planned
     data, people = (pictures(dataset, *of, root) for of in (("train", images), ("test", PEOPLE)))
     (cfg, name), logs, found = name_of(planned, steps, seed), [], {}
-    with SWAPS[swap]() if swap else nullcontext():
+    architecture = patch.dict(ARCHITECTURES[cfg.model.architecture], switches)
+    with architecture, SWAPS[swap]() if swap else nullcontext():
         trainer = Trainer(cfg, data, "cpu")
         try:
             for _ in range(steps):
@@ -189,13 +191,26 @@ def run(out, only=None, steps=STEPS, seeds=SEEDS, roots=None, say=print):
     return judge(read_rows(out) if Path(out).exists() else [], chosen)
 
 
-def judge(rows, names=EXPERIMENTS):
-    """Verdicts by the rule: a frame with a line for each comparison of a first arm with another.
+def compared(first, other, sign):
+    """The rule, for the values of two arms, a pair for each seed; sign: 1, -1, 0 as in the list.
 
-    An effect is *shown* where all seeds, three or more, give the difference the same sign and its
-    mean exceeds the spread, the arms' pooled standard deviation over seeds. A claim *holds* where
-    an effect of its sign is shown (of no improvement: where no fall is shown; of "best": where each
-    set has one best arm in all seeds, and not all sets the same), else it is *not reproduced*.
+    An effect is *shown* where all seeds give the difference the same sign and its mean exceeds the
+    spread, the arms' pooled standard deviation over seeds. A claim *holds* where an effect of its
+    sign is shown, one of no improvement where no fall is shown; else it is *not reproduced*.
+    """
+    a, b = torch.tensor(first).double(), torch.tensor(other).double()
+    gap, spread = (a - b).mean().item(), ((a.var() + b.var()) / 2).sqrt().item()
+    same = int(((a - b).sign() == math.copysign(1, gap)).sum())
+    shown = math.copysign(1, gap) if same == len(a) and abs(gap) > spread else 0
+    word = "holds" if (shown == sign if sign else shown >= 0) else "not reproduced"
+    found = {"a": a.mean().item(), "b": b.mean().item(), "gap": gap, "same": same}
+    return found | {"spread": spread, "shown": bool(shown), "verdict": word}
+
+
+def judge(rows, names=EXPERIMENTS):
+    """Verdicts: a frame with a line for each comparison of a first arm with another by `compared`.
+
+    A claim of "best" *holds* where each set has one best arm in all seeds, and not all the same.
     Only trainings of equal seed and steps are compared; *no rows*: fewer than three.
     """
     found = {}
@@ -218,14 +233,8 @@ def judge(rows, names=EXPERIMENTS):
             elif sign == "best":
                 line |= _best({arm: [of[arm][key] for key in keys] for arm in group})
             else:
-                a, b = (torch.tensor([of[x][key] for key in keys]).double() for x in group)
-                gap, spread = a - b, ((a.var() + b.var()) / 2).sqrt().item()
-                mean, same = gap.mean().item(), int((gap.sign() == gap.mean().sign()).sum())
-                shown = math.copysign(1, mean) if same == len(gap) and abs(mean) > spread else 0
-                line |= {"first": group[0], "other": group[1], "a": a.mean().item()}
-                line |= {"b": b.mean().item(), "gap": mean, "same": same, "spread": spread}
-                holds = shown == sign if sign else shown >= 0
-                line |= {"shown": bool(shown), "verdict": "holds" if holds else "not reproduced"}
+                line |= dict(zip(("first", "other"), group))
+                line |= compared(*([of[arm][key] for key in keys] for arm in group), sign)
             lines.append(line)
     return frame(lines)
 
