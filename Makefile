@@ -11,11 +11,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 PY    := $(VENV)/bin/python
 STAMP := $(VENV)/.roigan-installed
 
-.PHONY: help install reproduce site page test lab clean
+.PHONY: help install reproduce experiments site page test lab clean
 
 help:
 	@echo "make reproduce [PROFILE=smoke|laptop|thesis] [DATASET=synthfaces|folder]   run the notebook series"
 	@echo "make test      [TESTS=tests/test_masks.py]         run the tests, and the notebooks at smoke size"
+	@echo "make experiments [ARGS='--only penalty']           the thesis' claims, with and without: 45 minutes of one core"
 	@echo "make site                                                    write the stored course as a static site to build/site"
 	@echo "make page                                          the explorer without Python, in build/page (needs npm for its runtime)"
 	@echo "make lab                                                                   open JupyterLab on the notebooks"
@@ -42,6 +43,9 @@ $(STAMP): pyproject.toml
 
 reproduce: $(STAMP)
 	@"$(PY)" -m roigan_lib reproduce --profile "$(PROFILE)" --dataset "$(DATASET)" $(ARGS)
+
+experiments: $(STAMP)
+	@"$(PY)" -m roigan_lib experiments $(ARGS)
 
 site: $(STAMP)
 	@"$(PY)" .ci/build_site.py
