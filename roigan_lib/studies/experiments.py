@@ -232,7 +232,7 @@ def judge(rows, names=EXPERIMENTS):
     """
     found = {}
     for r in rows:
-        if r["value"] is not None:
+        if r["value"] is not None and r.get("steps"):  # a training's, not a summary's
             place = found.setdefault((r["method"], r["dataset"], r["metric"]), {})
             place[r["seed"], r["steps"]] = r["value"]
     lines = []
