@@ -369,7 +369,11 @@ class Experiments:
         roots = {name: getattr(self, name) for name in PHOTOGRAPHS}
         table = run(self.out, self.only, self.steps, self.seeds, roots, note)
         shown = ["experiment", "first", "other", "measure", "gap", "spread", "verdict"]
-        say(table.reindex(columns=shown).to_string(index=False, float_format="%.3g", na_rep=""))
+        say(
+            table.reindex(columns=shown).to_string(
+                index=False, float_format="{:.3g}".format, na_rep=""
+            )
+        )
 
 
 @dataclass

@@ -46,6 +46,23 @@ def test_without_three_pairs_there_is_no_verdict():
     assert study.judge(other, ["penalty"])["verdict"].tolist() == ["no rows"]
 
 
+def test_summaries_quote_the_verdict_and_are_not_judged():
+    found = rows([1.0, 1.1, 1.2], [2.0, 2.1, 2.2])
+    table = study.judge(found, ["penalty"])
+    (summary,) = study.summaries(table)
+    assert summary["metric"] == "gap_frechet" and summary["verdict"] == "holds"
+    assert summary["value"] == pytest.approx(-1) and summary["n"] == 3
+    assert study.judge([*found, summary], ["penalty"]).equals(table)
+
+
+def test_the_command_prints_the_verdicts(tmp_path, monkeypatch, capsys):
+    table = study.judge(rows([1.0, 1.1, 1.2], [2.0, 2.1, 2.2]))
+    monkeypatch.setattr(study, "run", lambda *_: table)
+    assert main(["experiments", "--out", str(tmp_path / "x.jsonl")]) == 0
+    said = capsys.readouterr().out
+    assert "holds" in said and "no rows" in said and "frechet" in said
+
+
 def test_each_set_needs_a_best_setting_of_its_own():
     def rows_of(wide_is_best):
         return [
