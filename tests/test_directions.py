@@ -62,7 +62,7 @@ def scene():
 
 @pytest.mark.slow
 def test_known_directions_are_found_loudest_first(scene):
-    found = principal_directions(Linear(), *scene, k=2, samples=3000)
+    found = principal_directions(Linear(), *scene, k=2, samples=1200)
     loud = torch.cat([found.codes, found.noise], 1)
     # c1 + c2 has variance 2/3; two of its sd go with cov(c1, c1 + c2) / sd = 1/3 / sqrt(2/3), twice
     expected = 2 / 3 / (2 / 3) ** 0.5
