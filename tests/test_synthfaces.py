@@ -261,6 +261,9 @@ def test_load_works_without_a_cache(tmp_path, monkeypatch):
 def test_rendering_is_fast_enough_to_be_no_bottleneck():
     rows = sf.sample_factors(64, seed=0)
     sf.render(rows[:8])
-    start = time.process_time()
-    sf.render(rows)
-    assert 64 / (time.process_time() - start) > 60  # about 500 on a quiet core
+    took = []
+    for _ in range(3):  # the best one: other work on the machine slows a core down
+        start = time.process_time()
+        sf.render(rows)
+        took.append(time.process_time() - start)
+    assert 64 / min(took) > 60  # about 500 on a quiet core
