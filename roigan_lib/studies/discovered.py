@@ -4,7 +4,8 @@ import torch
 
 from ..control import visible_change_per_code
 from ..masks import FACE, region
-from ..metrics import compare, frame, mask_hash, versions
+from ..metrics import compare, frame
+from .told import about
 
 
 def effects(gan, data, few=200, seed=0):
@@ -15,18 +16,7 @@ def effects(gan, data, few=200, seed=0):
     """
     pixels, mask = data[:few], region(gan.size, *FACE)
     names = getattr(gan, "slider_names", {})
-    shared = {
-        "n": len(pixels),
-        "n_fake": len(pixels),
-        "dataset": data.name,
-        "split": data.split,
-        "mask_law": "face ellipse",
-        "mask_hash": mask_hash(mask),
-        "seed": seed,
-        "checkpoint": gan.checkpoint_hash,
-        "config": gan.card.get("config_hash"),
-        "versions": versions(),
-    }
+    shared = about(gan, data, len(pixels), seed)
     change = visible_change_per_code(gan, pixels, mask, seed=seed)
     return frame(
         {"metric": "visible_change", "value": value.mean().item(), "method": names.get(key, key)}

@@ -11,15 +11,11 @@ from ..metrics import frame, mask_hash, versions
 METRICS = ("low", "high", "same_sign", "spill", "visible")
 
 
-def effects(gan, data, seed=0, reader=None):
-    """A frame of rows: for each told slider of a model the `told_effects` in figure 4.5's region.
-
-    data: an ImageSet of faces. The method of a row is the slider's name.
-    """
-    read = attribute_reading(reader or load_attribute_reader(), gan)
-    shared = {
-        "n": len(data),
-        "n_fake": len(data),
+def about(gan, data, n, seed):
+    """What rows share that tell of a model on n images of an ImageSet, in figure 4.5's region."""
+    return {
+        "n": n,
+        "n_fake": n,
         "dataset": data.name,
         "split": data.split,
         "mask_law": "face ellipse",
@@ -29,6 +25,15 @@ def effects(gan, data, seed=0, reader=None):
         "config": gan.card.get("config_hash"),
         "versions": versions(),
     }
+
+
+def effects(gan, data, seed=0, reader=None):
+    """A frame of rows: for each told slider of a model the `told_effects` in figure 4.5's region.
+
+    data: an ImageSet of faces. The method of a row is the slider's name.
+    """
+    read = attribute_reading(reader or load_attribute_reader(), gan)
+    shared = about(gan, data, len(data), seed)
     return frame(
         {"metric": f"told_{name}", "value": row[name], "method": row["slider"]}
         | ({"of": row["spill_of"]} if name == "spill" else {})
