@@ -38,18 +38,16 @@ class Batches:
         o, opt = cfg.objective, cfg.optimisation
         # rows of path A in a batch
         self.n_a = opt.batch - round(opt.batch * o.path_b) if cfg.model.own_reader else 0
-        shares = parallel.size() * opt.accumulate
-        n_b = opt.batch - self.n_a
+        shares, n_b = parallel.size(), opt.batch - self.n_a
         if self.n_a % shares or n_b % shares:
             raise RoiganError(
-                f"{parallel.size()} process(es) with accumulate={opt.accumulate} cannot share a "
-                f"batch of {opt.batch} with {self.n_a} images on path A; choose a batch of which "
-                f"both paths divide by {shares}."
+                f"{shares} processes cannot share a batch of {opt.batch} with {self.n_a} images on "
+                f"path A; choose a batch of which both paths divide by {shares}."
             )
         if o.siblings and n_b % (o.siblings * shares):
             raise RoiganError(
                 f"Groups of siblings={o.siblings} do not fill the {n_b} rows of path B, in "
-                f"{shares} part(s); choose siblings, batch and path_b so that they do."
+                f"{shares} process(es); choose siblings, batch and path_b so that they do."
             )
         names = label_names(o.labels)
         self.labels = labels_of(data, names, cfg.model.n_continuous)
@@ -113,14 +111,6 @@ class Batches:
         drawn = [t.to(self.device) for t in drawn]
         drawn = drawn if rows is None else [t[rows.to(self.device)] for t in drawn]
         return Batch(*drawn[:9], more=tuple(drawn[9:]))
-
-
-def in_parts(batch, n_a, k):
-    """A batch cut into k, each with its share of the first n_a rows (path A) and of the others."""
-    rows = torch.arange(len(batch.images))
-    paths = [path for path in (rows[:n_a], rows[n_a:]) if len(path)]
-    shares = [torch.cat(rows) for rows in zip(*(path.chunk(k) for path in paths))]
-    return [Batch(*(t[rows] for t in batch[:9])) for rows in shares]
 
 
 def one_moved(model, siblings, codes, generator):

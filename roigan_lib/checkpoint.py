@@ -13,6 +13,7 @@ from .config import Config, load_config, model_config
 from .config_checks import flat
 from .errors import RoiganError
 from .files import WEIGHTS, place, read_weights, replacing, weights_hash
+from .models.grown import CORE
 from .stored import load_model, shipped
 
 FORMAT = "roigan-train-1"
@@ -69,7 +70,8 @@ def load(trainer, path, start: bool = False) -> None:
     """
     state = read(path, start, trainer.device)
     about, ours = flat(state["config"]), flat(asdict(trainer.cfg))
-    theirs, model = asdict(model_config(state["config"])), asdict(trainer.cfg.model)
+    theirs, ours_model = model_config(state["config"]), trainer.cfg.model
+    theirs, model = asdict(_grown(theirs, ours_model) if start else theirs), asdict(ours_model)
     if start and theirs["n_continuous"] < model["n_continuous"]:
         _add_codes(trainer, state, theirs["n_continuous"])
         theirs["n_continuous"] = model["n_continuous"]
@@ -92,7 +94,7 @@ def load(trainer, path, start: bool = False) -> None:
     try:
         for name in ("generator", "discriminator", "ema", "reader"):
             if getattr(trainer, name) and (name in state or not start):
-                getattr(trainer, name).load_state_dict(state[name])
+                _fill(getattr(trainer, name), state[name], start)
         same = about.get("perceptual_net") == ours["perceptual_net"]
         if trainer.heads and state.get("heads") and same:  # without them, a start begins new ones
             trainer.heads.load_state_dict(state["heads"])
@@ -116,6 +118,20 @@ def load(trainer, path, start: bool = False) -> None:
     trainer.started_from = state.get("started_from")
 
 
+def _grown(theirs, ours):
+    """The architecture of a start, with the shells that the run's generator lays around it."""
+    if ours.architecture == "grown" and ours.size > theirs.size >= CORE:
+        return replace(theirs, architecture="grown", size=ours.size)
+    return theirs
+
+
+def _fill(network, state, start) -> None:
+    """Load weights; the shells of a network that starts from a smaller one stay as they began."""
+    lacks = network.load_state_dict(state, strict=not start).missing_keys
+    if any(not key.startswith(("shells", "outer", "fade")) for key in lacks):
+        raise RuntimeError("keys are missing")
+
+
 def _add_codes(trainer, state, old: int) -> None:
     """Give networks of `old` continuous codes the columns of the trainer's; Q begins anew."""
     first, added = trainer.cfg.model.n_noise + old, trainer.cfg.model.n_continuous - old
@@ -132,7 +148,7 @@ def with_start(cfg):
     RoiganError where the configuration itself asks for another one.
     """
     state = read(cfg.run.start, start=True)
-    theirs = model_config(state["config"])
+    theirs = _grown(model_config(state["config"]), cfg.model)
     default = load_config(cfg.run.profile, recipe=cfg.run.recipe).model
     for name, new in asdict(cfg.model).items():
         old = getattr(theirs, name)

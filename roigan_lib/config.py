@@ -32,6 +32,7 @@ ARCHITECTURES = {
 ARCHITECTURES["published"] = ARCHITECTURES["improved"] | dict(
     residual=False, encoder_norm=True, shortcut=False
 )
+ARCHITECTURES["grown"] = ARCHITECTURES["improved"]  # of 64 pixels, with a shell for each doubling
 ARCHITECTURES["thesis"] = ARCHITECTURES["published"] | dict(
     late=False, unit_gain=False, equalized=True, spectral=False, literal=True
 )
@@ -41,7 +42,7 @@ ARCHITECTURES["thesis"] = ARCHITECTURES["published"] | dict(
 class ModelConfig:
     """What the networks look like; the entries of ARCHITECTURES are attributes, too."""
 
-    architecture: str = "improved"  # improved | thesis | published (the author's release)
+    architecture: str = "improved"  # improved | grown | thesis | published (the author's)
     size: int = 64  # image side in pixels, a power of two from 32 to 256 (thesis: 64)
     width: float = 1.0  # multiplier on every decoder and discriminator width (thesis: 1)
     encoder_width: float = 1.0  # the encoder costs little: a narrow decoder affords a wide one
@@ -137,7 +138,6 @@ class OptimisationConfig:
     warmup: float = 0.25  # no discriminator in this share: first the codes, then sharpness
     ramp: float = 0.1  # after it the adversarial terms grow from 0 over this share
     precision: str = "fp32"  # fp32 | bf16, used where it is quicker: roigan_lib.precision
-    accumulate: int = 1  # parts in which a batch goes through, where memory is short
 
 
 @dataclass(frozen=True)

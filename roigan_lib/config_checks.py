@@ -11,7 +11,7 @@ from .errors import RoiganError, suggest
 from .recipes import PARTS
 
 _CHOICES = {
-    "architecture": ("improved", "thesis", "published"),
+    "architecture": ("improved", "grown", "thesis", "published"),
     "size": (32, 64, 128, 256),
     "reduction": ("sum", "mean", "relative"),
     "learns": ("all", "discriminator", "reader", "classifier"),
@@ -20,7 +20,7 @@ _CHOICES = {
 }
 _POSITIVE = (
     "width encoder_width deep_width steps batch lr_g lr_d log_every grid_every checkpoint_every "
-    "n_continuous n_categories penalty_every accumulate"
+    "n_continuous n_categories penalty_every"
 ).split()
 _SHARES = ("path_b", "warmup", "ramp", "decay", "ema")
 
@@ -59,6 +59,8 @@ def check_config(cfg) -> None:
         "image, and soften below 0.3.": data.shift >= half or data.soften > 0.3,
         "apart and faint compare siblings; give siblings=4 as well, or leave both at 0.":
             objective.siblings == 0 and (weight("apart") > 0 or weight("faint") > 0),
+        f"size is {model.size}; a grown generator has 128 or 256 pixels.":
+            model.architecture == "grown" and model.size < 128,
         f"siblings is {objective.siblings}; it has to be 0, or from 2 to {model.n_codes + 1}, one "
         "more than there are codes.":
             objective.siblings and not 2 <= objective.siblings <= model.n_codes + 1,
@@ -76,9 +78,8 @@ def check_config(cfg) -> None:
             looks and (weight("perceptual") == 0 or objective.perceptual_net == "none"),
         "smooth_colour smooths what a residual generator adds, and this one is not residual; leave "
         "it at False.": model.smooth_colour and not model.residual,
-        "The published step matches the features of a batch's first image and has its penalty in "
-        "every step; leave accumulate and penalty_every at 1.":
-            published and (opt.accumulate, objective.penalty_every) != (1, 1),
+        "The published step has its penalty in every step; leave penalty_every at 1.":
+            published and objective.penalty_every != 1,
         "The published step has its discriminator from the first step on; leave warmup and ramp "
         "at 0.": published and (opt.warmup, opt.ramp) != (0, 0),
     }.items():  # fmt: skip

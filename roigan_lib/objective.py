@@ -28,11 +28,10 @@ class Step:
     """A batch and what the networks make of it, each thing once and when it is first asked for.
 
     net: an object with generator, discriminator, reader, heads, perceptual and ema (reader, heads
-    and perceptual may be None); n_a: rows of path A; whole: the batch is not in parts, so that what
-    D saw can be kept for G.
+    and perceptual may be None); n_a: rows of path A.
     """
 
-    def __init__(self, cfg, net, batch, n_a, precision="fp32", whole=True):
+    def __init__(self, cfg, net, batch, n_a, precision="fp32"):
         self.cfg, self.net, self.batch, self.precision = cfg, net, batch, precision
         self.x, self.m, self.codes = batch.images, batch.masks, batch.codes
         self.a, self.b = slice(0, n_a), slice(n_a, None)
@@ -41,7 +40,7 @@ class Step:
         self.reduction = "sum" if cfg.objective.reduction == "sum" else "mean"
         self.relative = cfg.objective.reduction == "relative"
         self.n_labels = batch.labels.shape[1]
-        self.logs, self.whole = {}, whole
+        self.logs = {}
 
     def cast(self):
         """Passes through the networks run in here."""
@@ -80,12 +79,6 @@ class Step:
             z = self.z
             features = self.net.generator.features_of(self.x, self.m)
             return features, self.net.generator.decode(features, self.m, z)
-
-    def forget(self):
-        """Draw anew when next asked, for a step that goes through in parts."""
-        for name, value in vars(type(self)).items():
-            if isinstance(value, cached_property) and name != "real_maps":
-                self.__dict__.pop(name, None)
 
     @property
     def features(self):
@@ -339,8 +332,6 @@ def prior(s):
 def generator_loss(s: Step, ramp: float):
     """(3.18), of which G and Q follow the gradient: a scalar, and its terms in `s.logs`."""
     loss, found = 0, {}
-    if not s.whole:
-        s.forget()
     with s.cast():
         s.done  # noqa: B018 (drawn before the first term looks at a part of it)
         for t in TERMS.values():
@@ -356,8 +347,7 @@ def generator_loss(s: Step, ramp: float):
 def discriminator_loss(s: Step, step: int):
     """(3.19): hinge, gradient penalty, zero concentrator, and the hinge of the heads: a scalar."""
     n, every, weight = len(s.x), s.cfg.objective.penalty_every, s.cfg.objective.weight
-    with torch.set_grad_enabled(s.whole):
-        done = s.done.detach()
+    done = s.done.detach()
     with s.cast():  # real and fake in one pass
         scores, maps = s.net.discriminator(torch.cat([s.x, done]), torch.cat([s.m, s.m]))
         real, fake = scores.chunk(2)

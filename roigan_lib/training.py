@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from . import checkpoint, labelled, objective, parallel, precision, released
-from .batches import Batches, in_parts
+from .batches import Batches
 from .checkpoint import run_folder
 from .checks import check_device, check_images, on_signals, whole_step
 from .config import Config, load_config
@@ -103,12 +103,10 @@ class Trainer:
 
     ends = cached_property(labelled.ends)
 
-    def parts(self, batch):
-        """The batch in `accumulate` parts, each with its share of path A and of path B."""
-        k, n_a = self.cfg.optimisation.accumulate, self.batches.n_a // parallel.size()
-        whole, make = k == 1, objective.Step
-        cut = [batch] if whole else in_parts(batch, n_a, k)
-        return [make(self.cfg, self, one, n_a // k, self.precision, whole) for one in cut]
+    def through(self, batch):
+        """The `objective.Step` of a batch."""
+        n_a = self.batches.n_a // parallel.size()
+        return objective.Step(self.cfg, self, batch, n_a, self.precision)
 
     # -- one step -------------------------------------------------------------------------------
     def rate(self) -> float:
@@ -124,36 +122,30 @@ class Trainer:
         return min(1.0, max(0.0, done / max(1, opt.ramp * opt.steps)))
 
     def step(self) -> dict:
-        """One update of D and one of G and Q; returns the losses as floats. RoiganError on NaN.
-
-        With `accumulate` the batch goes through in parts, whose gradients are added: each judges
-        its losses by itself, and is drawn once for D and again for G, so that one part at a time
-        needs memory.
-        """
+        """One update of D and one of G and Q; returns the losses as floats. RoiganError on NaN."""
         opt, alone = self.cfg.optimisation, ("reader", "classifier")
         ramp = 0 if opt.learns in alone else self.ramp()
         for optimizer, rate in ((self.opt_g, opt.lr_g), (self.opt_d, opt.lr_d)):
             optimizer.param_groups[0]["lr"] = rate * self.rate()
         self.generator.train(), self.discriminator.train()
-        parts = self.parts(self.batches.draw(self.step_count))
+        if self.cfg.model.architecture == "grown":
+            self.generator.fade.fill_(self.ramp()), self.discriminator.fade.fill_(self.ramp())
+        now = self.through(self.batches.draw(self.step_count))
         if ramp:
-            for part in parts:
-                loss = self.objective.discriminator_loss(part, self.step_count)
-                (loss / len(parts)).backward()
+            self.objective.discriminator_loss(now, self.step_count).backward()
             self.update(self.opt_d, self.d_params)
         if opt.learns != "discriminator":
-            for part in parts:
-                with frozen(self.d_params):
-                    if opt.learns == "classifier":
-                        loss = labelled.classifier_loss(part, self.ramp())
-                    else:
-                        loss = self.objective.generator_loss(part, ramp)
-                (loss / len(parts)).backward()
+            with frozen(self.d_params):
+                if opt.learns == "classifier":
+                    loss = labelled.classifier_loss(now, self.ramp())
+                else:
+                    loss = self.objective.generator_loss(now, ramp)
+            loss.backward()
             self.update(self.opt_g, self.g_params)
         if opt.learns == "all":
             self.average_weights()
         self.step_count += 1
-        return self.checked({k: sum(p.logs[k] for p in parts) / len(parts) for k in parts[0].logs})
+        return self.checked(now.logs)
 
     def update(self, optimizer, parameters):
         """A step of the optimizer on gradients that the processes share."""

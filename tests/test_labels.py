@@ -98,7 +98,7 @@ def test_the_classifier_sees_the_hole_alone():
 def test_path_a_is_shown_half_the_truth_and_half_what_is_seen(faces):
     trainer = T.Trainer(tiny(), faces)
     batch = trainer.batches.draw(0)
-    step = trainer.parts(batch)[0]
+    step = trainer.through(batch)
     with torch.no_grad():
         seen = trainer.classifier(batch.images, batch.masks)
         low, high = trainer.ends

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from roigan_lib import batches as B
 from roigan_lib import checkpoint, objective
 from roigan_lib import training as T
-from roigan_lib.config import ARCHITECTURES, load_config
+from roigan_lib.config import load_config
 from roigan_lib.data import ImageSet, open_dataset
 from roigan_lib.data.augment import augment
 from roigan_lib.errors import RoiganError
@@ -357,7 +357,7 @@ def test_the_mirrored_target_knows_no_left_and_right(data):
     trainer = T.Trainer(tiny(mirror=1.0), data)
     for p in trainer.ema.parameters():  # fresh networks draw the fill and little else
         p.data += 0.05 * torch.randn_like(p)
-    (step,) = trainer.parts(trainer.batches.draw(0))
+    step = trainer.through(trainer.batches.draw(0))
     x, m, z, raw = (t[step.b] for t in (step.x, step.m, step.z, step.raw))
     with torch.no_grad():
         alone = trainer.ema(x, m, z)[0]
@@ -482,43 +482,6 @@ def test_it_learns_a_trivial_data_set(tmp_path):
     )
     rows = T.train(literal, tmp_path / "literal", data, progress=None).rows
     assert rows[-1]["l1_outside"] < 0.7 * rows[0]["l1_outside"]
-
-
-@pytest.mark.parametrize("recipe", ["improved", "thesis"])
-def test_two_parts_make_the_step_of_the_batch_they_repeat(data, recipe, monkeypatch):
-    """A batch that holds another one twice, in two parts, moves the weights as that one does."""
-    # each pass moves spectral norm's vectors on, so it is left out here
-    monkeypatch.setitem(ARCHITECTURES["improved"], "spectral", False)
-    fields = dict(accumulate=1, batch=4, warmup=0.0, ramp=0.0)
-    one, two = (
-        T.Trainer(tiny(recipe, **fields | more), data) for more in ({}, dict(batch=8, accumulate=2))
-    )
-    drawn, n_a = one.batches.draw(0), one.batches.n_a
-    rows = torch.arange(4)
-    rows = torch.cat([rows[:n_a], rows[:n_a], rows[n_a:], rows[n_a:]])
-    twofold = B.Batch(*(t[rows] for t in drawn[:9]))
-    monkeypatch.setattr(two.batches, "draw", lambda step: twofold)
-    parts = two.parts(twofold)
-    assert [len(part.x) for part in parts] == [4, 4]
-    assert all(torch.equal(a, b) for part in parts for a, b in zip(part.batch[:8], drawn[:9]))
-    grads = []
-    for made in (one, two):
-        for optimizer, params in ((made.opt_d, made.d_params), (made.opt_g, made.g_params)):
-            copied = lambda params=params: grads.append(
-                [None if p.grad is None else p.grad.clone() for p in params]
-            )
-            optimizer.step = copied
-    logs, twice = one.step(), two.step()
-    assert logs.keys() == twice.keys() and "adversarial" in logs
-    for key in logs:
-        assert twice[key] == pytest.approx(logs[key], rel=1e-4, abs=1e-5), key
-    assert len(grads) == 4
-    for whole, parted in zip(grads[0] + grads[1], grads[2] + grads[3]):
-        assert (whole is None) == (parted is None)
-        assert whole is None or torch.allclose(whole, parted, rtol=1e-3, atol=1e-5)
-    assert all(any(g.abs().max() > 1e-3 for g in found if g is not None) for found in grads)
-    with pytest.raises(RoiganError, match="accumulate=3"):
-        T.Trainer(tiny(recipe, batch=4, accumulate=3), data)
 
 
 # -- what goes wrong -------------------------------------------------------------------------------
@@ -781,7 +744,7 @@ def test_fewer_images_than_the_sample_grid_shows(data, tmp_path):
         dict(penalty=1.0),
         dict(n_continuous=1),
         dict(precision="bf16"),
-        dict(projected=0.1, style=0.1, accumulate=2),
+        dict(projected=0.1, style=0.1),
         dict(recipe="thesis", info=0.0, penalty=0.0),
         dict(recipe="thesis", n_discrete=0),
     ],
@@ -997,7 +960,7 @@ def test_labels_are_the_codes_of_path_a_and_are_not_asked_back_on_path_b(people)
     trainer = T.Trainer(cfg, people)
     batch, n_a, model = trainer.batches.draw(0), trainer.batches.n_a, cfg.model
     first, sliders = model.n_noise, model.n_noise + model.n_continuous
-    z = trainer.parts(batch)[0].z
+    z = trainer.through(batch).z
     told = z[:, first : first + 2]
     assert 0 < n_a < cfg.optimisation.batch
     assert torch.allclose(told[:n_a], batch.labels[:n_a] + batch.jitter[:n_a, :2])

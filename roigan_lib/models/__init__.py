@@ -4,6 +4,7 @@ from .additions import ProjectedHeads
 from .classifier import Classifier
 from .discriminator import Discriminator, Reader
 from .generator import Generator, pyramid_fill
+from .grown import GrownDiscriminator, GrownGenerator
 from .published import PublishedDiscriminator, PublishedGenerator
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
 
 def networks(cfg):
     """The classes of generator and discriminator that cfg.architecture asks for."""
-    if cfg.architecture == "published":
-        return PublishedGenerator, PublishedDiscriminator
-    return Generator, Discriminator
+    grown = GrownGenerator, GrownDiscriminator
+    released = PublishedGenerator, PublishedDiscriminator
+    own = {"published": released, "grown": grown}
+    return own.get(cfg.architecture, (Generator, Discriminator))

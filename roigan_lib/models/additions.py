@@ -23,6 +23,12 @@ def smooth_colour(y):
     return luma + colour
 
 
+def shrunk(images, masks, side=64):
+    """Images (n, 3, S, S) and masks at `side` pixels at most; the hole keeps what it touches."""
+    k, of_mask = (max(1, t.shape[-1] // side) for t in (images, masks))
+    return F.avg_pool2d(images, k), F.max_pool2d(masks, of_mask)
+
+
 class Refinement(nn.Module):
     """Residual block behind an upsample block (He et al. 2016): (n, c, H, W) -> the same.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from .additions import shrunk
 from .generator import scaled
 from .layers import SLOPE, conv, leaky, linear
 
@@ -21,16 +22,16 @@ class Classifier(nn.Module):
     def __init__(self, cfg, n_labels):
         super().__init__()
         w = [scaled(c, max(0.25, min(1.0, 2 * cfg.width))) for c in WIDTHS]
-        w = [w[0]] * max(0, cfg.size.bit_length() - 7) + w  # halves once more from 128 pixels on
         self.down = nn.ModuleList(conv(a, b, 4, 2, 1) for a, b in zip([4] + w, w))
         self.look = nn.ModuleList(conv(c, c, 3, 1, 1) for c in w)
         self.norms = nn.ModuleList(nn.GroupNorm(4, c) for c in w)
-        self.dense = linear(w[-1] * (cfg.size >> len(w)) ** 2, w[-1])
+        self.dense = linear(w[-1] * (min(cfg.size, 64) >> len(w)) ** 2, w[-1])
         self.head = linear(w[-1], n_labels)
         for layer in (*self.down, *self.look):
             nn.init.kaiming_normal_(layer.weight, a=SLOPE)
 
     def forward(self, images, masks):
+        images, masks = shrunk(images, masks)
         y = torch.cat([images * masks, masks], 1).contiguous(memory_format=torch.channels_last)
         for down, look, norm in zip(self.down, self.look, self.norms):
             y = down(y)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from .additions import shrunk
 from .fast import FastSpectralConv
 from .generator import scaled
 from .layers import SLOPE, conv, instance_norm, leaky, linear
@@ -60,12 +61,16 @@ class Discriminator(nn.Module):
 
     def maps(self, images, masks):
         """The LeakyReLU maps of D_main, the last one (n, 256·w, 7, 7)."""
-        y, out = torch.cat([images, masks], 1).contiguous(memory_format=torch.channels_last), []
-        for layer in self.main:
-            y = layer(y)
-            y = leaky(instance_norm(y) if self.instance and out else y)
-            out.append(y)
+        out = [leaky(self.first(images, masks))]
+        for layer in list(self.main)[1:]:
+            y = layer(out[-1])
+            out.append(leaky(instance_norm(y) if self.instance else y))
         return out
+
+    def first(self, images, masks):
+        """The first map, before its LeakyReLU."""
+        y = torch.cat([images, masks], 1).contiguous(memory_format=torch.channels_last)
+        return next(iter(self.main))(y)
 
     def forward(self, images, masks):
         maps = self.maps(images, masks)
@@ -103,14 +108,14 @@ class Reader(nn.Module):
         super().__init__()
         wide = max(0.125, min(1.0, cfg.width))
         w = [scaled(c, wide) for c in (48, 96, 128, 192)]
-        w = [w[0]] * max(0, cfg.size.bit_length() - 7) + w  # halves once more from 128 pixels on
         self.layers = nn.ModuleList(conv(a, b, 4, 2, 1) for a, b in zip([7] + w, w))
-        self.dense = linear(w[-1] * (cfg.size >> len(w)) ** 2, scaled(256, wide))
+        self.dense = linear(w[-1] * (min(cfg.size, 64) >> len(w)) ** 2, scaled(256, wide))
         self.head = CodeHead(scaled(256, wide), cfg)
         for layer in self.layers:
             nn.init.kaiming_normal_(layer.weight, a=SLOPE)
 
     def forward(self, images, masks, fill):
+        fill, (images, masks) = shrunk(fill, masks)[0], shrunk(images, masks)
         new = (images - fill) * masks
         mean = new.sum((2, 3), keepdim=True) / masks.sum((2, 3), keepdim=True).clamp_min(1)
         y = torch.cat([new - mean * masks, images * (1 - masks), masks], 1)

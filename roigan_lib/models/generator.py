@@ -126,16 +126,24 @@ class Generator(nn.Module):
 
     def decode(self, f, masks, z):
         """Redraw from features_of(images, masks) and z (n, z_dim): raw output (n, 3, S, S)."""
+        return self.colours(f, self.last_map(f, masks, z)[0])
+
+    def last_map(self, f, masks, z):
+        """What `colours` reads, (n, c, S, S), and the vector (n, style) behind `dense`."""
         for layer in self.dense:
             z = leaky(layer(z))  # (n, style)
         w = z * torch.exp(0.5 * f["logvar"]) + f["mean"]  # σZ + μ
         y = F.pixel_shuffle(w[:, :, None, None], 4)  # (n, style/16, 4, 4)
         y = y.contiguous(memory_format=torch.channels_last)
-        z = fast.styles(self.blocks, z, f)
+        styles = fast.styles(self.blocks, z, f)
         skips = f["maps"][-2::-1]  # 4×4, 8×8, … S/2: the encoder's maps end there
         fine = [0.0] * (len(self.blocks) - 1) + [f["fine"]]
         for block, refine, skip, extra in zip(self.blocks, self.refine, skips, fine):
-            y = refine(block(y, masks, z, f["windows"], skip) + extra)  # twice the side
+            y = refine(block(y, masks, styles, f["windows"], skip) + extra)  # twice the side
+        return y, z
+
+    def colours(self, f, y):
+        """The last map (n, c, S, S) -> the raw output (n, 3, S, S)."""
         if not self.cfg.residual:
             return torch.tanh(F.instance_norm(self.to_rgb(y).float()))
         finish = smooth_colour if self.cfg.smooth_colour else lambda y: y
