@@ -127,9 +127,7 @@ class OptimisationConfig:
 
     steps: int = 2800  # generator updates
     batch: int = 16  # larger batches do not learn faster per second on two cores
-    learns: str = (
-        "all"  # all | discriminator | reader | classifier: what a stage of a recipe trains
-    )
+    learns: str = "all"  # all | discriminator | reader | classifier | shells: what a stage trains
     lr_g: float = 4e-4  # generator and Q; thesis 3e-4
     lr_d: float = 4e-4  # discriminator; thesis 1e-4
     beta2: float = 0.99  # Adam: a shorter memory than 0.999 suits short runs

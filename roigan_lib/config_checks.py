@@ -14,7 +14,7 @@ _CHOICES = {
     "architecture": ("improved", "grown", "thesis", "published"),
     "size": (32, 64, 128, 256),
     "reduction": ("sum", "mean", "relative"),
-    "learns": ("all", "discriminator", "reader", "classifier"),
+    "learns": ("all", "discriminator", "reader", "classifier", "shells"),
     "precision": ("fp32", "bf16"),
     "perceptual_net": ("factors", "vgg16", "vgg19", "vgg11_bn", "none"),
 }
@@ -61,6 +61,8 @@ def check_config(cfg) -> None:
             objective.siblings == 0 and (weight("apart") > 0 or weight("faint") > 0),
         f"size is {model.size}; a grown generator has 128 or 256 pixels.":
             model.architecture == "grown" and model.size < 128,
+        "shells lie around a grown generator only; give architecture='grown', or learns='all'.":
+            opt.learns == "shells" and model.architecture != "grown",
         f"siblings is {objective.siblings}; it has to be 0, or from 2 to {model.n_codes + 1}, one "
         "more than there are codes.":
             objective.siblings and not 2 <= objective.siblings <= model.n_codes + 1,

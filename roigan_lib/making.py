@@ -18,7 +18,7 @@ from .data.labels import label_names
 from .errors import RoiganError, suggest
 from .files import place, read_rows
 from .recipes import PARTS, read_recipe, recipe_names
-from .stored import load_model, save_model
+from .stored import load_model, save_model, shipped
 from .training import Run, run_folder, train
 
 BY_HAND = "made by hand, not repeatable"
@@ -123,6 +123,9 @@ def make(
         return run
     named = {"name": Path(recipe).stem, "hash": recipe_hash(recipe, profile, **overrides)}
     card = run.model.card | {"recipe": named}
+    if cfg.optimisation.learns == "shells" and cfg.run.start in shipped():
+        state = {k: v for k, v in state.items() if k.startswith(("shells", "fade"))}
+        card["core"] = {"name": cfg.run.start, "weights": load_model(cfg.run.start).checkpoint_hash}
     path = save_model(state, run.model.config, folder / "model.safetensors", card)
     return Run(load_model(path), folder, run.rows, True)
 

@@ -53,6 +53,14 @@ def load_model(name_or_path="synthfaces", device: str = "cpu") -> RoIGAN:
         state, header = read_weights(path, FORMAT, "a generator of this kit")
     else:
         state, header = _read_checkpoint(path)
+    if core := header["card"].get("core"):  # the file has the shells around a shipped model alone
+        within = load_model(core["name"])
+        if within.checkpoint_hash != core["weights"]:
+            raise RoiganError(
+                f"{path.name} lies around {core['name']} {core['weights']}, and this kit ships "
+                f"{within.checkpoint_hash}; train it again, or take both from one version."
+            )
+        state = within.generator.state_dict() | state
     try:
         config = model_config(header["config"])
         generator = networks(config)[0](config)

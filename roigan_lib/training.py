@@ -75,6 +75,10 @@ class Trainer:
             self.classifier.eval().requires_grad_(opt.learns == "classifier")
         if opt.learns in ("reader", "classifier"):
             self.g_params = list(getattr(self, opt.learns).parameters())
+        if opt.learns == "shells":
+            for network in filter(None, (self.generator, self.reader)):
+                network.requires_grad_(False)
+            self.g_params = list(self.generator.shells.requires_grad_(True).parameters())
         adam = dict(betas=(0.5, opt.beta2), fused=True)  # 0.5 as in DCGAN
         self.opt_g = torch.optim.Adam(self.g_params, lr=opt.lr_g, **adam)
         self.opt_d = torch.optim.Adam(self.d_params, lr=opt.lr_d, **adam)
@@ -142,7 +146,7 @@ class Trainer:
                     loss = self.objective.generator_loss(now, ramp)
             loss.backward()
             self.update(self.opt_g, self.g_params)
-        if opt.learns == "all":
+        if opt.learns in ("all", "shells"):
             self.average_weights()
         self.step_count += 1
         return self.checked(now.logs)

@@ -10,6 +10,7 @@ import roigan_lib as rg
 from roigan_lib import checkpoint
 from roigan_lib.config import load_config
 from roigan_lib.data import ImageSet
+from roigan_lib.making import make
 from roigan_lib.models import Classifier, Generator, Reader, networks
 from roigan_lib.models.additions import shrunk
 from roigan_lib.models.grown import CORE
@@ -74,10 +75,10 @@ def test_readers_see_in_a_large_image_what_they_see_in_the_shrunk_one(small, pai
     large = replace(small, architecture="grown", size=128)
     x, m = pair
     fill = torch.zeros_like(x)
-    for make in (Reader, lambda cfg: Classifier(cfg, 3)):
+    for kind in (Reader, lambda cfg: Classifier(cfg, 3)):
         torch.manual_seed(3)
-        one = make(small).eval()
-        other = make(large).eval()
+        one = kind(small).eval()
+        other = kind(large).eval()
         other.load_state_dict(one.state_dict())
         more = (fill,) if isinstance(one, Reader) else ()
         less = (fill[..., ::2, ::2],) if more else ()
@@ -117,3 +118,48 @@ def test_a_larger_model_does_not_shrink(tmp_path):
     opts |= dict(architecture="improved", size=64, start=str(run.folder / "checkpoint.pt"))
     with pytest.raises(rg.RoiganError, match="architecture"):
         train(load_config("smoke", **opts), tmp_path / "64", images(64), None)
+
+
+SHELLS = """
+base = "improved"
+profile = "smoke"
+note = "A shell around faces."
+[model]
+architecture = "grown"
+size = 128
+[objective]
+perceptual_net = "none"
+[optimisation]
+warmup = 0.0
+batch = 2
+[[stages]]
+name = "shell"
+[stages.run]
+start = "celeba_found"
+[stages.optimisation]
+learns = "shells"
+steps = 2
+"""
+
+
+def test_shells_alone_learn_and_ship_beside_the_model_within(tmp_path, monkeypatch):
+    recipe = tmp_path / "shells.toml"
+    recipe.write_text(SHELLS)
+    run = make(str(recipe), tmp_path / "run", progress=None, data=images(128))
+    core = rg.load_model("celeba_found")
+    for name, kept in core.generator.state_dict().items():
+        assert torch.equal(run.model.generator.state_dict()[name], kept), name
+    path = run.folder / "model.safetensors"
+    assert path.stat().st_size < 2**21 and run.model.card["core"]["name"] == "celeba_found"
+    stored = checkpoint.read(run.folder / "checkpoint.pt")["generator"]
+    moved = [k for k, v in stored.items() if k.startswith("shells") and k.endswith("to_rgb.weight")]
+    assert moved and all(stored[k].abs().sum() > 0 for k in moved)
+    core.checkpoint_hash = "another"
+    monkeypatch.setattr("roigan_lib.stored.load_model", lambda name: core)
+    with pytest.raises(rg.RoiganError, match="lies around celeba_found"):
+        rg.load_model(path)
+
+
+def test_shells_without_a_grown_generator_are_refused():
+    with pytest.raises(rg.RoiganError, match="architecture='grown'"):
+        load_config("smoke", learns="shells")
