@@ -155,9 +155,10 @@ def test_shells_alone_learn_and_ship_beside_the_model_within(tmp_path, monkeypat
     moved = [k for k, v in stored.items() if k.startswith("shells") and k.endswith("to_rgb.weight")]
     assert moved and all(stored[k].abs().sum() > 0 for k in moved)
     core.checkpoint_hash = "another"
+    load_model = rg.load_model
     monkeypatch.setattr("roigan_lib.stored.load_model", lambda name: core)
     with pytest.raises(rg.RoiganError, match="lies around celeba_found"):
-        rg.load_model(path)
+        load_model(path)
 
 
 def test_shells_without_a_grown_generator_are_refused():
