@@ -175,6 +175,7 @@ class Compare:
     def run(self):
         from . import telea
         from .data import open_dataset
+        from .ensemble import Enlarged
         from .masks import sample_masks
         from .metrics import check_rows, compare, to_markdown, write_rows
         from .stored import load_model
@@ -189,28 +190,30 @@ class Compare:
         families, n = self.families.split(","), len(data)
         masks = {f: sample_masks(f, n, gan.size, seed=self.seed) for f in families}
         methods, named = {"roi-gan": gan, "telea": telea}, dict(data=data.name, split=self.split)
+        if core := gan.card.get("core"):
+            methods[f"{core['name']}, enlarged"] = Enlarged(load_model(core["name"]))
         named |= dict(dims=self.dims or None, seed=self.seed, progress=note)
         table = compare(methods, data[:], masks, **named)
         say(to_markdown(table))
         if self.sheet:
-            self.draw(gan, data, masks)
+            self.draw(methods, data, masks)
         if self.rows:
             write_rows(self.rows, table)
             say(f"{len(table)} rows in {self.rows}")
 
-    def draw(self, gan, data, masks):
-        """Twelve columns, shared by the families: original, masked, completed twice."""
+    def draw(self, methods, data, masks):
+        """Twelve columns, shared by the families: original, masked, completed by each method."""
         import torch
 
-        from . import telea
+        from .metrics import complete
         from .plots import masked, save, sheet
 
         k = max(1, 12 // len(masks))
         x = torch.cat([data[:k]] * len(masks))
         holes = torch.cat([h[:k] for h in masks.values()])
-        done = gan.inpaint(x, holes, seed=self.seed), telea(x, holes)
+        done = [complete(name, method, x, holes, self.seed) for name, method in methods.items()]
         titles = [family if i == 0 else "" for family in masks for i in range(k)]
-        names = ["original", "masked", "RoI-GAN", "Telea"]
+        names = ["original", "masked", *methods]
         stack = torch.cat([x, masked(x, holes), *done])
         save(sheet(stack, ncols=len(x), rows=names, titles=titles, scale=1), self.sheet)
 

@@ -1,11 +1,13 @@
-"""Two answers of one model, averaged."""
+"""A model in other clothes: two answers averaged, or one of a smaller side enlarged."""
 
 from __future__ import annotations
 
 import torch
+from torch.nn import functional as F
 
 from .checks import check_pair
 from .inpainter import RoIGAN
+from .models.additions import shrunk
 
 
 class SelfEnsemble:
@@ -39,3 +41,19 @@ class SelfEnsemble:
         one = self.gan.inpaint(images, masks, codes, seed, noise)
         two = self._twin.inpaint(images.flip(-1), masks.flip(-1), codes, seed, noise).flip(-1)
         return torch.where(masks.cpu() > 0.5, (one + two) / 2, one)
+
+
+class Enlarged:
+    """A model that completes larger pictures: it draws at its own side, and its drawing is enlarged
+    (bilinear) and pasted. What a larger model has to beat.
+    """
+
+    def __init__(self, gan: RoIGAN):
+        self.gan, self.checkpoint_hash = gan, gan.checkpoint_hash
+
+    def inpaint(self, images, masks, codes=None, seed: int = 0, noise=None) -> torch.Tensor:
+        """Completed images (n, 3, S, S), S a multiple of the model's size; as `RoIGAN.inpaint`."""
+        images, masks = check_pair(images, masks)
+        drawn = self.gan.generate(*shrunk(images, masks, self.gan.size), codes, seed, noise)
+        drawn = F.interpolate(drawn, images.shape[-2:], mode="bilinear", align_corners=False)
+        return torch.where(masks.cpu() > 0.5, drawn, images.cpu())

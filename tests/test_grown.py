@@ -10,6 +10,7 @@ import roigan_lib as rg
 from roigan_lib import checkpoint
 from roigan_lib.config import load_config
 from roigan_lib.data import ImageSet
+from roigan_lib.ensemble import Enlarged
 from roigan_lib.making import make
 from roigan_lib.models import Classifier, Generator, Reader, networks
 from roigan_lib.models.additions import shrunk
@@ -164,3 +165,16 @@ def test_shells_alone_learn_and_ship_beside_the_model_within(tmp_path, monkeypat
 def test_shells_without_a_grown_generator_are_refused():
     with pytest.raises(rg.RoiganError, match="architecture='grown'"):
         load_config("smoke", learns="shells")
+
+
+def test_a_smaller_model_enlarged_is_pasted_into_the_large_picture(pair):
+    gan, (x, m) = rg.load_model("celeba_found"), pair
+    codes = gan.sample_codes(2, seed=4)
+    done = Enlarged(gan).inpaint(x, m, codes, seed=5)
+    assert torch.equal(torch.where(m > 0, x, done), x)
+    small = gan.generate(*shrunk(x, m), codes, seed=5)
+    inside = F.max_pool2d(1 - m, 9, 1, 4) == 0  # far from the border
+    assert inside.any()
+    wanted = F.avg_pool2d(F.interpolate(small, scale_factor=2, mode="bilinear"), 2)
+    deep = F.avg_pool2d(inside.float(), 2) == 1
+    assert ((F.avg_pool2d(done, 2) - wanted) * deep).abs().max() < 1e-5
