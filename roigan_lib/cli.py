@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Union
 
@@ -407,10 +408,9 @@ class Cost:
             check_rows(self.rows)
         if self.picture:
             check_output(self.picture, (".png",))
-        rows = cost.run(say, self.quick, device=str(check_device(self.device)))
+        keep = partial(write_rows, self.rows) if self.rows else None
+        rows = cost.run(say, self.quick, device=str(check_device(self.device)), keep=keep)
         say(cost.to_markdown(rows) + "\n\n" + cost.to_markdown(rows, "step"))
-        if self.rows:
-            write_rows(self.rows, rows)
         if self.picture:
             save(cost.picture(rows), self.picture)
 

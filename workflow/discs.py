@@ -1,4 +1,4 @@
-"""A folder of drawn discs, a data set of files for the small grid: python workflow/discs.py FOLDER"""
+"""Drawn discs, a data set of files for the small grid: python workflow/discs.py FOLDER"""
 
 import sys
 from pathlib import Path

@@ -98,7 +98,9 @@ def _random_vgg19():
         return PerceptualNet("vgg19", file)
 
 
-def train_step(width=1.0, batch=16, perceptual=False, repeats=3, ways=("fp32", "bf16"), say=print):
+def train_step(
+    width=1.0, batch=16, perceptual=False, repeats=3, ways=("fp32", "bf16"), say=print, device="cpu"
+):
     """The published step, plain in float32 and by the kit: same networks, batch and losses.
 
     A row for each precision of `ways`; one that is slower here than float32 has a line for `say`
@@ -107,10 +109,10 @@ def train_step(width=1.0, batch=16, perceptual=False, repeats=3, ways=("fp32", "
     plain_step = yardstick("Step")
     extra = {"perceptual_net": "none"} if perceptual else {"perceptual": 0.0}
     fields = {"recipe": "published", "width": width, "batch": batch, "flip": False} | extra
-    net, trainers = _random_vgg19() if perceptual else None, {}
+    net, trainers = _random_vgg19().to(device) if perceptual else None, {}
     for way in ways:
         cfg = load_config("thesis", precision=way, **fields)
-        trainer = Trainer(cfg, noise_images(4 * batch), "cpu")
+        trainer = Trainer(cfg, noise_images(4 * batch), device)
         trainer.perceptual = net or trainer.perceptual
         if trainer.precision == way:
             trainers[way] = trainer

@@ -1,8 +1,9 @@
-"""What a training costs: seconds, memory and energy by profile, image size and batch, and its parts.
+"""What a training costs by profile, image size and batch: seconds, memory, energy, and its parts.
 
 Each row is measured in a process of its own, because peak memory is that of a process. Times are
 medians of whole steps on random pixels with VGG networks of random weights, which cost as much as
-real ones and need no file.
+real ones and need no file. On one thread of a CPU the clock is that of the process, which stands
+still while other programs have the processor; elsewhere it is the wall's.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from .. import plots
 from ..config import load_config
@@ -43,10 +46,11 @@ CURVE = [{"size": size, "batch": 4} for size in (32, 64, 128, 256)]
 CURVE += [{"size": 64, "batch": batch} for batch in (2, 8, 16, 32)]
 
 
-def run(say=print, quick=False, repeats=3, device="cpu"):
+def run(say=print, quick=False, repeats=3, device="cpu", keep=None):
     """Rows of all RUNS and of the CURVE of the recipe photographs; a line to `say` for each.
 
-    quick: the smoke profile and two points of the curve, one step each: does it run?
+    quick: the smoke profile and two points of the curve, one step each: does it run? keep: called
+    with each row, in a list, as soon as it is measured.
     """
     runs, curve = (RUNS[:1], CURVE[:2]) if quick else (RUNS, CURVE)
     tiny = {"width": 0.125, "encoder_width": 0.5} if quick else {}
@@ -56,6 +60,7 @@ def run(say=print, quick=False, repeats=3, device="cpu"):
     for metric, job in jobs:
         row = named(metric, apart(job, 1 if quick else repeats, device))
         rows.append(row)
+        (keep or list)([row])
         say(
             f"{row['method']:24s} {row['size']:3d} pixels, batch {row['batch']:2d}: "
             f"{row['step_s']:7.3f} s a step, {row['memory_gib']:.2f} GiB; "
@@ -93,9 +98,9 @@ def measure(repeats=3, device="cpu", profile="laptop", **fields):
     """A row: what a step of a configuration takes, and a whole training of it by multiplication.
 
     Steps of the warm-up, in which D does not run, are timed apart from the others. step_s and
-    step_spread (half the range) are of a step with D; shares of PARTS are of it, too, and add up to 1. memory_gib:
-    peak of the process on a CPU, of the allocator on a GPU. load: programs that asked for the
-    processor meanwhile. gpu_…: projections from the operations of convolutions and products.
+    step_spread (half the range) are of a step with D, and so are the shares of PARTS, which add up
+    to 1. memory_gib: peak of the process on a CPU, of the allocator on a GPU. load: programs that
+    asked for the processor meanwhile. gpu_…: from the operations of convolutions and products.
     """
     with tempfile.TemporaryDirectory() as folder:
         net = load_config(profile, **fields).objective.perceptual_net
@@ -104,26 +109,31 @@ def measure(repeats=3, device="cpu", profile="laptop", **fields):
         cfg = load_config(profile, **fields)
         opt, size = cfg.optimisation, cfg.model.size
         trainer = Trainer(cfg, noise_images(2 * opt.batch, size), device)
-    took, early = {}, math.ceil(opt.warmup * opt.steps)
+    took, early, watch = {}, math.ceil(opt.warmup * opt.steps), _Watch(trainer)
     for phase, first in (("warmup", 0), ("whole", math.ceil((opt.warmup + opt.ramp) * opt.steps))):
         if phase == "whole" or early:
             trainer.step_count = first
-            took[phase] = [_seconds(trainer) for _ in range(repeats + 1)][1:]
+            flops = _operations(trainer)  # of a step that warms up
+            watch.spent.clear()
+            took[phase] = _seconds(trainer, repeats)
     step, few = median(took["whole"]), median(took.get("warmup", [0.0]))
-    seconds = early * few + (opt.steps - early) * step
-    shares, flops = _shares(trainer, repeats), _operations(trainer)
+    seconds, whole = early * few + (opt.steps - early) * step, sum(took["whole"])
+    shares = {part: max(0.0, watch.spent[part] / whole) for part in PARTS[:-1]}
+    shares["generator"] = 1 - sum(shares.values())
     watts, on_gpu = WATTS_PER_THREAD * torch.get_num_threads(), opt.steps * flops / GPU_FLOPS
     spread = max(took["whole"]) - min(took["whole"])
     row = {"profile": profile, "recipe": cfg.run.recipe, "width": cfg.model.width, "size": size}
     row |= {"batch": opt.batch, "steps": opt.steps, "images": opt.steps * opt.batch}
     row |= {"perceptual_net": cfg.objective.perceptual_net, "precision": trainer.precision}
-    row |= {"step_s": round(step, 4), "step_spread": round(spread / 2, 4), "repeats": repeats}
+    row |= {"step_s": round(step, 4), "step_spread": round(spread / 2, 4)}
+    row["repeats"] = len(took["whole"])
     row |= {"warmup_step_s": round(few, 4), "seconds": round(seconds, 1)}
     row |= {"images_per_second": round(opt.batch / step, 2), "memory_gib": round(_peak(), 3)}
     row |= {part: round(share, 4) for part, share in shares.items()}
     row |= {"kwh": round(seconds * watts / 3.6e6, 5), "watts": watts, "tflop_step": flops / 1e12}
     row |= {"gpu": GPU, "gpu_seconds": round(on_gpu, 1)}
     row |= {"gpu_kwh": round(on_gpu * GPU_WATTS / 3.6e6, 5), "processor": processor()}
+    row |= {"clock": "process" if torch.get_num_threads() == 1 and device == "cpu" else "wall"}
     row |= {"device": device, "threads": torch.get_num_threads(), "torch": torch.__version__}
     return row | {"load": round(os.getloadavg()[0], 2)}
 
@@ -140,13 +150,19 @@ def _random_weights(name, folder):
 def _now(device="cpu"):
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
+    elif torch.get_num_threads() == 1:
+        return time.process_time()
     return time.perf_counter()
 
 
-def _seconds(trainer):
-    begin = _now(trainer.device)
-    trainer.step()
-    return _now(trainer.device) - begin
+def _seconds(trainer, repeats, enough=10.0):
+    """Seconds of each of `repeats` steps, or of fewer once they took `enough` in all."""
+    took = []
+    while len(took) < repeats and sum(took) < enough:
+        begin = _now(trainer.device)
+        trainer.step()
+        took.append(_now(trainer.device) - begin)
+    return took
 
 
 def _peak():
@@ -158,31 +174,30 @@ def _peak():
 
 def _operations(trainer):
     """Operations of one step in convolutions and matrix products, forward and back."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter:
+    with _Counter() as counter:
         trainer.step()
-    return counter.get_total_flops()
+    return counter.total
 
 
-def _shares(trainer, repeats):
-    """{part: share of a step}, by clocks at the borders of the networks, forward and back.
+class _Counter(TorchDispatchMode):
+    """Adds up what torch's registry knows of each operation; its own counter stops at a penalty."""
 
-    The discriminator's part is its update and what passes through it for the generator's; the
-    generator's is the rest: drawing, Q, the other terms, the optimizer and the average.
-    """
-    watch = _Watch(trainer)
-    begin = _now(trainer.device)
-    for _ in range(repeats):
-        watch.with_d = True
-        trainer.step()
-    found, whole = watch.spent, _now(trainer.device) - begin
-    shares = {part: max(0.0, found[part] / whole) for part in PARTS[:-1]}
-    return shares | {"generator": 1 - sum(shares.values())}
+    total = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        if count := flop_registry.get(function.overloadpacket):
+            self.total += count(*args, **(kwargs or {}), out_val=out)
+        return out
 
 
 class _Watch:
-    """Clocks on a trainer: `spent` {part: seconds}; with_d: until the update of D."""
+    """Clocks at the borders of a trainer's networks, forward and back: `spent` {part: seconds}.
+
+    The discriminator's part is its update and what passes through it for the generator's; the
+    generator's is the rest of a step: drawing, Q, other terms, the optimizer, the average. with_d:
+    whether the update of D is still to come.
+    """
 
     def __init__(self, trainer):
         self.spent, self.with_d, self.trainer, self.begun = Counter(), True, trainer, None
@@ -191,7 +206,7 @@ class _Watch:
         def drawing(step):
             begin = _now(trainer.device)
             batch = draw(step)
-            self.begun = _now(trainer.device)
+            self.begun, self.with_d = _now(trainer.device), bool(trainer.ramp())
             self.spent["data"] += self.begun - begin
             return batch
 

@@ -16,8 +16,8 @@ def control(gan, data, seed=0, drawn=8):
     """Rows on how far the codes of a model can be seen, and on faces of synthfaces what they mean.
 
     data: an ImageSet of two images or more, redrawn in figure 4.5's region. Metrics: visible_c and
-    visible_d, the change from end to end (0 … 1 of the range), means over codes and images, with the
-    standard deviation over codes as spread. With known factors also agreement (how far a code's
+    visible_d, the change from end to end (0 … 1 of the range), means over codes and images, with
+    the standard deviation over codes as spread. With known factors also agreement (how far a code's
     strongest effect points one way) and mig, sap, disentanglement and completeness, from `drawn`
     completions an image with random codes. Raises RoiganError for fewer than two images.
     """
