@@ -159,14 +159,18 @@ def heading(notebook):
 
 
 def thumbnail(notebook, width=352):
-    """Base64 PNG of the first picture output, at most `width` pixels wide; "" if there is none."""
+    """Base64 PNG of the first picture output that can be read, `width` pixels at most; or ""."""
     from PIL import Image
 
     for cell in notebook["cells"]:
         for output in cell.get("outputs", ()):
             if "image/png" in output.get("data", {}):
-                data, small = base64.b64decode(output["data"]["image/png"]), io.BytesIO()
-                picture = Image.open(io.BytesIO(data)).convert("RGB")
+                small = io.BytesIO()
+                try:
+                    data = base64.b64decode(output["data"]["image/png"])
+                    picture = Image.open(io.BytesIO(data)).convert("RGB")
+                except Exception:  # decoders raise many types; the page shows what there is
+                    continue
                 picture.thumbnail((width, 4 * width))
                 picture.save(small, "PNG")
                 return base64.b64encode(small.getvalue()).decode()
