@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -21,14 +23,35 @@ from .recipes import read_recipe
 Device = Annotated[str, arg(help="auto | cpu | cuda | mps")]
 
 
-def say(text):
-    """A line on the terminal, at once."""
-    print(text, flush=True)
+class Unread(KeyboardInterrupt):
+    """Nobody reads the output any more, as behind `head`: a training saves, and all ends."""
+
+
+def say(text, stream=None):
+    """A line on the terminal, at once; no name in it can move the cursor or change a colour."""
+    clean = lambda c: c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1]
+    try:
+        print("".join(map(clean, str(text))), file=stream, flush=True)
+    except BrokenPipeError:
+        unread()
+        raise Unread from None
+    except OSError as error:
+        raise RoiganError(f"The output could not be written: {error.strerror}.") from None
+
+
+def unread():
+    """What is said from here on goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            os.dup2(nowhere, stream.fileno())
 
 
 def note(text):
     """A line beside the output."""
-    print(text, file=sys.stderr)
+    say(text, sys.stderr)
 
 
 def crop_of(text):
@@ -483,6 +506,9 @@ COMMANDS += (Page, Reproduce, Data, Models, Bench, Control, Seeds, Cost)
 def main(argv=None) -> int:
     """Run a command; returns its exit status, 2 for bad input (said in a sentence on stderr)."""
     argv = sys.argv[1:] if argv is None else list(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name of any bytes, a terminal of few letters
+            stream.reconfigure(errors="backslashreplace")
     try:
         for before, word in zip(["the first argument", *argv], argv):
             if word == "":  # an unset variable of the shell, most likely
@@ -492,6 +518,9 @@ def main(argv=None) -> int:
         return command(argv).run() or 0
     except SystemExit as stop:  # --help, or arguments that tyro has refused
         return stop.code or 0
+    except (BrokenPipeError, Unread):
+        unread()
+        return 141  # as of a program that SIGPIPE ends
     except KeyboardInterrupt:
         note("stopped")
         return 130

@@ -47,6 +47,7 @@ class Trainer:
     shown = ("d", "g", "l1_hole", "perceptual", "info_c", "info_d")  # in a line of progress
     has_codes = True
     marks = {}  # what every log row says beside the losses
+    changed = []  # settings that another part of the run had otherwise, a line each
 
     def __init__(self, cfg: Config, data=None, device=None):
         self.begin(cfg, data, device)
