@@ -198,7 +198,7 @@ def _read_otenim(path):
     config = path.with_name("config.json")
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
-        mean = json.loads(config.read_text())["mpv"] if config.is_file() else CELEBA_MEAN
+        mean = json.loads(config.read_text("utf-8"))["mpv"] if config.is_file() else CELEBA_MEAN
     except Exception:
         raise RoiganError(
             f"{path.name}, or a config.json beside it, is damaged or of another kind: plain "

@@ -96,7 +96,7 @@ class Files:
             if name := self.find(end):
                 return self.read(name).decode("utf-8", "replace")
             if (beside := self.root.parent / end).is_file():
-                return beside.read_text(errors="replace")
+                return beside.read_text("utf-8", errors="replace")
         return None
 
 
