@@ -1,5 +1,6 @@
-"""Other systems, simulated: names, encodings, line ends and missing modules as on Windows, letters of
-either case as on macOS, devices without float64, processes that are spawned.
+"""Other systems, simulated: names, encodings, line ends and missing modules as on Windows, letters
+of either case as on macOS, devices without float64, processes that are spawned.
+"""
 
 import ast
 import json
