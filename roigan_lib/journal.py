@@ -123,9 +123,9 @@ class Journal:
     def save(self):
         """Checkpoint and log of this step, once."""
         if self.first and self.saved != self.trainer.step_count:
-            checkpoint.save(self.trainer, self.folder / "checkpoint.pt")
             text = "".join(json.dumps(row) + "\n" for row in self.rows)
-            write_atomically(self.folder / "log.jsonl", text.encode())
+            write_atomically(self.folder / "log.jsonl", text.encode())  # `read` drops what is ahead
+            checkpoint.save(self.trainer, self.folder / "checkpoint.pt")
             self.saved = self.trainer.step_count
 
 
