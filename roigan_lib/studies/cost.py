@@ -47,15 +47,16 @@ CURVE += [{"size": 64, "batch": batch} for batch in (2, 8, 16, 32)]
 
 
 def run(say=print, quick=False, repeats=3, device="cpu", keep=None):
-    """Rows of all RUNS and of the CURVE of the recipe photographs; a line to `say` for each.
+    """Rows of all RUNS, and of the CURVE of the recipe photographs at half its width; a line each.
 
     quick: the smoke profile and two points of the curve, one step each: does it run? keep: called
     with each row, in a list, as soon as it is measured.
     """
     runs, curve = (RUNS[:1], CURVE[:2]) if quick else (RUNS, CURVE)
-    tiny = {"width": 0.125, "encoder_width": 0.5} if quick else {}
+    of = {"profile": "laptop", "recipe": "photographs", "warmup": 0.0, "ramp": 0.0}
+    of |= {"width": 0.125 if quick else 0.5}
     jobs = [("run", job) for job in runs]
-    jobs += [("step", {"profile": "laptop", "recipe": "photographs"} | p | tiny) for p in curve]
+    jobs += [("step", of | point) for point in curve]
     rows = []
     for metric, job in jobs:
         row = named(metric, apart(job, 1 if quick else repeats, device))
