@@ -42,6 +42,7 @@ WATTS_PER_THREAD = 10
 GPU, GPU_FLOPS, GPU_WATTS = "A100, TF32 at a tenth of its peak, 600 W", 15.6e12, 600
 RUNS = ({"profile": "smoke"}, {"profile": "laptop"}, {"profile": "laptop", "recipe": "photographs"})
 RUNS += ({"profile": "thesis"}, {"profile": "thesis", "recipe": "published"})
+ENOUGH = 10.0  # seconds of steps timed, after which no further one is
 CURVE = [{"size": size, "batch": 4} for size in (32, 64, 128, 256)]
 CURVE += [{"size": 64, "batch": batch} for batch in (2, 8, 16, 32)]
 
@@ -114,9 +115,13 @@ def measure(repeats=3, device="cpu", profile="laptop", **fields):
     for phase, first in (("warmup", 0), ("whole", math.ceil((opt.warmup + opt.ramp) * opt.steps))):
         if phase == "whole" or early:
             trainer.step_count = first
-            flops = _operations(trainer)  # of a step that warms up
             watch.spent.clear()
-            took[phase] = _seconds(trainer, repeats)
+            begin = _now(device)
+            flops = _operations(trainer)
+            took[phase] = [_now(device) - begin]
+            if took[phase][0] < ENOUGH:  # a short step has to warm up
+                watch.spent.clear()
+                took[phase] = _seconds(trainer, repeats)
     step, few = median(took["whole"]), median(took.get("warmup", [0.0]))
     seconds, whole = early * few + (opt.steps - early) * step, sum(took["whole"])
     shares = {part: max(0.0, watch.spent[part] / whole) for part in PARTS[:-1]}
@@ -156,10 +161,10 @@ def _now(device="cpu"):
     return time.perf_counter()
 
 
-def _seconds(trainer, repeats, enough=10.0):
-    """Seconds of each of `repeats` steps, or of fewer once they took `enough` in all."""
+def _seconds(trainer, repeats):
+    """Seconds of each of `repeats` steps, or of fewer once they took ENOUGH in all."""
     took = []
-    while len(took) < repeats and sum(took) < enough:
+    while len(took) < repeats and sum(took) < ENOUGH:
         begin = _now(trainer.device)
         trainer.step()
         took.append(_now(trainer.device) - begin)
