@@ -10,7 +10,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
 
-from .config_checks import check_config, check_overrides, check_tables, flat
+from .config_checks import check_config, check_overrides, check_tables, check_values, flat
 from .errors import RoiganError
 from .recipes import PARTS, RECIPES, read_recipe, read_toml
 
@@ -170,8 +170,10 @@ class Config:
         for name, value in changes.items():
             if name in WEIGHTS:
                 weights[name] = value
-            else:
+            elif name in HOME:
                 parts.setdefault(HOME[name], {})[name] = value
+            else:
+                raise RoiganError(f"There is no parameter {name!r}; {suggest(name, HOME)}see it.")
         parts.setdefault("objective", {}).setdefault("weights", weights)
         return replace(self, **{k: replace(getattr(self, k), **v) for k, v in parts.items()})
 
@@ -242,6 +244,7 @@ def model_config(stored: dict) -> ModelConfig:
         **{k: v for k, v in stored.items() if k in known}
         | {"architecture": name.removesuffix("-scaled")}
     )
+    check_values(vars(model), {f.name: f.type for f in fields(ModelConfig)})
     for switch, value in ARCHITECTURES[model.architecture].items():
         if stored.get(switch, value) != value:
             raise RoiganError(

@@ -7,8 +7,8 @@ import io
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..checks import is_whole
-from ..errors import RoiganError
+from ..checks import whole
+from ..errors import RoiganError, shown
 
 CROPS = ("square", "thesis", "full")
 
@@ -49,10 +49,10 @@ def resize(image, size):
 def check_crop(crop, own=()):
     """The crop, "square" for None. RoiganError: no name of CROPS or `own`, nor pixels from 8."""
     crop, names = "square" if crop is None else crop, (*own, *CROPS)
-    if crop in names or is_whole(crop) and crop >= 8:
-        return crop
+    if isinstance(crop, str) and crop in names or (whole(crop) or 0) >= 8:
+        return crop if isinstance(crop, str) else whole(crop)
     raise RoiganError(
-        f"crop={crop!r} is unknown: choose {', '.join(map(repr, names))} "
+        f"crop={shown(crop)} is unknown: choose {', '.join(map(repr, names))} "
         "or a whole number of pixels from 8."
     )
 

@@ -10,6 +10,7 @@ import urllib.request
 import warnings
 from pathlib import Path
 
+from ..checks import check_name
 from ..errors import RoiganError
 from . import FILES, open_dataset
 from .archives import diagnose
@@ -165,6 +166,4 @@ def _receive(answer, part, have, say):
 
 
 def _kind(name):
-    if name not in FILES:
-        raise RoiganError(f"{name!r} is no data set made of files: choose {', '.join(FILES)}.")
-    return FILES[name]
+    return FILES[check_name("data set made of files", name, FILES)]

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ...checks import check_device
 from ...errors import RoiganError
 from ...files import WEIGHTS as SHIPPED
 from ...files import read_weights, write_weights
@@ -144,4 +145,4 @@ def load_factor_net(path=WEIGHTS, device="cpu"):
         why = f"{path} does not hold the weights of this FactorNet"
         why = why if there else f"There are no FactorNet weights at {path}"
         raise RoiganError(f"{why}; train them anew or take the shipped file.") from None
-    return net.eval().requires_grad_(False).to(device)
+    return net.eval().requires_grad_(False).to(check_device(device))
