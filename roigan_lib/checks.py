@@ -22,7 +22,7 @@ except ImportError:  # Windows: runs are not told apart there
 PAIR = {  # what images and their masks have to be, and the sentence for those that are not
     "numbers": "{} must be a tensor or an array of numbers, not {}.",
     "floats": "images are {} but must be floats in [-1, 1]: convert bytes with images / 127.5 - 1.",
-    "images": "images have the shape {} but must be (n, 3, H, W): colour channels come second.",
+    "images": "images have the shape {} but must be (n, 3, H, W), one or more, channels second.",
     "finite": "images hold NaN or infinite values: repair or leave out those images.",
     "range": "images range from {:.4g} to {:.4g} but must lie in [-1, 1]: rescale or clamp them.",
     "masks": "masks have the shape {} but must be (n, 1, H, W), (n, H, W) or (H, W).",

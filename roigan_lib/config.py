@@ -10,6 +10,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
 
+from .checks import check_name
 from .config_checks import check_config, check_overrides, check_tables, check_values, flat
 from .errors import RoiganError
 from .recipes import PARTS, RECIPES, read_recipe, read_toml
@@ -170,10 +171,9 @@ class Config:
         for name, value in changes.items():
             if name in WEIGHTS:
                 weights[name] = value
-            elif name in HOME:
-                parts.setdefault(HOME[name], {})[name] = value
             else:
-                raise RoiganError(f"There is no parameter {name!r}; {suggest(name, HOME)}see it.")
+                check_name("parameter", name, HOME)
+                parts.setdefault(HOME[name], {})[name] = value
         parts.setdefault("objective", {}).setdefault("weights", weights)
         return replace(self, **{k: replace(getattr(self, k), **v) for k, v in parts.items()})
 

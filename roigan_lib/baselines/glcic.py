@@ -328,6 +328,6 @@ def train_glcic(data, folder, minutes=0, progress=print, fresh=False, **options)
     card["finished"] False. RoiganError: as `train`.
     """
     options = dict(size=64, width=1.0, batch=16, steps=5000, stop_after_minutes=minutes) | options
-    cfg = load_config("laptop", dataset=getattr(data, "name", None), **options)
+    cfg = load_config("laptop", dataset=getattr(data, "name", "synthfaces"), **options)
     run = train(cfg.replace(profile="glcic"), folder, data, progress, fresh, trainer=GLCICTrainer)
     return load_glcic(run.folder / "model.safetensors")

@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import RoiganError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+SUFFIXES += (".avif", ".heic", ".heif")  # read where Pillow reads them, else counted and named
 
 
 class Files:
