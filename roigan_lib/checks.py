@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from .errors import RoiganError, shown, suggest
+from .files import path_of, trouble
 from .parallel import any_of
 
 try:
@@ -188,7 +189,7 @@ def check_images(data, size):
 
 def check_folder(folder) -> Path:
     """The folder, made where it is missing. RoiganError where files cannot be written into it."""
-    path = Path(folder)
+    path = path_of(folder, "folder")
     try:
         path.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path).close()
@@ -207,11 +208,11 @@ def check_output(path, formats=None) -> Path:
 
     formats: the endings that will do, such as (".png", ".jpg"); None: any.
     """
-    path, why = Path(path), None
+    path, why = path_of(path), None
     if formats and path.suffix.lower() not in formats:
         why = f"its name has to end in {' or '.join(formats)}"
-    elif path.is_dir() or not path.name:
-        why = "it is a folder; give the path of a file"
+    elif path.exists() and not path.is_file() or not path.name:
+        why = f"it {trouble(path)}; give the path of a file"
     elif check_folder(path.parent) and path.exists() and not os.access(path, os.W_OK):
         why = "it is there and write-protected; choose another name"
     if why:

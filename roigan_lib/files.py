@@ -85,6 +85,8 @@ def replacing(path):
     file or the new one, never half of either. RoiganError where it cannot be written.
     """
     path = path_of(path)
+    if path.exists() and not path.is_file():  # the superuser may replace a device
+        raise RoiganError(f"{path} could not be written: it {trouble(path)}; give a file's path.")
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # another process has another one
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

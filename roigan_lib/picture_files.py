@@ -13,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .checks import check_output, height_width
 from .data.decode import BYTES, crop_box, levels, opened, resize, to_rgb
-from .errors import RoiganError
+from .errors import RoiganError, shown
 from .files import plain_file, write_atomically
 
 LONGEST = 32_000  # OpenCV's warp counts pixels in 16 bits
@@ -252,6 +252,9 @@ def save_photo(path, picture, source=None, crop=None) -> list[str]:
     picture. RoiganError: a path that cannot be written, an unreadable photograph.
     """
     path = check_output(path, WRITERS)
+    rgb = isinstance(picture, np.ndarray) and picture.ndim == 3 and picture.shape[2] == 3
+    if not rgb or picture.dtype != np.uint8 or not picture.size:
+        raise RoiganError(f"the picture to save is {shown(picture)} but has to be uint8 (H, W, 3).")
     form, options = WRITERS[path.suffix.lower()]
     image, keep, alpha, lost = Image.fromarray(picture), {}, None, []
     if source is not None:
@@ -259,6 +262,7 @@ def save_photo(path, picture, source=None, crop=None) -> list[str]:
         if array:
             open_photo(source)  # refuses other kinds of arrays
         original, exif = (Image.fromarray(source), {}) if array else _upright(source)
+        _check_sides(*original.size)
         profile = original.info.get("icc_profile")
         if profile and profile[16:20] == b"RGB ":
             keep["icc_profile"] = profile

@@ -45,7 +45,7 @@ def load_directions(name_or_path):
     if trouble(path):
         found = ", ".join(sorted(p.stem for p in DIRECTIONS.glob("*.safetensors")))
         raise RoiganError(
-            f"There are no directions at {path}: write them by `roigan directions` or "
+            f"There is no file of directions at {path}: write them by `roigan directions` or "
             f"Directions.save(); those of {found} ship."
         )
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from contextlib import contextmanager
 
 import numpy as np
@@ -29,9 +28,7 @@ def opened(file):
     Image.init()
     known = [name for name in FORMATS.split() if name in Image.OPEN]
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of PIL, about large pictures and damaged notes
-            image = Image.open(file, formats=known)
+        image = Image.open(file, formats=known)
     except Image.DecompressionBombError:
         raise ValueError(f"more than {PIXELS / 1e6:.0f} million pixels") from None
     with image:
