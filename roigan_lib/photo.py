@@ -21,8 +21,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .data.decode import crop_box
-from .errors import RoiganError, missing_package
+from .checks import check_name, check_whole, numbers
+from .data.decode import check_crop, crop_box
+from .errors import RoiganError, missing_package, shown
 from .models import pyramid_fill
 from .picture_files import LONGEST, SLIVER, open_photo, place_mask
 
@@ -46,8 +47,11 @@ class Frame:
     size: int
 
     def __post_init__(self):
-        if not isinstance(self.size, (int, np.integer)) or not 8 <= self.size <= 4096:
-            raise RoiganError(f"size={self.size!r} is no model's size: give gan.size.")
+        check_whole("size of a frame, that of its model,", self.size, 8, 4096)
+        matrix = np.asarray(numbers("matrix", self.matrix), float)
+        if matrix.shape != (2, 3) or not abs(np.linalg.det(matrix[:, :2])) > 1e-12:
+            raise RoiganError("the matrix of a frame is (2, 3) finite numbers: take face_frame's.")
+        object.__setattr__(self, "matrix", matrix)
 
     def at(self, x, y):
         """(x, y) in the model's pixels of places in the photograph."""
@@ -69,18 +73,19 @@ def face_frame(eyes, size=64, crop="thesis") -> Frame:
     The frame may reach beyond the photograph. RoiganError: eyes that are no two points or less than
     4 pixels apart.
     """
-    if crop not in CROPS:
-        raise RoiganError(f"crop={crop!r} is unknown: choose {' or '.join(map(repr, CROPS))}.")
+    check_name("crop", crop, CROPS)
     try:
         points = np.asarray(eyes, float)
     except (TypeError, ValueError):
         points = np.empty(0)
     if points.shape != (2, 2) or not np.isfinite(points).all():
-        raise RoiganError(f"eyes={eyes!r} are not two points: {BY_HAND}.")
+        raise RoiganError(f"eyes={shown(eyes)} are not two points: {BY_HAND}.")
     here, there = ([complex(*p) for p in sorted(map(tuple, eyes))] for eyes in (points, EYES))
     apart = abs(here[1] - here[0])
     if apart < 4:
         raise RoiganError(f"the eyes are {apart:.1f} pixels apart: 4 are the least; {BY_HAND}.")
+    if not np.abs(points).max() < 1e6:
+        raise RoiganError(f"eyes={shown(eyes)} lie outside of any photograph: {BY_HAND}.")
     turn = (there[1] - there[0]) / (here[1] - here[0])
     shift = there[0] - turn * here[0]
     aligned = [[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag], [0, 0, 1]]
@@ -93,13 +98,19 @@ def crop_frame(width, height, size, crop="square") -> Frame:
     crop: as in `data.decode`, "square", "thesis", "full" or a number of pixels, or a box (left,
     top, right, bottom) in pixels.
     """
-    box = crop if isinstance(crop, tuple) else crop_box(width, height, crop)
-    left, top, right, bottom = box
+    box = crop if isinstance(crop, tuple) else crop_box(width, height, check_crop(crop))
+    try:
+        left, top, right, bottom = map(float, box)
+    except (TypeError, ValueError):
+        left = right = 0
+    if not (left < right and top < bottom):
+        raise RoiganError(f"crop={shown(crop)} is no box (left, top, right, bottom) in pixels.")
     return Frame(_to_square(left, top, right - left, bottom - top, size), size)
 
 
 def _to_square(left, top, width, height, size):
     """The matrix (2, 3) that takes a box to the whole of (size, size): edges to edges."""
+    size = check_whole("size", size, 8, 4096)
     kx, ky = size / width, size / height  # and centres of pixels lie half a pixel inside
     return np.array([[kx, 0, (0.5 - left) * kx - 0.5], [0, ky, (0.5 - top) * ky - 0.5]])
 
@@ -109,8 +120,15 @@ def _to_square(left, top, width, height, size):
 
 def to_model(photo, frame) -> torch.Tensor:
     """What the model sees of a photograph: float32 (1, 3, S, S) in [-1, 1], borders repeated."""
+    frame = _check_frame(frame)
     pixels = _average(open_photo(photo).astype(np.float32), frame)
     return torch.from_numpy(pixels / 127.5 - 1).permute(2, 0, 1)[None].contiguous().clamp_(-1, 1)
+
+
+def _check_frame(frame):
+    if not isinstance(frame, Frame):
+        raise RoiganError(f"the frame is {shown(frame)}; make one by face_frame or crop_frame.")
+    return frame
 
 
 def _average(pixels, frame):
@@ -181,7 +199,7 @@ def mask_to_photo(mask, frame, width, height) -> np.ndarray:
     region that holds no such centre, where the photograph is the coarser of the two, takes the one
     that its own centre lies in. RoiganError: another shape, an empty region.
     """
-    small, large = _model_mask(mask, frame), np.zeros((height, width), bool)
+    small, large = _model_mask(mask, _check_frame(frame)), np.zeros((height, width), bool)
     y, x = np.indices(large.shape).reshape(2, -1)
     column, row = (np.rint(at).astype(int) for at in frame.at(x, y))
     inside = _inside(column, row, small)
@@ -200,7 +218,7 @@ def _inside(x, y, picture):
 
 
 def _model_mask(mask, frame):
-    mask = np.asarray(mask)
+    mask = np.asarray(numbers("masks", mask))
     if mask.shape[-2:] != (frame.size, frame.size) or mask.size != frame.size**2:
         raise RoiganError(
             f"the region has the shape {mask.shape} but the frame has {frame.size}x{frame.size} "
@@ -210,8 +228,8 @@ def _model_mask(mask, frame):
 
 
 def _check_mask(mask):
-    mask = np.asarray(mask)
-    if mask.ndim != 2 or not (mask.dtype == bool or np.issubdtype(mask.dtype, np.number)):
+    mask = np.asarray(numbers("masks", mask))
+    if mask.ndim != 2:
         raise RoiganError(
             f"the mask is an array {mask.shape} of {mask.dtype} but must be (H, W) of numbers."
         )
@@ -242,7 +260,7 @@ def inpaint_photo(gan, photo, mask, frame, codes=None, seed=0) -> np.ndarray:
     RoiganError and the warning as in `mask_to_model`; also a mask or a frame of another size.
     """
     photo = open_photo(photo)
-    if frame.size != gan.size:
+    if _check_frame(frame).size != gan.size:
         raise RoiganError(
             f"the frame has size={frame.size} but this model works at {gan.size}: make it with "
             "that size."
@@ -264,11 +282,13 @@ def paste(photo, drawn, mask, frame) -> np.ndarray:
     off, spread smoothly over the region. RoiganError: a drawing, mask or frame of another size, an
     empty region, one outside the frame.
     """
-    photo, drawn = open_photo(photo), torch.as_tensor(drawn)
-    if tuple(drawn.shape) != (1, 3, frame.size, frame.size):
+    photo, drawn = open_photo(photo), numbers("drawn, the drawing,", drawn)
+    size = _check_frame(frame).size
+    fits = tuple(drawn.shape) == (1, 3, size, size) and drawn.is_floating_point()
+    if not fits or not (drawn.abs() <= 1.5).all():
         raise RoiganError(
             f"the drawing has the shape {tuple(drawn.shape)} but must be one image of the frame, "
-            f"(1, 3, {frame.size}, {frame.size})."
+            f"(1, 3, {size}, {size}) of floats in [-1, 1]."
         )
     return _paste(photo, drawn, _hole(mask, frame, photo), frame)
 

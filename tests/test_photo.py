@@ -278,7 +278,7 @@ def test_frame_and_mask_refusals(tmp_path):
     assert "pixels apart" in refusal(ph.face_frame, ((10, 10), (12, 10)))
     assert "not two points" in refusal(ph.face_frame, ((10, 10),))
     assert "not two points" in refusal(ph.face_frame, ((10, 10), (float("nan"), 10)))
-    assert "crop='ful'" in refusal(ph.face_frame, ((10, 10), (30, 10)), crop="ful")
+    assert "crop 'ful'" in refusal(ph.face_frame, ((10, 10), (30, 10)), crop="ful")
     assert "crop=90 does not fit" in refusal(ph.crop_frame, 100, 80, 64, 90)
     assert "not two points" in refusal(ph.face_frame, "left and right")
     assert "is no model's size" in refusal(ph.face_frame, ((10, 10), (30, 10)), 6.4)

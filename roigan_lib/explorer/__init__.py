@@ -18,6 +18,7 @@ import numpy as np
 import torch
 import traitlets as tl
 
+from ..checks import numbers
 from ..control import code_names, visible_change_per_code
 from ..errors import RoiganError
 from ..files import write_atomically
@@ -55,15 +56,15 @@ def _take(images, size, limit):
     size None: the model does not say at what size it works; the pictures then have to be square.
     """
     if isinstance(images, (torch.Tensor, np.ndarray)):
-        images = torch.as_tensor(images)
+        images = numbers("images", images)
         images = images[None] if images.ndim == 3 else images
         images = images[:limit] if images.ndim else images
-    elif hasattr(images, "__getitem__") and hasattr(images, "__len__"):
+    elif hasattr(images, "__len__") and not isinstance(images, (dict, set, str, bytes)):
         images = images[0 : min(limit, len(images))]
         if isinstance(images, (list, tuple)):
-            if len({getattr(image, "shape", None) for image in images}) > 1:
+            if len({np.shape(image) for image in images}) > 1:
                 raise RoiganError("The images differ in shape: pass them all at the model's size.")
-            images = [torch.as_tensor(image) for image in images]
+            images = [numbers("images", image) for image in images]
             images = torch.stack(images) if images else torch.empty(0, 3, 1, 1)
     if not isinstance(images, torch.Tensor):
         kind = type(images).__name__
@@ -78,7 +79,7 @@ def _take(images, size, limit):
     elif not images.is_floating_point() or not ((images >= -1.001) & (images <= 1.001)).all():
         why = "Image values must be floats in [-1, 1]: scale bytes by `x / 127.5 - 1`."
     else:
-        return images.detach().float().cpu()
+        return images.float().cpu().clone()
     raise RoiganError(why)
 
 
@@ -192,7 +193,7 @@ class Explorer(anywidget.AnyWidget):
 
     def set_mask(self, mask):
         """Take a region (H, W), (1, H, W) or (1, 1, H, W) of zeros and ones, or a RoiganError."""
-        mask, side = torch.as_tensor(mask).detach().cpu(), self.size
+        mask, side = numbers("mask", mask).cpu(), self.size
         if mask.numel() != side**2 or tuple(mask.shape[-2:]) != (side, side):
             raise RoiganError(
                 f"The mask has shape {tuple(mask.shape)}: pass one of {side}x{side} pixels."
@@ -219,7 +220,7 @@ class Explorer(anywidget.AnyWidget):
         self.code_values = self._checked_codes(codes)
 
     def _checked_codes(self, codes):
-        row = torch.as_tensor(codes, dtype=torch.float32).flatten().tolist()
+        row = numbers("codes", codes).float().flatten().tolist()
         n = self.n_continuous
         if len(row) != n + self.n_discrete:
             why = f"There are {len(row)} codes: the model takes {n} + {self.n_discrete}."
