@@ -29,6 +29,7 @@ from .picture_files import LONGEST, SLIVER, open_photo, place_mask
 EYES = ((69.4, 111.3), (107.9, 111.2))  # CelebA's mean landmarks in its 178x218 frame
 CROPS = {"thesis": (25, 45, 128, 128), "full": (0, 0, 178, 218)}  # left, top, width, height there
 BY_HAND = "give the two eyes by hand, as ((x, y), (x, y)) in pixels"
+CROSS, RELAXED = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], np.float32) / 4, 32
 BINOMIAL = np.array([1, 4, 6, 4, 1], np.float32) / 16
 LEFT, LOST = 0.7935, 0.161  # of white noise: its variance, and its neighbours' correlation without
 # what `_outside` makes of it
@@ -366,14 +367,23 @@ def _enlarge(drawn, frame, rows, columns):
 
 
 def _mismatch(difference, hole):
-    """The differences (h, w, 3) of the pixels next to the hole, spread smoothly over all."""
+    """The differences (h, w, 3) of the pixels next to the hole, spread smoothly over all.
+
+    A pyramid's guess, which is a little off along the border, and from there on the way of Laplace's
+    equation: each pixel of the hole the mean of its neighbours, `RELAXED` times.
+    """
     rim = (cv2.dilate(hole.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) & ~hole
     height, width = hole.shape
     side = 1 << (max(height, width) - 1).bit_length()
     values, unknown = torch.zeros(1, 3, side, side), torch.ones(1, 1, side, side)
     values[0, :, :height, :width] = torch.from_numpy(difference).permute(2, 0, 1)
     unknown[0, 0, :height, :width] = torch.from_numpy(~rim)
-    return pyramid_fill(values, unknown)[0, :, :height, :width].permute(1, 2, 0).numpy()
+    filled = pyramid_fill(values, unknown)[0, :, :height, :width].permute(1, 2, 0).numpy()
+    filled = np.ascontiguousarray(filled)
+    for _ in range(RELAXED):
+        around = cv2.filter2D(filled, -1, CROSS, borderType=cv2.BORDER_REPLICATE)
+        filled = np.where(hole[..., None], around, filled)
+    return filled
 
 
 # ---- a portrait, and the eyes in a photograph

@@ -401,7 +401,8 @@ def test_settings_are_saved_and_loaded(opened, tmp_path):
     download.value.save_as(tmp_path / "mine.json")
     content = json.loads((tmp_path / "mine.json").read_text())
     assert content["names"] == {"c2": "smile", "d1": "hat"} and content["model"] == "stub"
-    assert content["codes"] == [0, 2] + 9 * [0] and content["image"] == "Picture 1"
+    chosen = page.locator(".roi-thumbs input:checked").get_attribute("aria-label")
+    assert content["codes"] == [0, 2] + 9 * [0] and content["image"] == chosen
 
     page.get_by_label("Name of code c2").fill("frown")
     page.keyboard.press("Tab")
@@ -775,3 +776,22 @@ def test_a_click_moves_the_nearer_eye_and_arrows_the_chosen_one(opened):
         page.keyboard.press(key)
     page.get_by_text(re.compile(f"EyePicker.eyes at 51, 50 and {there}")).wait_for()
     assert point.evaluate("node => node.style.left") == f"{100 * 51.5 / 200:g}%"
+
+
+def test_a_restarted_kernel_is_told_and_its_cell_brings_the_explorer_back(opened):
+    page = opened.page
+    if not page.locator(".jp-Notebook").count():
+        pytest.skip("the page has no kernel")
+    page.locator(".lm-MenuBar-item", has_text="Kernel").first.click()
+    page.locator('[data-command="kernelmenu:restart"]').click()
+    page.locator(".jp-Dialog .jp-mod-accept").click()
+    page.get_by_test_id("roi-status").get_by_text("The kernel has restarted or gone").wait_for()
+    parts = page.locator(".roi-toolbar, .roi-stage, .roi-right")
+    assert parts.evaluate_all("nodes => nodes.map(node => node.inert)") == 3 * [True]
+    opened.wait_idle()
+    opened.run_all()
+    start = until(page, lambda s: "rendered in" in s.status)
+    page.get_by_test_id("code-1").focus()
+    page.keyboard.press("End")
+    until(page, lambda s: (s.completed != start.completed).any())
+    assert not page.locator(".roi-right").evaluate("node => node.inert")
