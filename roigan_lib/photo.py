@@ -29,7 +29,7 @@ from .picture_files import LONGEST, SLIVER, open_photo, place_mask
 EYES = ((69.4, 111.3), (107.9, 111.2))  # CelebA's mean landmarks in its 178x218 frame
 CROPS = {"thesis": (25, 45, 128, 128), "full": (0, 0, 178, 218)}  # left, top, width, height there
 BY_HAND = "give the two eyes by hand, as ((x, y), (x, y)) in pixels"
-CROSS, RELAXED = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], np.float32) / 4, 32
+BLEND = 2  # pixels of the model
 BINOMIAL = np.array([1, 4, 6, 4, 1], np.float32) / 16
 LEFT, LOST = 0.7935, 0.161  # of white noise: its variance, and its neighbours' correlation without
 # what `_outside` makes of it
@@ -303,7 +303,7 @@ def _paste(photo, drawn, hole, frame):
     )
     result, hole = photo.copy(), hole[window]
     content, smooth = _enlarge(drawn, frame, *window), _outside(photo[window], hole)
-    content += _mismatch(smooth - content, hole)
+    content += _mismatch(smooth - content, hole, BLEND * max(1.0, frame.step()))
     if frame.step() > 1:  # else the drawing is the finer of the two
         content += _grain(photo[window] - smooth, hole, rim, window)
     result[window][hole] = content[hole].round().clip(0, 255).astype(np.uint8)
@@ -366,11 +366,11 @@ def _enlarge(drawn, frame, rows, columns):
     return (F.avg_pool2d(large, k)[0].permute(1, 2, 0).numpy() + 1) * 127.5
 
 
-def _mismatch(difference, hole):
+def _mismatch(difference, hole, blend):
     """The differences (h, w, 3) of the pixels next to the hole, spread smoothly over all.
 
-    A pyramid's guess, which is a little off along the border, and from there on the way of Laplace's
-    equation: each pixel of the hole the mean of its neighbours, `RELAXED` times.
+    From the border inwards each pixel first takes the nearest one's, so that an edge that runs into
+    the hole does not end at the border, and over `blend` pixels goes to a smooth filling.
     """
     rim = (cv2.dilate(hole.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) & ~hole
     height, width = hole.shape
@@ -379,11 +379,12 @@ def _mismatch(difference, hole):
     values[0, :, :height, :width] = torch.from_numpy(difference).permute(2, 0, 1)
     unknown[0, 0, :height, :width] = torch.from_numpy(~rim)
     filled = pyramid_fill(values, unknown)[0, :, :height, :width].permute(1, 2, 0).numpy()
-    filled = np.ascontiguousarray(filled)
-    for _ in range(RELAXED):
-        around = cv2.filter2D(filled, -1, CROSS, borderType=cv2.BORDER_REPLICATE)
-        filled = np.where(hole[..., None], around, filled)
-    return filled
+    inside, kind = hole.astype(np.uint8), cv2.DIST_LABEL_PIXEL
+    far, label = cv2.distanceTransformWithLabels(inside, cv2.DIST_L2, 5, labelType=kind)
+    place = np.zeros(label.max() + 1, int)
+    place[label[~hole]] = np.flatnonzero(~hole)
+    near, share = difference.reshape(-1, 3)[place[label]], np.minimum(far / blend, 1)[..., None]
+    return share * filled + (1 - share) * near
 
 
 # ---- a portrait, and the eyes in a photograph

@@ -117,6 +117,7 @@ function normal(y, x, c) {
   return (total - 2) * Math.sqrt(3);
 }
 
+const BLEND = 2; // pixels of the model
 const BINOMIAL = [1, 4, 6, 4, 1];
 const LEFT = 0.7935, LOST = 0.161; // of white noise: its variance, and its neighbours' correlation without what `outside` makes of it
 
@@ -156,6 +157,26 @@ function grainOf(rough, wide, high) {
   };
 }
 
+// For each pixel the place of the nearest one where `bits` is `wanted`, or -1 (Danielsson's two passes).
+function nearest(bits, wide, high, wanted) {
+  const place = new Int32Array(wide * high).fill(-1);
+  const apart = (x, y, to) => (to < 0 ? Infinity : (x - to % wide) ** 2 + (y - Math.floor(to / wide)) ** 2);
+  for (const turn of [1, -1, 1, -1]) {
+    for (let k = 0, y = turn > 0 ? 0 : high - 1; k < high; k++, y += turn) {
+      for (let n = 0, x = turn > 0 ? 0 : wide - 1; n < wide; n++, x += turn) {
+        const at = y * wide + x;
+        if (bits[at] === wanted) { place[at] = at; continue; }
+        for (const [i, j] of [[-1, 0], [-1, -1], [0, -1], [1, -1]]) {
+          const px = x + turn * i, py = y + turn * j;
+          if (px < 0 || py < 0 || px >= wide || py >= high) continue;
+          if (apart(x, y, place[py * wide + px]) < apart(x, y, place[at])) place[at] = place[py * wide + px];
+        }
+      }
+    }
+  }
+  return place;
+}
+
 // The photograph with the region of what the model drew, RGBA; every other pixel is the photograph's own.
 export function paste(photo, rgb, mask, frame, size) {
   const { width, height, pixels } = photo, result = Uint8ClampedArray.from(pixels);
@@ -166,21 +187,7 @@ export function paste(photo, rgb, mask, frame, size) {
   const wide = Math.min(width - 1, box.right + ring) - left + 1, high = Math.min(height - 1, box.bottom + ring) - top + 1;
   const side = 2 ** Math.ceil(Math.log2(Math.max(wide, high, 2))), drawn = new Uint8Array(wide * high);
   for (let i = 0; i < inside.length; i += 2) drawn[(inside[i + 1] - top) * wide + inside[i] - left] = 1;
-  const far = new Uint16Array(wide * high).fill(60000); // steps to the hole, along rows, columns and diagonals
-  const pass = (from, to, turn) => {
-    for (let y = from; y !== to; y += turn) {
-      for (let x = turn > 0 ? 0 : wide - 1; x >= 0 && x < wide; x += turn) {
-        const at = y * wide + x;
-        if (drawn[at]) far[at] = 0;
-        for (const [i, j] of [[-1, 0], [-1, -1], [0, -1], [1, -1]]) {
-          const px = x + turn * i, py = y + turn * j;
-          if (px >= 0 && px < wide && py >= 0 && py < high) far[at] = Math.min(far[at], far[py * wide + px] + 1);
-        }
-      }
-    }
-  };
-  pass(0, high, 1);
-  pass(high - 1, -1, -1);
+  const near = nearest(drawn, wide, high, 0), around = nearest(drawn, wide, high, 1);
   const outside = (x, y) => { // the mean of the pixels outside the hole around one, weighed by a 5 x 5 binomial
     const sum = [0, 0, 0];
     let weights = 0;
@@ -209,7 +216,8 @@ export function paste(photo, rgb, mask, frame, size) {
   const rough = new Float32Array(3 * wide * high).fill(NaN);
   for (let y = 0; y < high; y++) {
     for (let x = 0; x < wide; x++) {
-      const steps = far[y * wide + x], grainy = step > 1 && steps > 2 && steps < ring;
+      const to = around[y * wide + x], steps = Math.max(Math.abs(x - to % wide), Math.abs(y - Math.floor(to / wide)));
+      const grainy = step > 1 && steps > 2 && steps < ring;
       if (steps !== 1 && !grainy) continue;
       const smooth = outside(x, y), at = 4 * ((top + y) * width + left + x);
       if (grainy) smooth.forEach((value, n) => { rough[3 * (y * wide + x) + n] = pixels[at + n] - value; });
@@ -218,11 +226,16 @@ export function paste(photo, rgb, mask, frame, size) {
       content(left + x, top + y).forEach((value, n) => { mismatch[n][y * side + x] = smooth[n] - value; });
     }
   }
-  for (const values of mismatch) spread(values, rim, side);
+  const filled = mismatch.map((values) => spread(Float32Array.from(values), rim, side)), blend = BLEND * Math.max(1, step);
   const grain = step > 1 ? grainOf(rough, wide, high) : () => [0, 0, 0];
   for (let i = 0; i < inside.length; i += 2) {
     const x = inside[i], y = inside[i + 1], at = (y - top) * side + x - left, noise = grain(x, y);
-    content(x, y).forEach((value, n) => { result[4 * (y * width + x) + n] = Math.round(value + mismatch[n][at] + noise[n]); });
+    const from = near[(y - top) * wide + x - left], fx = from % wide, fy = Math.floor(from / wide);
+    const share = Math.min(1, Math.hypot(x - left - fx, y - top - fy) / blend); // from the nearest one's to a smooth filling
+    content(x, y).forEach((value, n) => {
+      const taken = share * filled[n][at] + (1 - share) * mismatch[n][fy * side + fx];
+      result[4 * (y * width + x) + n] = Math.round(value + taken + noise[n]);
+    });
   }
   return result;
 }
