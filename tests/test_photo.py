@@ -188,7 +188,7 @@ def test_the_mismatch_along_the_border_is_taken_off(width, height, eyes, offset,
     )
     arguments = Same(fill=lambda x: (x + offset).clamp(-1, 1)), picture, mask, frame
     corrected = steps(ph.inpaint_photo(*arguments), mask)
-    monkeypatch.setattr(ph, "_mismatch", lambda difference, hole: 0)
+    monkeypatch.setattr(ph, "_mismatch", lambda difference, hole, blend: 0)
     pasted = steps(ph.inpaint_photo(*arguments), mask)
     assert corrected < pasted if offset == 0 else corrected < 0.6 * pasted
     assert (
