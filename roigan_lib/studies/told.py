@@ -6,25 +6,9 @@ from .. import plots
 from ..control import code_names, ends, sweep
 from ..control.attributes import attribute_reading, load_attribute_reader, told_effects
 from ..masks import FACE, region
-from ..metrics import frame, mask_hash, versions
+from ..metrics import about, frame
 
 METRICS = ("low", "high", "same_sign", "spill", "visible")
-
-
-def about(gan, data, n, seed):
-    """What rows share that tell of a model on n images of an ImageSet, in figure 4.5's region."""
-    return {
-        "n": n,
-        "n_fake": n,
-        "dataset": data.name,
-        "split": data.split,
-        "mask_law": "face ellipse",
-        "mask_hash": mask_hash(region(gan.size, *FACE)),
-        "seed": seed,
-        "checkpoint": gan.checkpoint_hash,
-        "config": gan.card.get("config_hash"),
-        "versions": versions(),
-    }
 
 
 def effects(gan, data, seed=0, reader=None):
