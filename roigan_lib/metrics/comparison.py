@@ -11,7 +11,7 @@ import torch
 
 from ..checks import check_pair, check_seed
 from ..errors import RoiganError
-from ..masks import sample_masks
+from ..masks import FACE, region, sample_masks
 from . import features as nets
 from .distances import frechet_distance, kernel_distance, precision_recall, small_n_note
 from .inpainting import METRICS, diversity
@@ -40,6 +40,24 @@ def mask_hash(masks):
     """12 hex digits of the masks' shape and bits: equal digits, equal holes."""
     bits = np.packbits((masks > 0.5).cpu().numpy()).tobytes()
     return sha256(repr(tuple(masks.shape)).encode() + bits).hexdigest()[:12]
+
+
+def about(gan, data, n, seed):
+    """What rows share that tell of a model on n images of an ImageSet, in figure 4.5's region."""
+    return {
+        "n": n,
+        "n_fake": n,
+        "dataset": data.name,
+        "split": data.split,
+        "mask_law": "face ellipse",
+        "mask_hash": mask_hash(region(data.size, *FACE)),
+        "seed": seed,
+        "checkpoint": getattr(gan, "checkpoint_hash", None),
+        "config": getattr(gan, "card", {}).get("config_hash"),
+        "versions": versions(),
+        "threads": torch.get_num_threads(),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
 
 
 def complete(name, method, images, masks, seed=0, batch=64, progress=None):

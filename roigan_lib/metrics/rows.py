@@ -5,9 +5,10 @@ import math
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from ..checks import check_output
-from ..files import read_rows, write_atomically
+from ..files import place, read_rows, write_atomically
 
 KEY = ("metric", "method", "dataset", "split", "mask_law", "seed", "n_fake", "reference")
 
@@ -61,3 +62,29 @@ def write_rows(path, rows):
     rows = ({k: finite(v) for k, v in row.items()} for row in kept.values())
     lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows]
     return write_atomically(path, "".join(lines).encode())
+
+
+def keep(file, values, **about):
+    """Merge what a page has measured into a .jsonl file of this run's figures; its path.
+
+    values: rows that are ready, a DataFrame, or {method: {metric: value}}. A value is a number; or
+    a tensor or list with one number for each image or seed, of which mean and standard deviation
+    are kept; or again a dictionary, whose names follow after "_". NaN is left out. about: what all
+    these rows share, see `about`.
+    """
+
+    def told(values, *names):
+        for name, value in values.items():
+            if isinstance(value, dict):
+                yield from told(value, *names, str(name))
+            else:
+                yield *names, str(name), torch.as_tensor(value).double().flatten()
+
+    if not isinstance(values, pd.DataFrame):
+        values = [
+            {"metric": "_".join(metric), "value": v.mean().item()}
+            | {"spread": v.std().item() if len(v) > 1 else None, "method": method, **about}
+            for method, *metric, v in told(values)
+            if not v.isnan().any()
+        ]
+    return write_rows(place("ROIGAN_FIGURES", "figures") / file, values)

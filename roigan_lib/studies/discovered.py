@@ -4,8 +4,7 @@ import torch
 
 from ..control import visible_change_per_code
 from ..masks import FACE, region
-from ..metrics import compare, frame
-from .told import about
+from ..metrics import about, compare, frame
 
 
 def effects(gan, data, few=200, seed=0):

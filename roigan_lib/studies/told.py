@@ -3,44 +3,41 @@
 import torch
 
 from .. import plots
-from ..control import code_names, ends, sweep
+from ..control import code_names, consistency, ends, sweep, visible_change
 from ..control.attributes import attribute_reading, load_attribute_reader, told_effects
 from ..masks import FACE, region
-from ..metrics import frame, mask_hash, versions
+from ..metrics import about, frame
 
 METRICS = ("low", "high", "same_sign", "spill", "visible")
-
-
-def about(gan, data, n, seed):
-    """What rows share that tell of a model on n images of an ImageSet, in figure 4.5's region."""
-    return {
-        "n": n,
-        "n_fake": n,
-        "dataset": data.name,
-        "split": data.split,
-        "mask_law": "face ellipse",
-        "mask_hash": mask_hash(region(gan.size, *FACE)),
-        "seed": seed,
-        "checkpoint": gan.checkpoint_hash,
-        "config": gan.card.get("config_hash"),
-        "versions": versions(),
-    }
 
 
 def effects(gan, data, seed=0, reader=None):
     """A frame of rows: for each told slider of a model the `told_effects` in figure 4.5's region.
 
-    data: an ImageSet of faces. The method of a row is the slider's name.
+    data: an ImageSet of faces. The method of a row is the slider's name. Sliders that come after
+    the told ones were found: their rows, by key, say what is seen, on how many faces it is the
+    same (`consistency`), and how far the mean of any told reading moves.
     """
     read = attribute_reading(reader or load_attribute_reader(), gan)
-    shared = about(gan, data, len(data), seed)
-    return frame(
+    shared, mask = about(gan, data, len(data), seed), region(gan.size, *FACE)
+    rows = [
         {"metric": f"told_{name}", "value": row[name], "method": row["slider"]}
         | ({"of": row["spill_of"]} if name == "spill" else {})
-        | shared
-        for row in told_effects(gan, data[:], region(gan.size, *FACE), read, seed)
+        for row in told_effects(gan, data[:], mask, read, seed)
         for name in METRICS
-    )
+    ]
+    for k in range(len(gan.slider_names), gan.n_continuous):
+        stack = sweep(gan, data[:], mask, ends(gan, k), seed)
+        seen = {
+            "visible": visible_change(stack, mask).mean(),
+            "consistency": consistency(stack, mask),
+        }
+        seen["moves"] = (read(stack[1]) - read(stack[0])).mean(0).abs().max()
+        key = code_names(gan)[k]
+        rows += [
+            {"metric": f"found_{m}", "value": float(v), "method": key} for m, v in seen.items()
+        ]
+    return frame(row | shared for row in rows)
 
 
 def sheet(gan, pixels, seed=0, keys=None):
