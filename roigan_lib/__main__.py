@@ -1,8 +1,24 @@
 """python -m roigan_lib: the command line of the kit."""
 
+import os
+import signal
 import sys
+import threading
 
-from .cli import main
+
+def main(argv=None) -> int:
+    """`cli.main`; Ctrl-C while its modules load ends the program at once, as nothing is begun."""
+    if threading.current_thread() is not threading.main_thread():
+        from .cli import main
+
+        return main(argv)
+    before = signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    try:
+        from .cli import main
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return main(argv)
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import torch
@@ -31,10 +32,14 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """The batches of a run. n_a: how many rows of each go through path A."""
+    """The batches of a run. n_a: how many rows of each go through path A; workers: threads that
+    draw the next steps meanwhile, where a GPU leaves the processor the time; what is drawn is the
+    same with any number of them.
+    """
 
     def __init__(self, cfg, data, device):
         self.cfg, self.data, self.device, self._order = cfg, data, device, (-1, None)
+        self.workers, self._pool, self._ahead = 4 * (torch.device(device).type == "cuda"), None, {}
         o, opt = cfg.objective, cfg.optimisation
         # rows of path A in a batch
         self.n_a = opt.batch - round(opt.batch * o.path_b) if cfg.model.own_reader else 0
@@ -58,18 +63,26 @@ class Batches:
                 f"leave it out of labels, or label at 0."
             )
 
-    def pictures(self, step, generator):
-        """Images of a step (batch, 3, S, S), their numbers in the data set, which are mirrored."""
+    def pictures(self, step, generator, rows=None):
+        """Images of a step (batch, 3, S, S), their numbers in the data set, which are mirrored.
+
+        rows: this process' share, which is read alone where rows do not depend on each other.
+        """
         n, size, d = len(self.data), self.cfg.optimisation.batch, self.cfg.data
         epoch, i = divmod(step, n // size)
-        if self._order[0] != epoch:
+        order = self._order
+        if order[0] != epoch:
             seed = self.cfg.run.seed * 7919 + epoch
-            self._order = epoch, torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-        chosen = self._order[1][i * size : (i + 1) * size]
-        images, flip = self.data[chosen], torch.zeros(size, dtype=torch.bool)
+            order = epoch, torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+            self._order = order
+        chosen = order[1][i * size : (i + 1) * size]
+        flip = torch.zeros(size, dtype=torch.bool)
         if d.flip:
             flip = torch.rand(size, generator=generator) < 0.5
-            images[flip] = images[flip].flip(-1)
+        own = slice(None) if rows is None else rows
+        images, turned = self.data[chosen[own]], flip[own]
+        if d.flip:
+            images[turned] = images[turned].flip(-1)
         return augment(images, d.shift, d.soften, generator).to(self.device), chosen, flip
 
     def random(self, step):
@@ -86,30 +99,39 @@ class Batches:
 
     def draw(self, step) -> Batch:
         """Everything random of a step; of several processes, this one's share."""
+        if not self.workers:
+            return self._draw(step)
+        self._pool = self._pool or ThreadPoolExecutor(self.workers)
+        steps = range(step, step + self.workers + 1)
+        self._ahead = {s: self._ahead.get(s) or self._pool.submit(self._draw, s) for s in steps}
+        return self._ahead[step].result()
+
+    def _draw(self, step):
         model, o, n = self.cfg.model, self.cfg.objective, self.cfg.optimisation.batch
-        g = self.random(step)
-        images, chosen, flip = self.pictures(step, g)
+        g, rows, d = self.random(step), parallel.share(self.n_a, n), self.cfg.data
+        alone = rows is not None and not (d.shift or d.soften or o.siblings)
+        images, chosen, flip = self.pictures(step, g, rows if alone else None)
         labels = self.labels.values[chosen]
         labels = torch.where(flip[:, None] & self.labels.turned, -labels, labels)
-        masks = sample_masks(self.cfg.data.mask_family, n, model.size, generator=g)
+        masks = sample_masks(d.mask_family, n, model.size, generator=g)
         codes = sample_codes(model, n, g)
         noise = torch.randn(n, model.n_noise, generator=g)
         if o.siblings:
             first = torch.arange(self.n_a, n, o.siblings).repeat_interleave(o.siblings)
-            for rows in (images, masks, codes, noise):
-                rows[self.n_a :] = rows[first]
+            for drawn in (images, masks, codes, noise):
+                drawn[self.n_a :] = drawn[first]
             codes[self.n_a :] = one_moved(model, o.siblings, codes[self.n_a :], g)
         jitter = torch.randn(n, model.n_continuous, generator=g) * o.code_noise
         uniform = torch.rand(n, model.n_discrete, model.n_categories, generator=g)
         gumbel = -torch.log(-torch.log(uniform.clamp(1e-6, 1 - 1e-6)))
-        drawn = [images, masks, codes, noise, jitter, gumbel, labels, self.asked(masks)]
+        drawn = [masks, codes, noise, jitter, gumbel, labels, self.asked(masks)]
         drawn.append(torch.rand(n, 1, 1, 1, generator=g))
         if model.architecture == "published":
-            drawn += [torch.randn(images.shape, generator=g), sample_codes(model, n, g)]
+            drawn += [torch.randn(n, *images.shape[1:], generator=g), sample_codes(model, n, g)]
             drawn.append(torch.randn(n, model.n_noise, generator=g))
-        rows = parallel.share(self.n_a, n)
-        drawn = [t.to(self.device) for t in drawn]
-        drawn = drawn if rows is None else [t[rows.to(self.device)] for t in drawn]
+        if rows is not None:
+            drawn, images = [t[rows] for t in drawn], images if alone else images[rows]
+        drawn = [t.to(self.device) for t in (images, *drawn)]
         return Batch(*drawn[:9], more=tuple(drawn[9:]))
 
 

@@ -9,14 +9,16 @@ from pathlib import Path
 import torch
 
 from .checks import check_output, only_run
-from .config import Config, load_config, model_config
+from .config import NOT_HASHED, WEIGHTS, Config, load_config, model_config
 from .config_checks import flat
 from .errors import RoiganError
-from .files import WEIGHTS, place, read_weights, replacing, weights_hash
+from .files import WEIGHTS as SHIPPED
+from .files import place, read_weights, replacing, weights_hash
 from .models.grown import CORE
 from .stored import load_model, shipped
 
 FORMAT = "roigan-train-1"
+EXACT = ("seed", "batch", "learns")  # with others the steps before and after make no one run
 PARTS = "generator discriminator ema reader heads classifier opt_g opt_d".split()
 
 
@@ -29,7 +31,7 @@ def save(trainer, path: Path) -> None:
         )
     state = {"format": FORMAT, "config": asdict(trainer.cfg), "step": trainer.step_count}
     state |= {"seconds": trainer.seconds, "data": trainer.data.fingerprint}
-    state["started_from"] = trainer.started_from
+    state |= {"started_from": trainer.started_from, "changed": trainer.changed}
     for name in PARTS:
         part = getattr(trainer, name)
         state[name] = part.state_dict() if part else {}
@@ -51,6 +53,10 @@ def read(path, start=False, device="cpu") -> dict:
         )
     try:
         state = torch.load(path, weights_only=True, map_location=device)
+    except OSError as error:
+        raise RoiganError(
+            f"{path} cannot be read: {error.strerror or error}; give yourself the right to."
+        ) from None
     except Exception:
         raise RoiganError(
             f"{path} is damaged and cannot be continued; remove it to train from the start."
@@ -81,6 +87,15 @@ def load(trainer, path, start: bool = False) -> None:
             found.append(("data", state["data"], trainer.data.fingerprint))
         heads = about.get("projected", 0.0), ours.get("projected", 0.0)
         found += [("projected", *heads)] * ((heads[0] > 0) != (heads[1] > 0))
+        differ = _differing(trainer.cfg, about)
+        fixed = EXACT + ("perceptual_net",) * bool(trainer.heads)
+        found += [(k, *differ[k]) for k in fixed if k in differ]
+        by_steps = trainer.limit or not ours["stop_after_minutes"]  # GLCIC's may go by minutes
+        if not found and by_steps and state["step"] > ours["steps"]:
+            raise RoiganError(
+                f"{path} has {state['step']} steps already and this run asks for "
+                f"steps={ours['steps']}; give more, or another output folder."
+            )
     if not start or (trainer.classifier and state.get("classifier")):
         labels = about.get("labels"), ours["labels"]
         found += [("labels", *labels)] * (labels[0] != labels[1])
@@ -116,6 +131,18 @@ def load(trainer, path, start: bool = False) -> None:
     trainer.opt_d.load_state_dict(state["opt_d"])
     trainer.step_count, trainer.seconds = state["step"], state["seconds"]
     trainer.started_from = state.get("started_from")
+    now = [f"{k} {old} → {new} at step {state['step']}" for k, (old, new) in differ.items()]
+    trainer.changed = state.get("changed", []) + now
+
+
+def _differing(cfg, about) -> dict:
+    """{setting: (then, now)} of what a checkpoint's flat configuration has otherwise, less the
+    architecture and what no step depends on; a field that it does not know had its default.
+    """
+    default = {k: v for k, v in flat(asdict(Config())).items() if k not in WEIGHTS} | about
+    pairs = {k: (default.get(k, 0.0), v) for k, v in flat(asdict(cfg)).items()}
+    left_out = (*NOT_HASHED, *vars(cfg.model))
+    return {k: (a, b) for k, (a, b) in pairs.items() if a != b and k not in left_out}
 
 
 def _grown(theirs, ours):
@@ -175,7 +202,7 @@ def _shipped_state(name):
     ship as well; where not, a start begins them anew.
     """
     model, parts = load_model(name), {"heads": {}}
-    beside = WEIGHTS / "training" / f"{name}.safetensors"
+    beside = SHIPPED / "training" / f"{name}.safetensors"
     kept = read_weights(beside, None, "the networks of a training")[0] if beside.is_file() else {}
     for key, value in kept.items():
         part, _, layer = key.partition(".")
@@ -192,11 +219,13 @@ def own_folder(folder):
     """Hold a run's folder, as `only_run` does, after a look whether all its files can be written;
     what a killed process left half-written goes.
     """
-    for name in ("checkpoint.pt", "log.jsonl", "model.safetensors"):
+    files = "checkpoint.pt", "log.jsonl", "model.safetensors"
+    for name in files:
         check_output(folder / name)
     with only_run(folder):
-        for left in folder.glob(".checkpoint.pt.*.tmp"):
-            left.unlink()
+        for name in files:
+            for left in folder.glob(f".{name}.*.tmp"):
+                left.unlink()
         yield
 
 
@@ -225,4 +254,5 @@ def card(trainer) -> dict:
     }
     if trainer.classifier is not None:
         found["label_shares"] = [round(s, 4) for s in trainer.batches.labels.shares.tolist()]
+    found |= {"changed": trainer.changed} if trainer.changed else {}
     return found | ({"started_from": start} if start else {})

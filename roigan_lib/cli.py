@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Union
 
 import tyro
 from tyro.conf import FlagConversionOff, Positional, arg
 
-from .checks import check_output, check_seed
+from .checks import check_device, check_output, check_seed
 from .config import WEIGHTS, Config, load_config
 from .config_checks import check_config, flat
 from .errors import RoiganError, missing_package
@@ -20,14 +23,35 @@ from .recipes import read_recipe
 Device = Annotated[str, arg(help="auto | cpu | cuda | mps")]
 
 
-def say(text):
-    """A line on the terminal, at once."""
-    print(text, flush=True)
+class Unread(KeyboardInterrupt):
+    """Nobody reads the output any more, as behind `head`: a training saves, and all ends."""
+
+
+def say(text, stream=None):
+    """A line on the terminal, at once; no name in it can move the cursor or change a colour."""
+    clean = lambda c: c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1]
+    try:
+        print("".join(map(clean, str(text))), file=stream, flush=True)
+    except BrokenPipeError:
+        unread()
+        raise Unread from None
+    except OSError as error:
+        raise RoiganError(f"The output could not be written: {error.strerror}.") from None
+
+
+def unread():
+    """What is said from here on goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            os.dup2(nowhere, stream.fileno())
 
 
 def note(text):
     """A line beside the output."""
-    print(text, file=sys.stderr)
+    say(text, sys.stderr)
 
 
 def crop_of(text):
@@ -177,7 +201,7 @@ class Compare:
         from .data import open_dataset
         from .ensemble import Enlarged
         from .masks import sample_masks
-        from .metrics import check_rows, compare, to_markdown, write_rows
+        from .metrics import check_rows, compare, to_markdown, trained, write_rows
         from .stored import load_model
 
         check_seed(self.seed)
@@ -198,6 +222,9 @@ class Compare:
         if self.sheet:
             self.draw(methods, data, masks)
         if self.rows:
+            own = table["method"] == "roi-gan"
+            for name, told in trained(gan).items():
+                table[name] = [told if ours else None for ours in own]
             write_rows(self.rows, table)
             say(f"{len(table)} rows in {self.rows}")
 
@@ -340,6 +367,81 @@ class Bench:
 
 
 @dataclass
+class Control:
+    """How far a model's codes can be seen, and on synthfaces what they mean, as rows."""
+
+    model: Positional[str]  # shipped name or checkpoint
+    dataset: str = "synthfaces"
+    split: str = "test"
+    root: str | None = None
+    crop: str | None = None
+    n: int = 48
+    seed: int = 0
+    rows: str | None = None  # jsonl file to merge the rows into
+
+    def run(self):
+        from .data import open_dataset
+        from .metrics import check_rows, to_markdown, trained, write_rows
+        from .stored import load_model
+        from .studies.grid import control
+
+        check_seed(self.seed)
+        if self.rows:
+            check_rows(self.rows)
+        gan, crop = load_model(self.model), crop_of(self.crop)
+        data = open_dataset(self.dataset, self.split, gan.size, self.root, crop, self.n)
+        table = control(gan, data, self.seed).assign(**trained(gan))
+        say(to_markdown(table))
+        if self.rows:
+            write_rows(self.rows, table)
+
+
+@dataclass
+class Seeds:
+    """Mean, spread and number of seeds of rows that trainings with several seeds left."""
+
+    rows: Positional[list[str]]  # jsonl files, as compare, control and experiments write them
+    out: str | None = None  # jsonl file for the means
+
+    def run(self):
+        from .files import read_rows
+        from .metrics import check_rows, over_seeds, to_markdown, write_rows
+
+        if self.out:
+            check_rows(self.out)
+        table = over_seeds([row for path in self.rows for row in read_rows(path)])
+        for name, part in table.groupby("dataset", dropna=False):
+            say(f"{name}: mean ± standard deviation over seeds\n\n{to_markdown(part)}\n")
+        if self.out:
+            write_rows(self.out, table)
+
+
+@dataclass
+class Cost:
+    """Seconds, memory and energy of a training, by profile, image size and batch."""
+
+    quick: bool = False  # tiny networks, one step: does it run?
+    rows: str | None = None  # jsonl file for the rows
+    picture: str | None = None  # PNG of the curves
+    device: str = "cpu"  # cpu | cuda
+
+    def run(self):
+        from .metrics import check_rows, write_rows
+        from .plots import save
+        from .studies import cost
+
+        if self.rows:
+            check_rows(self.rows)
+        if self.picture:
+            check_output(self.picture, (".png",))
+        keep = partial(write_rows, self.rows) if self.rows else None
+        rows = cost.run(say, self.quick, device=str(check_device(self.device)), keep=keep)
+        say(cost.to_markdown(rows) + "\n\n" + cost.to_markdown(rows, "step"))
+        if self.picture:
+            save(cost.picture(rows), self.picture)
+
+
+@dataclass
 class Page:
     """The explorer as a static folder: paint, slide, see in a browser, without Python."""
 
@@ -389,6 +491,7 @@ class Reproduce:
     notebooks: str | None = None  # folder of notebooks (default: the repository's)
     only: list[str] = field(default_factory=list)  # run only those, e.g. 03 08
     force: bool = False  # run again what is done
+    pages: bool = True  # write the HTML pages; without them runs of other notebooks share a folder
 
     def run(self):
         from .studies.reproduce import command
@@ -397,12 +500,15 @@ class Reproduce:
 
 
 COMMANDS = (Train, Inpaint, Compare, Directions, Photographs, Experiments)
-COMMANDS += (Page, Reproduce, Data, Models, Bench)
+COMMANDS += (Page, Reproduce, Data, Models, Bench, Control, Seeds, Cost)
 
 
 def main(argv=None) -> int:
     """Run a command; returns its exit status, 2 for bad input (said in a sentence on stderr)."""
     argv = sys.argv[1:] if argv is None else list(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name of any bytes, a terminal of few letters
+            stream.reconfigure(errors="backslashreplace")
     try:
         for before, word in zip(["the first argument", *argv], argv):
             if word == "":  # an unset variable of the shell, most likely
@@ -412,6 +518,9 @@ def main(argv=None) -> int:
         return command(argv).run() or 0
     except SystemExit as stop:  # --help, or arguments that tyro has refused
         return stop.code or 0
+    except (BrokenPipeError, Unread):
+        unread()
+        return 141  # as of a program that SIGPIPE ends
     except KeyboardInterrupt:
         note("stopped")
         return 130

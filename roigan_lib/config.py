@@ -186,7 +186,7 @@ class Config:
         """Twelve hex digits that name the configuration: what differs from the defaults, and the
         inputs, such as the fingerprint of the data and the hash of the start.
         """
-        differs = {k: v for k, (v, _) in self.changed().items() if k not in _NOT_HASHED}
+        differs = {k: v for k, (v, _) in self.changed().items() if k not in NOT_HASHED}
         text = json.dumps([differs, *inputs], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -202,7 +202,7 @@ WEIGHTS = (
     *("projected", "style", "mirror", "apart", "faint", "label", "penalty"),
 )
 HOME = {f.name: part.name for part in fields(Config) for f in fields(getattr(Config(), part.name))}
-_NOT_HASHED = (
+NOT_HASHED = (
     "root perceptual_weights start recipe profile stop_after_minutes log_every grid_every "
     "checkpoint_every"
 ).split()

@@ -6,10 +6,17 @@ import errno
 import hashlib
 import json
 import os
-from contextlib import contextmanager
+import secrets
+import tempfile
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import RoiganError
+
+try:
+    import fcntl
+except ImportError:  # Windows: programs are not told apart there
+    fcntl = None
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 
@@ -22,31 +29,69 @@ def place(variable: str, name: str) -> Path:
     return (root if (root / "notebooks").is_dir() else Path.cwd()) / name
 
 
+def cache_folder() -> Path:
+    """$ROIGAN_CACHE, else ~/.cache/roigan, for this user alone where it is made here.
+
+    Without a home, a folder of the temporary one. RoiganError where that is another user's.
+    """
+    try:
+        told = os.environ.get("ROIGAN_CACHE")
+        folder, shared = Path(told) if told else Path.home() / ".cache" / "roigan", False
+    except RuntimeError:  # HOME is unset and the system knows no other
+        folder, shared = Path(tempfile.gettempdir(), f"roigan-{os.geteuid()}"), True
+    with suppress(OSError):  # who writes there says so
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if shared and folder.is_dir():
+        about = folder.lstat()
+        if about.st_uid != os.geteuid() or about.st_mode & 0o077 or folder.is_symlink():
+            raise RoiganError(
+                f"{folder} may be written by another user: set ROIGAN_CACHE to a folder of yours."
+            )
+    return folder
+
+
 @contextmanager
 def replacing(path):
     """A temporary path beside `path`, which takes its place at the end: a killed run leaves the old
     file or the new one, never half of either. RoiganError where it cannot be written.
     """
     path = Path(path)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # another process has another one
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")  # nobody can guess it
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # as umask says
         yield scratch
-        os.chmod(scratch, 0o644)
         os.replace(scratch, path)
     except (OSError, RuntimeError) as error:
         if isinstance(error, RoiganError):
             raise
-        full = getattr(error, "errno", None) == errno.ENOSPC or "PytorchStreamWriter" in str(error)
-        full = full or "No space" in str(error)
+        full = getattr(error, "errno", None) == errno.ENOSPC or any(
+            words in str(error) for words in ("PytorchStreamWriter", "inline_container", "No space")
+        )
         why = "no space is left on the disk" if full else getattr(error, "strerror", 0) or error
         raise RoiganError(
             f"{path} could not be written: {why}; an earlier one is intact: free some space or "
             f"choose another place."
         ) from None
     finally:
-        if path.parent.is_dir():
+        with suppress(OSError):
             scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def one_at_a_time(path):
+    """Within it no other program merges into the file at `path`; others wait for their turn."""
+    folder = Path(path).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    held = os.open(folder, os.O_RDONLY) if fcntl else None
+    try:
+        if fcntl:
+            with suppress(OSError):  # a file system without locks: nobody can be told apart
+                fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        if fcntl:
+            os.close(held)
 
 
 def write_atomically(path, data: bytes) -> Path:

@@ -77,15 +77,24 @@ class RoIGAN:
 
     def _pair(self, images, masks):
         """`check_pair`, but not once more for what it gave the last time."""
-        return self._last[:2] if self._is_last(images, masks) else check_pair(images, masks)
+        last = self._remembered(images, masks)
+        return last[:2] if last else check_pair(images, masks)
 
-    def _is_last(self, *pair):
-        return self._last is not None and all(
-            isinstance(new, torch.Tensor)
-            and (new.dtype, new.device) == (old.dtype, old.device)
-            and torch.equal(new, old)
-            for new, old in zip(pair, self._last)
-        )
+    def _remembered(self, *pair):
+        """What was made of this pair with these weights, or None. `_last` is read once, as another
+        thread may put its own there.
+        """
+        last = self._last
+        same = last is not None and last[3] == self._version()
+        for new, old in zip(pair, last or ()):
+            same = same and isinstance(new, torch.Tensor)
+            same = same and (new.dtype, new.device) == (old.dtype, old.device)
+            same = same and torch.equal(new, old)
+        return last if same else None
+
+    def _version(self):
+        """A number that changes with the weights."""
+        return sum(p._version for p in self.generator.parameters())
 
     def _redraw(self, images, masks, codes, seed, noise):
         if images.shape[-1] != self.size or images.shape[-2] != self.size:
@@ -119,9 +128,11 @@ class RoIGAN:
         """What does not depend on the sliders: of a small batch a slider's next move reuses it."""
         if len(images) > 16:
             return self.generator.features_of(x, m)
-        if not self._is_last(images, masks):
-            self._last = (images.clone(), masks.clone(), self.generator.features_of(x, m))
-        return self._last[2]
+        last = self._remembered(images, masks)
+        if last is None:
+            found = self.generator.features_of(x, m)
+            self._last = last = images.clone(), masks.clone(), found, self._version()
+        return last[2]
 
 
 def sample_codes(cfg, n, generator):

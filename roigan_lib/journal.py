@@ -52,6 +52,9 @@ class Journal:
         if there.is_file() and not fresh:
             checkpoint.load(trainer, there)
             self.say(f"continuing {there} at step {trainer.step_count}")
+            if trainer.changed:
+                what = "; ".join(trainer.changed)
+                self.say(f"not the run that its settings name, as they were changed: {what}")
             self.read()
         elif start := trainer.cfg.run.start:
             checkpoint.load(trainer, start, start=True)

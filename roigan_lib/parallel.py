@@ -13,6 +13,7 @@ import os
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 
 def size() -> int:
@@ -74,6 +75,28 @@ def gather(rows: torch.Tensor) -> torch.Tensor:
     from torch.distributed.nn.functional import all_gather
 
     return torch.cat(all_gather(rows.contiguous()))
+
+
+def of_first(value: torch.Tensor) -> torch.Tensor:
+    """What stands for process 0's value once gradients and logs are averaged over the processes."""
+    return value * (size() if rank() == 0 else 0)
+
+
+class _OverAll:
+    """Batch norm over the rows of all processes: the same statistics and buffers in each."""
+
+    def forward(self, x):
+        if size() == 1 or not self.training:
+            return super().forward(x)
+        return super().forward(gather(x))[rank() * len(x) : (rank() + 1) * len(x)]
+
+
+class BatchNorm1d(_OverAll, nn.BatchNorm1d):
+    """nn.BatchNorm1d, of rows (n, C) that several processes share."""
+
+
+class BatchNorm2d(_OverAll, nn.BatchNorm2d):
+    """nn.BatchNorm2d, of maps (n, C, H, W) that several processes share."""
 
 
 def average_gradients(parameters) -> None:

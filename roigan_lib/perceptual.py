@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import torch
@@ -10,6 +11,30 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .errors import RoiganError
+
+
+def _official(name):
+    """torchvision's weight file in the torch hub cache, fetched where it is missing. Its name ends
+    in the beginning of its SHA-256, which is checked each time.
+    """
+    import torchvision
+
+    url = torchvision.models.get_model_weights(name).DEFAULT.url
+    path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
+    digits = path.stem.rpartition("-")[2]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.is_file():
+            torch.hub.download_url_to_file(url, str(path), digits, progress=False)
+        right = hashlib.sha256(path.read_bytes()).hexdigest().startswith(digits)
+    except Exception as error:  # any of a dozen network errors
+        raise RoiganError(
+            f"The weights of {name} could not be downloaded ({type(error).__name__}); give "
+            f"a local file with perceptual_weights=…, or use perceptual_net='factors'."
+        ) from None
+    if not right:
+        raise RoiganError(f"{path} is not torchvision's file: delete it to have it fetched again.")
+    return path
 
 
 class PerceptualNet(nn.Module):
@@ -50,37 +75,36 @@ class PerceptualNet(nn.Module):
     def _vgg(self, name, weights):
         import torchvision
 
-        make = getattr(torchvision.models, name)
-        last = self.TAPS[name][-1]
-        if weights is None:
-            try:
-                return make(weights="DEFAULT").features[: last + 1]
-            except Exception as error:  # any of a dozen network errors
-                raise RoiganError(
-                    f"The weights of {name} could not be downloaded ({type(error).__name__}); give "
-                    f"a local file with perceptual_weights=…, or use perceptual_net='factors'."
-                ) from None
-        path = Path(weights)
+        net = getattr(torchvision.models, name)(weights=None).features[: self.TAPS[name][-1] + 1]
+        path = Path(weights) if weights else _official(name)
         if not path.is_file():
             raise RoiganError(
                 f"There is no weight file {path}; perceptual_weights takes a .pth or .npz of "
                 f"{name}."
             )
-        net = make(weights=None).features[: last + 1]
-        if path.suffix == ".npz":
-            import numpy as np
+        try:
+            if path.suffix == ".npz":
+                import numpy as np
 
-            state = {k: torch.from_numpy(v.astype("float32")) for k, v in np.load(path).items()}
-        else:
-            state = torch.load(path, weights_only=True, map_location="cpu")
-        state = {k.removeprefix("features."): v for k, v in state.items()}
+                state = {k: torch.from_numpy(v.astype("float32")) for k, v in np.load(path).items()}
+            else:
+                state = torch.load(path, weights_only=True, map_location="cpu")
+            state = {k.removeprefix("features."): v for k, v in state.items()}
+        except Exception:  # a damaged or malicious file raises nearly anything
+            raise RoiganError(
+                f"{path} is damaged or holds more than plain weights; fetch {name} again."
+            ) from None
         wanted = (k for k in net.state_dict() if not k.endswith("num_batches_tracked"))
         if missing := [k for k in wanted if k not in state]:
             raise RoiganError(
                 f"{path.name} does not hold {name}: it lacks {missing[0]!r} and {len(missing) - 1} "
                 "more."
             )
-        net.load_state_dict({k: v for k, v in state.items() if k in net.state_dict()}, strict=False)
+        try:
+            known = {k: v for k, v in state.items() if k in net.state_dict()}
+            net.load_state_dict(known, strict=False)
+        except RuntimeError:
+            raise RoiganError(f"{path.name} does not hold {name}: its shapes are others.") from None
         return net
 
     def forward(self, images):

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from . import parallel
 from .errors import RoiganError
-from .files import write_atomically
+from .files import cache_folder, write_atomically
 
 HOPELESS = 4.0  # times as long as float32: three rounds of this are enough to know
 ISA = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")  # variables that withhold instructions
@@ -71,8 +71,7 @@ def ratio() -> float:
 
     An answer holds for one processor, version of torch, number of threads and value of ISA.
     """
-    cache = os.environ.get("ROIGAN_CACHE") or Path.home() / ".cache" / "roigan"
-    path, told = Path(cache) / "precision.json", [f"{k}={os.environ.get(k, '')}" for k in ISA]
+    path, told = cache_folder() / "precision.json", [f"{k}={os.environ.get(k, '')}" for k in ISA]
     library = f"torch {torch.__version__}", f"{torch.get_num_threads()} threads"
     key = " | ".join([processor(), *library, *told])
     try:

@@ -12,6 +12,7 @@ import math
 import torch
 
 from . import losses as L
+from . import parallel
 from .models.layers import full
 
 IMAGE_NOISE = 0.05  # times N(0, 1), added to the real images of a step
@@ -98,7 +99,7 @@ def generator_terms(discriminator, x, m, codes, raw, style, logvar, n_continuous
     mu, log_variance, logits = discriminator.q(maps[-1])
     terms = {
         "adversarial": L.hinge_generator(scores),
-        "matching": L.feature_matching([y[:1] for y in real_maps], [y[:1] for y in maps]),
+        "matching": parallel.of_first(L.feature_matching(real_maps, [y[:1] for y in maps])),
         "variation": variation(m * done),
         "kl": L.kl_style(full(style), full(logvar)),
         "info_c": info_continuous(codes[:, :n_continuous], mu, log_variance),

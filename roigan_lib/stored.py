@@ -110,6 +110,9 @@ def _read_checkpoint(path):
     """State dict and header of a training checkpoint, or of the author's .chkp."""
     try:
         data = torch.load(path, weights_only=True, map_location="cpu")
+    except OSError as error:
+        why = error.strerror or error
+        raise RoiganError(f"{path} cannot be read: {why}; give yourself the right to.") from None
     except Exception:
         raise RoiganError(
             f"{path.name} cannot be read as a checkpoint: it is damaged, cut short, or holds more "

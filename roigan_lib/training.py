@@ -47,6 +47,7 @@ class Trainer:
     shown = ("d", "g", "l1_hole", "perceptual", "info_c", "info_d")  # in a line of progress
     has_codes = True
     marks = {}  # what every log row says beside the losses
+    changed = []  # settings that another part of the run had otherwise, a line each
 
     def __init__(self, cfg: Config, data=None, device=None):
         self.begin(cfg, data, device)
@@ -187,15 +188,11 @@ class Trainer:
     def model(self) -> RoIGAN:
         """The averaged generator, ready to inpaint."""
         name = f"{self.cfg.data.dataset}-{self.cfg.run.profile}"
-        return RoIGAN(copy.deepcopy(self.ema).cpu(), name, card=self.card())
-
-    def card(self) -> dict:
-        """What a reader of the weights should know: data, steps, seconds, configuration."""
-        return checkpoint.card(self)
+        return RoIGAN(copy.deepcopy(self.ema).cpu(), name, card=checkpoint.card(self))
 
     def write_model(self, path):
         """The averaged generator as a file to ship."""
-        save_model(self.ema.state_dict(), self.cfg.model, path, self.card())
+        save_model(self.ema.state_dict(), self.cfg.model, path, checkpoint.card(self))
 
 
 @contextmanager

@@ -42,7 +42,7 @@ def test_the_train_step_row_runs_the_plain_step_with_the_same_losses():
     assert all(row["value"] > 0 for row in rows)
     assert rows[0]["plain_ms"] == rows[1]["plain_ms"]
     cfg = load_config("thesis", recipe="published", width=0.125, batch=2, perceptual_net="none")
-    trainer = Trainer(cfg, bench._noise_images(8), "cpu")
+    trainer = Trainer(cfg, bench.noise_images(8), "cpu")
     logs = trainer.step()  # what the plain step has, the kit's step has too
     assert {
         "adversarial",
@@ -62,14 +62,14 @@ def test_the_train_step_row_runs_the_plain_step_with_the_same_losses():
 def test_a_lazy_penalty_is_rarer_and_stronger():
     few = dict(width=0.125, batch=2, perceptual=0.0)
     cfg = load_config("thesis", penalty_every=2, **few)
-    trainer = Trainer(cfg, bench._noise_images(8), "cpu")
+    trainer = Trainer(cfg, bench.noise_images(8), "cpu")
     seen = []
     for _ in range(4):
         logs = trainer.step()
         seen.append("penalty" in logs)
     assert seen == [True, False, True, False]
     usual = load_config("thesis", **few)
-    first, twice = (Trainer(c, bench._noise_images(8), "cpu").step()["d"] for c in (usual, cfg))
+    first, twice = (Trainer(c, bench.noise_images(8), "cpu").step()["d"] for c in (usual, cfg))
     assert first < twice
 
 

@@ -559,6 +559,21 @@ def test_rows_are_merged_by_key(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["rows.jsonl"]
 
 
+def test_values_of_a_page_become_rows_that_share_what_they_are_about(tmp_path, monkeypatch):
+    monkeypatch.setenv("ROIGAN_FIGURES", str(tmp_path))
+    own = {"change": {"c1": torch.tensor([1.0, 3.0]), "c2": 0.5}, "wobble": [float("nan")] * 2}
+    path = metrics.keep("page.jsonl", {"a": own}, dataset="d", seed=7, n_fake=2)
+    assert path == tmp_path / "page.jsonl" and metrics.keep("page.jsonl", {}) == path
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    about = {"method": "a", "dataset": "d", "seed": 7, "n_fake": 2}
+    assert found == [
+        {"metric": "change_c1", "value": 2.0, "spread": math.sqrt(2)} | about,
+        {"metric": "change_c2", "value": 0.5, "spread": None} | about,
+    ]
+    metrics.keep("page.jsonl", metrics.frame([row("psnr", "a", "e", 1.0)]))
+    assert len(metrics.load_rows(path)) == 3
+
+
 def test_a_row_keeps_its_keys_its_whole_numbers_and_its_nones():
     rows = [row("psnr", "a", "e", 1.5, note=None, steps=3), row("psnr", "b", "e", 2.0, versions={})]
     back = metrics.records(metrics.frame(rows))

@@ -155,19 +155,19 @@ def test_a_run_says_and_records_what_it_computed_in(told, used, monkeypatch, tmp
         return REAL_AUTOCAST(*args, **options)
 
     monkeypatch.setattr(torch, "autocast", autocast)
-    run = T.train(half(), tmp_path / "run", bench._noise_images(8), progress=said.append)
+    run = T.train(half(), tmp_path / "run", bench.noise_images(8), progress=said.append)
     assert any(halved) == (used == "bf16")  # the networks, not only the record
     assert len([line for line in said if "going on in float32" in line]) == (used == "fp32")
     assert run.model.card["precision"] == used and {row["precision"] for row in run.rows} == {used}
     assert run.model.card["training"]["optimisation"]["precision"] == "bf16"  # what was asked for
-    again = T.train(half(steps=3), tmp_path / "run", bench._noise_images(8), progress=None)
+    again = T.train(half(steps=3), tmp_path / "run", bench.noise_images(8), progress=None)
     assert again.finished and again.model.card["steps"] == 3
 
 
 def test_float32_in_place_of_bfloat16_is_float32_bit_for_bit(monkeypatch):
     monkeypatch.setenv("ROIGAN_BF16", "slow")
     stepped, plain = (
-        T.Trainer(half(precision=p), bench._noise_images(8), "cpu") for p in ("bf16", "fp32")
+        T.Trainer(half(precision=p), bench.noise_images(8), "cpu") for p in ("bf16", "fp32")
     )
     assert stepped.step() == plain.step()
 
@@ -176,7 +176,7 @@ def test_glcic_follows_the_same_decision(monkeypatch, tmp_path):
     monkeypatch.setenv("ROIGAN_BF16", "slow")
     said = []
     net = glcic.train_glcic(
-        bench._noise_images(8),
+        bench.noise_images(8),
         tmp_path,
         width=0.03,
         batch=4,

@@ -152,7 +152,7 @@ def test_starting_from_another_run_takes_its_networks_and_nothing_else(data, tmp
     assert (
         first.step_count == 0
         and not first.opt_g.state
-        and first.card()["started_from"]["steps"] == 2
+        and checkpoint.card(first)["started_from"]["steps"] == 2
     )
     said = []
     run = T.train(cfg, tmp_path / "cats", other, progress=said.append)

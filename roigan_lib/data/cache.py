@@ -8,9 +8,10 @@ import json
 import os
 import shutil
 import warnings
-from pathlib import Path
 
 import numpy as np
+
+from ..files import cache_folder
 
 
 def cached(name, shape, make):
@@ -69,4 +70,4 @@ def stored(name, shape):
 
 
 def _place(name):
-    return Path(os.environ.get("ROIGAN_CACHE") or Path.home() / ".cache" / "roigan") / name
+    return cache_folder() / name

@@ -6,8 +6,8 @@ the page's security policy forbids every address but the page's own.
 """
 
 import hashlib
+import io
 import json
-import os
 import shutil
 import subprocess
 import tarfile
@@ -21,7 +21,7 @@ from PIL import Image
 from ..checks import check_folder
 from ..data import cats, open_dataset
 from ..errors import RoiganError
-from ..files import write_atomically
+from ..files import cache_folder, write_atomically
 from ..masks import FACE, region
 from ..photo import EYES, _skimage, astronaut, crop_frame, face_frame, find_eyes, to_model
 from ..plots import to_uint8
@@ -133,9 +133,9 @@ def _eyes(name, size):
 
 
 def _package(runtime):
-    """The path of the package of onnxruntime-web, whose checksum is right."""
-    cache = Path(os.environ.get("ROIGAN_CACHE") or Path.home() / ".cache" / "roigan")
-    path, how = Path(runtime or cache / f"{RUNTIME}.tgz"), RUNTIME[::-1].replace("-", "@", 1)[::-1]
+    """The bytes of the package of onnxruntime-web, whose checksum is right."""
+    path = Path(runtime or cache_folder() / f"{RUNTIME}.tgz")
+    how = RUNTIME[::-1].replace("-", "@", 1)[::-1]
     if not runtime and not path.is_file():
         if not shutil.which("npm"):
             raise RoiganError(
@@ -154,16 +154,16 @@ def _package(runtime):
                 )
             write_atomically(path, fetched.read_bytes())
     try:
-        right = hashlib.sha256(path.read_bytes()).hexdigest() == SHA256
+        data = path.read_bytes()  # once: what is checked is what is unpacked
     except OSError as error:
         raise RoiganError(f"The runtime {path} cannot be read: {error.strerror}.") from None
-    if not right:
+    if hashlib.sha256(data).hexdigest() != SHA256:
         raise RoiganError(f"{path} is not the package {how} (SHA-256 {SHA256}): fetch that one.")
-    return path
+    return data
 
 
 def unpack(runtime, folder):
     """Write what the page loads of onnxruntime-web to a folder; runtime, errors: `write_page`."""
-    with tarfile.open(_package(runtime)) as archive:
+    with tarfile.open(fileobj=io.BytesIO(_package(runtime))) as archive:
         for part in PARTS:
             write_atomically(folder / part, archive.extractfile(f"package/dist/{part}").read())

@@ -5,4 +5,5 @@ from .distances import frechet_distance, frechet_from_moments, kernel_distance, 
 from .features import factor_features, inception_available, inception_dims, inception_features
 from .inpainting import METRICS, border_ratio, diversity, l1_hole, outside_change, psnr, ssim
 from .rows import check_rows, frame, keep, load_rows, records, write_rows
+from .seeds import over_seeds, trained
 from .table import best, pivot, show, to_markdown, value

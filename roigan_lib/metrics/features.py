@@ -68,10 +68,13 @@ def _inception(dims):
             f"{inception_hash()}…): distances may differ from published ones.",
             stacklevel=3,
         )
-    from pytorch_fid.inception import InceptionV3
+    from pytorch_fid import inception
 
+    safely = lambda *_, **__: torch.load(_weight_file(), weights_only=True, map_location="cpu")
+    inception.load_state_dict_from_url = safely  # its own unpickles whatever lies in the cache
     try:
-        net = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[d] for d in dims]).eval()
+        blocks = [inception.InceptionV3.BLOCK_INDEX_BY_DIM[d] for d in dims]
+        net = inception.InceptionV3(blocks).eval()
     except Exception as error:  # unpickling a broken file raises nearly anything
         raise RoiganError(
             f"{inception_path()} cannot be read as Inception weights ({type(error).__name__}): "

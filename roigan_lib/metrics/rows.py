@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from ..checks import check_output
-from ..files import place, read_rows, write_atomically
+from ..files import one_at_a_time, place, read_rows, write_atomically
 
 KEY = ("metric", "method", "dataset", "split", "mask_law", "seed", "n_fake", "reference")
 
@@ -52,16 +52,17 @@ def write_rows(path, rows):
     A row replaces the old one of the same KEY. Numbers that JSON lacks (NaN, infinity) are written
     as null. RoiganError where the file cannot be written or an old line in it cannot be read.
     """
-    old = read_rows(path) if Path(path).exists() else []
-    kept = {tuple(row.get(key) for key in KEY): row for row in old}
-    for row in records(rows):
-        place = tuple(row.get(key) for key in KEY)
-        if kept.get(place) != row:  # an equal row keeps the order of its keys
-            kept[place] = row
-    finite = lambda v: None if isinstance(v, float) and not math.isfinite(v) else v
-    rows = ({k: finite(v) for k, v in row.items()} for row in kept.values())
-    lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows]
-    return write_atomically(path, "".join(lines).encode())
+    with one_at_a_time(path):
+        old = read_rows(path) if Path(path).exists() else []
+        kept = {tuple(row.get(key) for key in KEY): row for row in old}
+        for row in records(rows):
+            place = tuple(row.get(key) for key in KEY)
+            if kept.get(place) != row:  # an equal row keeps the order of its keys
+                kept[place] = row
+        finite = lambda v: None if isinstance(v, float) and not math.isfinite(v) else v
+        rows = ({k: finite(v) for k, v in row.items()} for row in kept.values())
+        lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows]
+        return write_atomically(path, "".join(lines).encode())
 
 
 def keep(file, values, **about):

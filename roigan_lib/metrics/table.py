@@ -65,10 +65,13 @@ def _short(number):
 
 
 def _texts(rows, bold, end):
-    """`pivot` as text: best values between bold and end, KID with its spread, an arrow a metric."""
+    """`pivot` as text: best values between bold and end, an arrow a metric; KID and means over
+    seeds with their spread.
+    """
     texts, spread = pivot(rows).map(_short), pivot(rows, "spread")
     kid = texts.index.str.startswith("kid")
-    texts[kid] += spread[kid].map(lambda sd: "" if pd.isna(sd) else f" ± {_short(sd)}")
+    spread = spread.where(pivot(rows, "n_seeds").notna() | kid[:, None])
+    texts += spread.map(lambda sd: "" if pd.isna(sd) else f" ± {_short(sd)}")
     texts = texts.where(~best(rows), bold + texts + end)
     arrows = {1: "↑", -1: "↓"}
     texts.index = [

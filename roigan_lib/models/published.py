@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..errors import RoiganError
+from ..parallel import BatchNorm1d, BatchNorm2d
 from .discriminator import Discriminator
 from .fast import FastDenormalization, FastSpectralConv, MaskWindows
 from .generator import DECODER, ENCODER, Generator, scaled
@@ -106,7 +107,7 @@ class PublishedGenerator(Generator):
         self.conv = nn.Conv2d(d[-1], 3, 3, padding=1)
         for i, n in enumerate((self.z_dim, style, style), 1):
             self.add_module(f"dense_{i}", nn.Linear(n, style))
-            self.add_module(f"normalization_{i}", nn.BatchNorm1d(style))
+            self.add_module(f"normalization_{i}", BatchNorm1d(style))
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 nn.init.kaiming_normal_(module.weight)
@@ -141,8 +142,8 @@ class _Q(nn.Module):
     def __init__(self, c_in, cfg):
         super().__init__()
         a, b, act = scaled(128, cfg.width), scaled(64, cfg.width), nn.LeakyReLU(SLOPE)
-        first = nn.Conv2d(c_in, a, 4), nn.BatchNorm2d(a), act
-        second = nn.Conv2d(a, b, 4), nn.BatchNorm2d(b), act
+        first = nn.Conv2d(c_in, a, 4), BatchNorm2d(a), act
+        second = nn.Conv2d(a, b, 4), BatchNorm2d(b), act
         self.main = nn.Sequential(*first, *second, nn.Flatten())
         self.mean, self.var = (nn.Linear(b, cfg.n_continuous) for _ in range(2))
         self.disc = nn.Linear(b, cfg.n_discrete * cfg.n_categories)

@@ -75,7 +75,8 @@ def yardstick(name):
     return runpy.run_path(str(path))[name]
 
 
-def _noise_images(n, size=64):
+def noise_images(n, size=64):
+    """n images of random bytes, an ImageSet: for measurements that need no picture."""
     noise = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (n, 3, size, size), generator=noise, dtype=torch.uint8)
     return ImageSet("noise", "train", size, pixels)
@@ -97,7 +98,9 @@ def _random_vgg19():
         return PerceptualNet("vgg19", file)
 
 
-def train_step(width=1.0, batch=16, perceptual=False, repeats=3, ways=("fp32", "bf16"), say=print):
+def train_step(
+    width=1.0, batch=16, perceptual=False, repeats=3, ways=("fp32", "bf16"), say=print, device="cpu"
+):
     """The published step, plain in float32 and by the kit: same networks, batch and losses.
 
     A row for each precision of `ways`; one that is slower here than float32 has a line for `say`
@@ -106,10 +109,10 @@ def train_step(width=1.0, batch=16, perceptual=False, repeats=3, ways=("fp32", "
     plain_step = yardstick("Step")
     extra = {"perceptual_net": "none"} if perceptual else {"perceptual": 0.0}
     fields = {"recipe": "published", "width": width, "batch": batch, "flip": False} | extra
-    net, trainers = _random_vgg19() if perceptual else None, {}
+    net, trainers = _random_vgg19().to(device) if perceptual else None, {}
     for way in ways:
         cfg = load_config("thesis", precision=way, **fields)
-        trainer = Trainer(cfg, _noise_images(4 * batch), "cpu")
+        trainer = Trainer(cfg, noise_images(4 * batch), device)
         trainer.perceptual = net or trainer.perceptual
         if trainer.precision == way:
             trainers[way] = trainer
@@ -138,7 +141,7 @@ def generator_forward(width=1.0, batch=16, repeats=7):
     plain = yardstick("generate")
     gan = _untrained("thesis", recipe="published", width=width)
     net, cfg, state = gan.generator, gan.config, gan.generator.state_dict()
-    x, m = _noise_images(batch)[:], sample_masks("elliptic", batch, cfg.size, seed=1)
+    x, m = noise_images(batch)[:], sample_masks("elliptic", batch, cfg.size, seed=1)
     codes, generator = gan.sample_codes(batch, 0), torch.Generator().manual_seed(0)
     z = net.join_codes(codes, torch.randn(batch, cfg.n_noise, generator=generator))
     double = lambda t: t.double() if t.is_floating_point() else t
@@ -165,7 +168,7 @@ def generator_forward(width=1.0, batch=16, repeats=7):
 def slider(repeats=21):
     """From a slider to the completed image of one face, beside the first move in a new region."""
     gan = _untrained("laptop")
-    x, m = _noise_images(2, gan.size)[:], sample_masks("elliptic", 2, gan.size, seed=1)
+    x, m = noise_images(2, gan.size)[:], sample_masks("elliptic", 2, gan.size, seed=1)
     codes, faces = gan.sample_codes(1, 0), itertools.cycle((slice(0, 1), slice(1, 2)))
 
     def repainted():  # another face each time: nothing is remembered

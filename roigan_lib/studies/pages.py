@@ -6,6 +6,7 @@ widgets show their static output. Template, style and script are pages.html, pag
 
 import base64
 import copy
+import hashlib
 import html
 import io
 import json
@@ -14,6 +15,7 @@ import re
 import shutil
 from pathlib import Path
 from string import Template
+from urllib.parse import quote, unquote
 
 ENTRY = """<section class="entry"><a href="{stem}.html">{image}</a>
 <div><h2><a href="{stem}.html">{title}</a></h2><p>{abstract}</p>
@@ -63,6 +65,7 @@ def write_pages(out, series, subtitle, stored=False):
     body += "".join(f"<p class='soft'>{stem}: not run yet</p>" for stem in missing)
     stems = list(texts)
     fixed = dict(css=css, js=part(".js"), headings=json.dumps(headings).replace("<", "\\u003c"))
+    fixed["policy"] = _policy(part(".html"), fixed)
     for k, stem in enumerate(stems):
         before = _link(stems[k - 1], "← {}") if k else "<span></span>"
         after = _link(stems[k + 1], "{} →") if k + 1 < len(stems) else "<span></span>"
@@ -72,6 +75,31 @@ def write_pages(out, series, subtitle, stored=False):
     words = dict(title="RoI-GAN", body=body, navigation="", map=_map(titles))
     (out / "index.html").write_text(page.substitute(words, **fixed), encoding="utf-8")
     return out / "index.html"
+
+
+def _policy(page, fixed):
+    """Content-Security-Policy of the pages: the template's own scripts run, by their hashes, and no
+    other; nothing is loaded from or sent to anywhere, whatever a notebook's outputs hold.
+    """
+    scripts = [
+        Template(s).substitute(fixed) for s in re.findall(r"<script>(.*?)</script>", page, re.S)
+    ]
+    digests = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
+    ours = " ".join(f"'sha256-{digest}'" for digest in digests)
+    rest = "style-src 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; form-action 'none'"
+    return f"default-src 'none'; script-src {ours}; {rest}"
+
+
+def _inside(folder, target):
+    """The path of a file of the course that its notebooks, in `folder`, name; None: of another
+    place, or hidden. Pages are published: they carry nothing else of the machine.
+    """
+    root, path = Path(folder).resolve().parent, Path(folder, target)
+    try:
+        parts = path.resolve(strict=True).relative_to(root).parts
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: links in a circle
+        return None
+    return path if path.is_file() and not any(p.startswith(".") for p in parts) else None
 
 
 def _link(stem, words="{}"):
@@ -94,12 +122,12 @@ def _with_files(body, folder, out):
     """The page with links to files of the repository, of which copies go to out/files."""
 
     def keep(match):
-        path = folder / html.unescape(match[1])
-        if not path.is_file():
+        path = _inside(folder, unquote(html.unescape(match[1])))
+        if path is None:
             return match[0]
         (out / "files").mkdir(exist_ok=True)
         shutil.copyfile(path, out / "files" / path.name)
-        return f'href="files/{path.name}"'
+        return f'href="files/{html.escape(quote(path.name))}"'
 
     return re.sub(r'href="([^":#?]+)"', keep, body)
 
@@ -131,14 +159,18 @@ def heading(notebook):
 
 
 def thumbnail(notebook, width=352):
-    """Base64 PNG of the first picture output, at most `width` pixels wide; "" if there is none."""
+    """Base64 PNG of the first picture output that can be read, `width` pixels at most; or ""."""
     from PIL import Image
 
     for cell in notebook["cells"]:
         for output in cell.get("outputs", ()):
             if "image/png" in output.get("data", {}):
-                data, small = base64.b64decode(output["data"]["image/png"]), io.BytesIO()
-                picture = Image.open(io.BytesIO(data)).convert("RGB")
+                small = io.BytesIO()
+                try:
+                    data = base64.b64decode(output["data"]["image/png"])
+                    picture = Image.open(io.BytesIO(data)).convert("RGB")
+                except Exception:  # decoders raise many types; the page shows what there is
+                    continue
                 picture.thumbnail((width, 4 * width))
                 picture.save(small, "PNG")
                 return base64.b64encode(small.getvalue()).decode()
@@ -184,8 +216,8 @@ def to_html(notebook, folder):
 
 def _embedded(folder, source):
     """A picture beside the notebooks' folder, which nbconvert leaves where it is, as data."""
-    path = Path(folder) / source
-    if not path.is_file():
+    path = _inside(folder, unquote(html.unescape(source)))
+    if path is None:
         return f'src="{source}"'
     kind = mimetypes.guess_type(path.name)[0]
     return f'src="data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"'

@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from ..checks import check_folder, on_signals, only_run
@@ -127,7 +128,13 @@ def _tree_hash(folder, endings=("",)):
 
 
 def reproduce(
-    profile="laptop", dataset="synthfaces", out=None, notebooks=None, only=None, force=False
+    profile="laptop",
+    dataset="synthfaces",
+    out=None,
+    notebooks=None,
+    only=None,
+    force=False,
+    pages=True,
 ):
     """Run the series, skip what is done, write the HTML pages. Returns the path of index.html.
 
@@ -136,6 +143,8 @@ def reproduce(
         out: folder for executed notebooks and pages; default build/<profile>-<dataset>.
         notebooks: a folder instead of the repository's series.
         only: beginnings of notebook names, such as ["03", "08"].   force: run all again.
+        pages: False leaves the pages to a later call, and returns `out`: runs of other notebooks
+            may then work in the same folder at the same time, as those of workflow/Snakefile do.
     Raises RoiganError before anything runs for an unknown name, a folder that cannot be written or
     where another run is at work; NotebookFailed when a notebook breaks or its kernel dies: it stays
     in `out`, and the pages of what ran are written all the same.
@@ -148,9 +157,11 @@ def reproduce(
         check_folder(folder)
     values = {"profile": profile, "dataset": dataset}
     checkpoints = Path(variables["ROIGAN_RUNS"]) / f"{profile}-{dataset}"
-    with only_run(out):
+    with ExitStack() as held:
+        for part in [out] * pages + [out / ".locks" / source.stem for source in chosen]:
+            held.enter_context(only_run(part))
         failure = _run_series(series, chosen, values, out, variables, checkpoints, force)
-        index = write_pages(out, series, f"{profile} · {dataset}")
+        index = write_pages(out, series, f"{profile} · {dataset}") if pages else out
     if failure:
         raise failure
     return index

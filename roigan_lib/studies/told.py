@@ -3,7 +3,7 @@
 import torch
 
 from .. import plots
-from ..control import code_names, consistency, ends, sweep, visible_change
+from ..control import code_names, ends, sweep
 from ..control.attributes import attribute_reading, load_attribute_reader, told_effects
 from ..masks import FACE, region
 from ..metrics import about, frame
@@ -14,30 +14,17 @@ METRICS = ("low", "high", "same_sign", "spill", "visible")
 def effects(gan, data, seed=0, reader=None):
     """A frame of rows: for each told slider of a model the `told_effects` in figure 4.5's region.
 
-    data: an ImageSet of faces. The method of a row is the slider's name. Sliders that come after
-    the told ones were found: their rows, by key, say what is seen, on how many faces it is the
-    same (`consistency`), and how far the mean of any told reading moves.
+    data: an ImageSet of faces. The method of a row is the slider's name.
     """
     read = attribute_reading(reader or load_attribute_reader(), gan)
-    shared, mask = about(gan, data, len(data), seed), region(gan.size, *FACE)
-    rows = [
+    shared = about(gan, data, len(data), seed)
+    return frame(
         {"metric": f"told_{name}", "value": row[name], "method": row["slider"]}
         | ({"of": row["spill_of"]} if name == "spill" else {})
-        for row in told_effects(gan, data[:], mask, read, seed)
+        | shared
+        for row in told_effects(gan, data[:], region(gan.size, *FACE), read, seed)
         for name in METRICS
-    ]
-    for k in range(len(gan.slider_names), gan.n_continuous):
-        stack = sweep(gan, data[:], mask, ends(gan, k), seed)
-        seen = {
-            "visible": visible_change(stack, mask).mean(),
-            "consistency": consistency(stack, mask),
-        }
-        seen["moves"] = (read(stack[1]) - read(stack[0])).mean(0).abs().max()
-        key = code_names(gan)[k]
-        rows += [
-            {"metric": f"found_{m}", "value": float(v), "method": key} for m, v in seen.items()
-        ]
-    return frame(row | shared for row in rows)
+    )
 
 
 def sheet(gan, pixels, seed=0, keys=None):

@@ -1,0 +1,160 @@
+"""The grid: its plan where snakemake is installed, its rows, means over seeds, what a run costs."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+
+import pytest
+
+from roigan_lib import cli, load_config, load_model, open_dataset
+from roigan_lib.checks import only_run
+from roigan_lib.errors import RoiganError
+from roigan_lib.metrics import over_seeds, to_markdown, trained
+from roigan_lib.studies import cost, grid
+from roigan_lib.studies import reproduce as rp
+
+SNAKEMAKE = os.environ.get("ROIGAN_SNAKEMAKE") or shutil.which("snakemake")
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def row(seed, value, **more):
+    kept = dict(metric="l1_hole", method="roi-gan", dataset="synthfaces", seed=0, mask_law="mixed")
+    named = dict(recipe="improved", profile="smoke", train_steps=12, train_seed=seed)
+    return kept | named | {"value": value} | more
+
+
+def test_means_over_seeds_have_spread_and_number():
+    rows = [row(0, 1.0), row(1, 2.0), row(2, 6.0), row(2, 3.0), row(0, 9.0, recipe="thesis")]
+    rows += [row(3, None), row(None, 7.0, method="telea", recipe=None, profile=None)]
+    table = over_seeds(rows)
+    first, other, telea = table.to_dict("records")
+    assert first["value"] == 2.0 and first["spread"] == 1.0  # the last row of a seed counts
+    assert first["n_seeds"] == 3 and first["seeds"] == [0, 1, 2] and first["seed"] is None
+    assert first["method"] == "roi-gan, improved, smoke" and telea["method"] == "telea"
+    assert other["value"] == 9.0 and other["spread"] is None and other["n_seeds"] == 1
+    assert "2.000 ± 1.000" in to_markdown(table)
+
+
+def test_rows_of_experiments_are_told_apart_by_their_seed():
+    rows = [{"metric": "control", "method": "thesis", "seed": s, "value": s} for s in (0.0, 2.0)]
+    (mean,) = over_seeds(rows).to_dict("records")
+    assert mean["value"] == 1.0 and mean["n_seeds"] == 2 and mean["method"] == "thesis"
+
+
+def test_means_come_from_files_and_go_to_one(tmp_path, capsys):
+    files = [tmp_path / f"{seed}.jsonl" for seed in (0, 1)]
+    for seed, path in enumerate(files):
+        path.write_text(json.dumps(row(seed, 1.0 + seed)) + "\n")
+    assert cli.main(["seeds", *map(str, files), "--out", str(tmp_path / "means.jsonl")]) == 0
+    assert "synthfaces: mean" in capsys.readouterr().out
+    (mean,) = map(json.loads, (tmp_path / "means.jsonl").read_text().splitlines())
+    assert mean["value"] == 1.5 and mean["n_seeds"] == 2
+    assert cli.main(["seeds", str(tmp_path / "none.jsonl")]) == 2
+
+
+def test_control_rows_say_what_codes_do_and_where_faces_are_known_what_they_mean():
+    gan, faces = load_model("synthfaces"), open_dataset("synthfaces", "test", limit=4)
+    found = grid.control(gan, faces, drawn=12).set_index("metric")
+    known = {"mig_n4", "sap_n4", "disentanglement_n4", "completeness_n4", "agreement_n4"}
+    assert set(found.index) == {"visible_c_n4", "visible_d_n4"} | known
+    assert found["value"].between(0, 1).all() and found.loc["visible_c_n4", "value"] > 0.01
+    assert found["checkpoint"].unique() == [gan.checkpoint_hash]
+    faces.factors = None  # as a photograph's
+    assert set(grid.control(gan, faces)["metric"]) == {"visible_c_n4", "visible_d_n4"}
+    with pytest.raises(RoiganError, match="two images or more, not on 1"):
+        grid.control(gan, open_dataset("synthfaces", "test", limit=1))
+
+
+def test_a_model_says_how_it_was_trained():
+    told, card = trained(load_model("synthfaces")), load_model("synthfaces").card
+    assert told["train_seed"] == card["training"]["run"]["seed"]
+    assert told["train_steps"] == card["steps"]
+    assert set(trained(object()).values()) == {None}
+
+
+def test_nodes_of_other_notebooks_share_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(rp, "_run_series", lambda *_: None)
+    monkeypatch.setenv("ROIGAN_RUNS", str(tmp_path / "runs"))
+    out = tmp_path / "out"
+    ask = dict(profile="smoke", out=out, pages=False)
+    with only_run(out / ".locks" / "03_roi_block"):
+        assert rp.reproduce(only=["04"], **ask) == out
+        with pytest.raises(RoiganError, match="03_roi_block"):
+            rp.reproduce(only=["03"], **ask)
+        with pytest.raises(RoiganError, match="03_roi_block"):
+            rp.reproduce("smoke", out=out)
+
+
+@pytest.mark.slow
+def test_a_cost_row_adds_up():
+    found = cost.named("run", cost.measure(1, profile="smoke"))
+    cfg = load_config("smoke").optimisation
+    assert sum(found[part] for part in cost.PARTS) == pytest.approx(1, abs=1e-3)
+    assert all(found[part] >= 0 for part in cost.PARTS)
+    early = 3 * found["warmup_step_s"] + (cfg.steps - 3) * found["step_s"]
+    assert found["value"] == pytest.approx(early, abs=0.1)
+    assert found["images"] == cfg.steps * cfg.batch and found["tflop_step"] > 0
+    assert found["kwh"] == pytest.approx(found["seconds"] * found["watts"] / 3.6e6, abs=1e-5)
+
+
+def test_the_clocks_see_each_network_both_ways(monkeypatch):
+    clock = iter(range(10**9))
+    monkeypatch.setattr(cost, "_now", lambda device="cpu": next(clock))
+    cfg = load_config("smoke", warmup=0.0, ramp=0.0)
+    trainer = cost.Trainer(cfg, cost.noise_images(8), "cpu")
+    seen = trainer.perceptual.forward
+    watch = cost._Watch(trainer)
+    trainer.step()
+    assert trainer.perceptual.forward is not seen
+    assert watch.spent["perceptual"] >= 3  # real, completed, and back
+    assert watch.spent["discriminator"] > 0 and watch.spent["data"] == 1
+
+
+def test_the_tables_of_docs_are_those_of_the_rows():
+    rows, page = cost.stored(), (rp.ROOT / "docs" / "cost.md").read_text()
+    assert cost.to_markdown(rows) in page and cost.to_markdown(rows, "step") in page
+    assert {r["profile"] for r in rows} == {"smoke", "laptop", "thesis"}
+    assert all(r["processor"] and r["load"] >= 0 for r in rows)
+
+
+def plan(tmp_path, *targets, **config):
+    """Commands of the small grid's nodes, {rule: [command]}, from a dry run."""
+    config = {"out": tmp_path / "grid", "series": tmp_path, "python": "python"} | config
+    ask = [SNAKEMAKE, "--dry-run", "--printshellcmds", "--nolock", "--configfile"]
+    ask += ["workflow/small.yaml", "--cores", "1", "--workflow-profile", "workflow/profiles/local"]
+    ask += ["--config", *(f"{k}={v}" for k, v in config.items()), "--", *targets]
+    done = subprocess.run(ask, cwd=rp.ROOT, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr + done.stdout
+    found, rule = {}, None
+    for line in (done.stdout + done.stderr).splitlines():
+        if named := re.match(r"(?:local)?rule (\w+):", line):
+            rule = named[1]
+        elif line.startswith("Shell command: "):
+            found.setdefault(rule, []).append(line.removeprefix("Shell command: "))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SNAKEMAKE, reason="snakemake is not installed: pip install '.[grid]'")
+def test_the_small_grid_is_planned_whole_and_each_command_can_be_typed(tmp_path):
+    found = plan(tmp_path)
+    counts = {rule: len(commands) for rule, commands in found.items()}
+    counts.pop("discs", None)  # made before
+    crossed = dict.fromkeys(("training", "rows", "sliders"), 8)  # 2 profiles, data sets and seeds
+    assert counts == crossed | dict(ablation=1, notebook=4, over_seeds=2, pages=2)
+    for command in {c for rule in found for c in found[rule] if "-m roigan_lib" in c}:
+        words = shlex.split(re.split(r" > | 2>|;", command.partition("-m roigan_lib ")[2])[0])
+        cli.command([w.replace("$(dirname", "").strip(")") or "x" for w in words])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SNAKEMAKE, reason="snakemake is not installed: pip install '.[grid]'")
+def test_another_option_of_training_is_another_place(tmp_path):
+    places = [
+        {re.search(r"dirname (\S+)\)", c)[1] for c in plan(tmp_path, "train", **more)["training"]}
+        for more in ({}, {"train": "--steps=3"})
+    ]
+    assert len(places[0]) == len(places[1]) == 8 and not places[0] & places[1]
