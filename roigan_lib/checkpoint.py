@@ -169,12 +169,20 @@ def _fill(network, state, start) -> None:
 
 def _add_codes(trainer, state, old: int) -> None:
     """Give networks of `old` continuous codes the columns of the trainer's; Q begins anew."""
-    first, added = trainer.cfg.model.n_noise + old, trainer.cfg.model.n_continuous - old
     for part in ("generator", "ema"):
-        own, kept = getattr(trainer, part).dense[0].weight, state[part]["dense.0.weight"]
-        columns = kept[:, :first], own.detach()[:, first : first + added], kept[:, first:]
-        state[part] = state[part] | {"dense.0.weight": torch.cat(columns, 1)}
+        own = getattr(trainer, part).state_dict()
+        state[part] = with_codes_of(own, state[part], trainer.cfg.model, old)
     state.pop("reader", None)
+
+
+def with_codes_of(own, state, cfg, old: int) -> dict:
+    """A generator's weights for `old` continuous codes, with the columns of `own` for the others of
+    cfg, the architecture of `own`.
+    """
+    first, added = cfg.n_noise + old, cfg.n_continuous - old
+    mine, kept = own["dense.0.weight"], state["dense.0.weight"]
+    columns = kept[:, :first], mine[:, first : first + added], kept[:, first:]
+    return state | {"dense.0.weight": torch.cat(columns, 1)}
 
 
 def with_start(cfg):
