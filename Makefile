@@ -8,8 +8,10 @@ ARGS    ?=
 LOCK    ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
+# A target's name takes a space only behind a backslash.
+nothing :=
 PY    := $(VENV)/bin/python
-STAMP := $(VENV)/.roigan-installed
+STAMP := $(subst $(nothing) ,\ ,$(VENV))/.roigan-installed
 
 .PHONY: help install reproduce experiments site page test lab clean
 

@@ -37,7 +37,7 @@ def store(out, notebooks=ROOT / "notebooks"):
     sources = list_notebooks(notebooks)
     for source in sources:
         stamp = Path(out) / f"{source.stem}.json"
-        if not stamp.is_file() or "key" not in json.loads(stamp.read_text()):
+        if not stamp.is_file() or "key" not in json.loads(stamp.read_text("utf-8")):
             sys.exit(f"{source.stem} has not been run to its end in {out}: `make reproduce` first.")
     for source in sources:
         source.write_text(clean(json.loads((Path(out) / source.name).read_text("utf-8"))), "utf-8")

@@ -39,7 +39,7 @@ class Batches:
 
     def __init__(self, cfg, data, device):
         self.cfg, self.data, self.device, self._order = cfg, data, device, (-1, None)
-        self.workers, self._pool, self._ahead = 4 * (torch.device(device).type == "cuda"), None, {}
+        self.workers, self._pool, self._ahead = 6 * (torch.device(device).type == "cuda"), None, {}
         o, opt = cfg.objective, cfg.optimisation
         # rows of path A in a batch
         self.n_a = opt.batch - round(opt.batch * o.path_b) if cfg.model.own_reader else 0

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 
-from .checks import check_output, only_run
+from .checks import check_output, check_whole, only_run
 from .config import NOT_HASHED, WEIGHTS, Config, load_config, model_config
 from .config_checks import flat
 from .errors import RoiganError
 from .files import WEIGHTS as SHIPPED
-from .files import place, read_weights, replacing, weights_hash
+from .files import path_of, place, plain_file, read_weights, replacing, weights_hash
 from .models.grown import CORE
 from .stored import load_model, shipped
 
@@ -44,13 +44,10 @@ def read(path, start=False, device="cpu") -> dict:
 
     RoiganError for a missing, damaged or foreign file.
     """
-    if start and not Path(path).exists() and str(path) in shipped():
+    if start and not path_of(path, "checkpoint").exists() and str(path) in shipped():
         return _shipped_state(str(path))
-    if not Path(path).is_file():
-        raise RoiganError(
-            f"There is no checkpoint {path} to start from; give the checkpoint.pt of a run, or one "
-            f"of {', '.join(shipped())}, which ship."
-        )
+    given = f"give the checkpoint.pt of a run, or one of {', '.join(shipped())}, which ship"
+    path = plain_file(path, "checkpoint", given)
     try:
         state = torch.load(path, weights_only=True, map_location=device)
     except OSError as error:
@@ -65,6 +62,16 @@ def read(path, start=False, device="cpu") -> dict:
         raise RoiganError(
             f"{path} is not a training checkpoint of this kit; remove it or choose another folder."
         )
+    try:
+        model_config(state["config"]), check_whole("step", state["step"], 0)
+        about = flat(state["config"])
+        _ = about["dataset"], about["batch"], state["data"], float(state["seconds"])
+        _ = [weights_hash(state[part]) for part in ("generator", "ema")]
+    except Exception:
+        raise RoiganError(
+            f"{path} lacks a part of a checkpoint, or has another in its place; remove it to train "
+            "from the start."
+        ) from None
     return state
 
 
@@ -115,7 +122,10 @@ def load(trainer, path, start: bool = False) -> None:
             trainer.heads.load_state_dict(state["heads"])
         if trainer.classifier and state.get("classifier"):
             trainer.classifier.load_state_dict(state["classifier"])
-    except RuntimeError:
+        if not start:
+            trainer.opt_g.load_state_dict(state["opt_g"])
+            trainer.opt_d.load_state_dict(state["opt_d"])
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError):
         raise RoiganError(
             f"{path} holds networks of another version of the kit; choose another output folder or "
             f"start with fresh=True."
@@ -127,8 +137,6 @@ def load(trainer, path, start: bool = False) -> None:
         trainer.started_from |= {"seconds": round(state["seconds"]), "images_seen": seen}
         trainer.started_from |= {"weights": weights, "before": before}
         return
-    trainer.opt_g.load_state_dict(state["opt_g"])
-    trainer.opt_d.load_state_dict(state["opt_d"])
     trainer.step_count, trainer.seconds = state["step"], state["seconds"]
     trainer.started_from = state.get("started_from")
     now = [f"{k} {old} → {new} at step {state['step']}" for k, (old, new) in differ.items()]
@@ -161,12 +169,20 @@ def _fill(network, state, start) -> None:
 
 def _add_codes(trainer, state, old: int) -> None:
     """Give networks of `old` continuous codes the columns of the trainer's; Q begins anew."""
-    first, added = trainer.cfg.model.n_noise + old, trainer.cfg.model.n_continuous - old
     for part in ("generator", "ema"):
-        own, kept = getattr(trainer, part).dense[0].weight, state[part]["dense.0.weight"]
-        columns = kept[:, :first], own.detach()[:, first : first + added], kept[:, first:]
-        state[part] = state[part] | {"dense.0.weight": torch.cat(columns, 1)}
+        own = getattr(trainer, part).state_dict()
+        state[part] = with_codes_of(own, state[part], trainer.cfg.model, old)
     state.pop("reader", None)
+
+
+def with_codes_of(own, state, cfg, old: int) -> dict:
+    """A generator's weights for `old` continuous codes, with the columns of `own` for the others of
+    cfg, the architecture of `own`.
+    """
+    first, added = cfg.n_noise + old, cfg.n_continuous - old
+    mine, kept = own["dense.0.weight"], state["dense.0.weight"]
+    columns = kept[:, :first], mine[:, first : first + added], kept[:, first:]
+    return state | {"dense.0.weight": torch.cat(columns, 1)}
 
 
 def with_start(cfg):

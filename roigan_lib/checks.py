@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .errors import RoiganError
+from .errors import RoiganError, shown, suggest
+from .files import path_of, trouble
 from .parallel import any_of
 
 try:
@@ -22,7 +23,7 @@ except ImportError:  # Windows: runs are not told apart there
 PAIR = {  # what images and their masks have to be, and the sentence for those that are not
     "numbers": "{} must be a tensor or an array of numbers, not {}.",
     "floats": "images are {} but must be floats in [-1, 1]: convert bytes with images / 127.5 - 1.",
-    "images": "images have the shape {} but must be (n, 3, H, W): colour channels come second.",
+    "images": "images have the shape {} but must be (n, 3, H, W), one or more, channels second.",
     "finite": "images hold NaN or infinite values: repair or leave out those images.",
     "range": "images range from {:.4g} to {:.4g} but must lie in [-1, 1]: rescale or clamp them.",
     "masks": "masks have the shape {} but must be (n, 1, H, W), (n, H, W) or (H, W).",
@@ -42,12 +43,12 @@ def check_pair(images, masks) -> tuple[torch.Tensor, torch.Tensor]:
     """(images, masks) as float32 (n, 3, H, W) and (n, 1, H, W); a RoiganError if they do not fit.
 
     Images in [-1, 1], as (n, 3, H, W) or (3, H, W). Masks of 0 and 1 (any dtype), 1 = the region to
-    fill, as (n, 1, H, W), (n, H, W) or (H, W); one serves all images. Refused: what `PAIR` lists,
-    where sets whose median mask is 1 on over 90 % of its pixels count as inverted.
+    fill, as (n, 1, H, W), (n, H, W) or (H, W); one serves all images. Both come as copies. Refused:
+    what `PAIR` lists, where sets whose median mask covers over 90 % of the image are "inverted".
     """
-    images, masks = _tensor("images", images), _tensor("masks", masks)
+    images, masks = numbers("images", images), numbers("masks", masks)
     _need(images.is_floating_point(), "floats", str(images.dtype).split(".")[-1])
-    images = (images[None] if images.ndim == 3 else images).float()
+    images = (images[None] if images.ndim == 3 else images).to(torch.float32, copy=True)
     _need(_has_channels(images, 3), "images", tuple(images.shape))
     low, high = images.aminmax()
     _need(low.isfinite() and high.isfinite(), "finite")
@@ -69,7 +70,7 @@ def check_pair(images, masks) -> tuple[torch.Tensor, torch.Tensor]:
     inverted = (share > 0.9) & (share.median() > 0.9)
     for fault, those in {"empty": share == 0, "full": share == 1, "inverted": inverted}.items():
         _need(not those.any(), fault, int(those.int().argmax()))
-    return images, masks.expand(len(images), -1, -1, -1).to(images.device)
+    return images, masks.expand(len(images), -1, -1, -1).to(images.device).contiguous()
 
 
 def _need(fits, what, *given):
@@ -77,10 +78,17 @@ def _need(fits, what, *given):
         raise RoiganError(PAIR[what].format(*given))
 
 
-def _tensor(name, value):
+def numbers(name, value) -> torch.Tensor:
+    """A tensor, an array or nested lists of real numbers as a dense tensor; else a RoiganError."""
     try:
-        return value if isinstance(value, torch.Tensor) else torch.as_tensor(np.asarray(value))
-    except (TypeError, ValueError):
+        if not isinstance(value, torch.Tensor):
+            value = np.asarray(value)
+            native = value.dtype.newbyteorder("=")
+            value = torch.from_numpy(np.array(value, native, order="C"))  # no view of the caller's
+        if value.is_complex() or value.is_meta or value.layout != torch.strided:
+            raise TypeError
+        return value.detach()
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         raise RoiganError(PAIR["numbers"].format(name, type(value).__name__)) from None
 
 
@@ -88,49 +96,79 @@ def _has_channels(tensor, channels):
     return tensor.ndim == 4 and tensor.shape[1] == channels and tensor.numel() > 0
 
 
-def is_whole(value) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+def whole(value):
+    """A whole number of Python, numpy or torch as an int; None for all else, True and False too."""
+    if isinstance(value, (bool, np.bool_)) or getattr(value, "dtype", None) == torch.bool:
+        return None
+    try:
+        return operator.index(value)
+    except (TypeError, RuntimeError, ValueError):  # RuntimeError: a tensor of many values
+        return None
+
+
+def check_whole(name, value, least=1, most=2**31 - 1) -> int:
+    """The whole number from least to most as an int; else a RoiganError that names it."""
+    number = whole(value)
+    if number is None or not least <= number <= most:
+        top = f"2**{most.bit_length()} - 1" if most > 2**30 else most
+        such = ", such as 0" if least == 0 else ""
+        raise RoiganError(
+            f"{name} is {shown(value)}; give a whole number from {least} to {top}{such}."
+        )
+    return number
+
+
+def check_number(name, value, low, high) -> float:
+    """The number between low and high, themselves left out; else a RoiganError that names it."""
+    real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not real or not low < value < high:
+        raise RoiganError(f"{name} is {shown(value)}; give a number between {low:g} and {high:g}.")
+    return float(value)
+
+
+def check_name(what, value, known, more=""):
+    """The value, one of the known words; else a RoiganError that suggests the nearest one."""
+    if not isinstance(value, str) or value not in known:
+        raise RoiganError(
+            f"unknown {what} {shown(value)}: {suggest(value, known)}choose one of "
+            f"{', '.join(known)}{more}."
+        )
+    return value
 
 
 def height_width(size) -> tuple[int, int]:
     """(H, W) of masks from one whole number or a pair, each from 8 to 4096; else a RoiganError."""
     pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
-    if len(pair) != 2 or not all(is_whole(s) and 8 <= s <= 4096 for s in pair):
+    sides = [s for s in map(whole, pair) if s is not None and 8 <= s <= 4096]
+    if len(pair) != 2 or len(sides) != 2:
         raise RoiganError(
-            f"size={size!r} is no mask size: give a whole number of pixels from 8 to 4096, "
+            f"size={shown(size)} is no mask size: give a whole number of pixels from 8 to 4096, "
             "or a pair (H, W)."
         )
-    return int(pair[0]), int(pair[1])
+    return sides[0], sides[1]
 
 
 def check_seed(seed, below=2**63) -> int:
     """The seed as an int: a whole number, numpy's too, from 0 to below - 1; else a RoiganError."""
-    try:
-        value = -1 if isinstance(seed, bool) else operator.index(seed)
-    except (TypeError, RuntimeError):  # RuntimeError: a tensor of many values
-        value = -1
-    if not 0 <= value < below:
-        raise RoiganError(
-            f"The seed is {' '.join(repr(seed).split())[:60]}; give a whole number from 0 to "
-            f"2**{below.bit_length() - 1} - 1, such as 0."
-        )
-    return value
+    return check_whole("The seed", seed, 0, below - 1)
 
 
 def check_device(device=None) -> torch.device:
     """The device of that name; None or auto: the GPU, if there is one. RoiganError: not here."""
+    there = ["cpu", *(f"cuda:{k}" for k in range(torch.cuda.device_count()))]
+    there += ["mps"] * torch.backends.mps.is_available()
     try:
-        gpu = "cuda" if torch.cuda.is_available() else "cpu"
-        device = torch.device(gpu if device in (None, "auto") else device)
-        if device.type != "cpu":
-            torch.empty(0, device=device)
-    except (RuntimeError, TypeError, AssertionError):  # AssertionError: torch without CUDA
-        there = ["cpu", *(f"cuda:{k}" for k in range(torch.cuda.device_count()))]
-        there += ["mps"] * torch.backends.mps.is_available()
+        named = device is None or isinstance(device, str) and device == "auto"
+        found = torch.device(there[1] if torch.cuda.is_available() else "cpu") if named else device
+        found = torch.device(found) if isinstance(found, (str, torch.device)) else torch.device("")
+        if found.type not in {name.partition(":")[0] for name in there}:
+            raise RuntimeError  # meta and others, where no pictures can be drawn
+        torch.empty(0, device=found)
+    except (RuntimeError, ValueError, AssertionError):  # AssertionError: torch without CUDA
         raise RoiganError(
-            f"There is no device {str(device)!r} on this machine; choose {' or '.join(there)}."
+            f"There is no device {shown(device)} on this machine; choose {' or '.join(there)}."
         ) from None
-    return device
+    return found
 
 
 def check_images(data, size):
@@ -151,7 +189,7 @@ def check_images(data, size):
 
 def check_folder(folder) -> Path:
     """The folder, made where it is missing. RoiganError where files cannot be written into it."""
-    path = Path(folder)
+    path = path_of(folder, "folder")
     try:
         path.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path).close()
@@ -170,11 +208,11 @@ def check_output(path, formats=None) -> Path:
 
     formats: the endings that will do, such as (".png", ".jpg"); None: any.
     """
-    path, why = Path(path), None
+    path, why = path_of(path), None
     if formats and path.suffix.lower() not in formats:
         why = f"its name has to end in {' or '.join(formats)}"
-    elif path.is_dir() or not path.name:
-        why = "it is a folder; give the path of a file"
+    elif path.exists() and not path.is_file() or not path.name:
+        why = f"it {trouble(path)}; give the path of a file"
     elif check_folder(path.parent) and path.exists() and not os.access(path, os.W_OK):
         why = "it is there and write-protected; choose another name"
     if why:
@@ -229,18 +267,13 @@ def whole_step():
         raise KeyboardInterrupt
 
 
-def check_codes(codes, n, cfg):
+def check_codes(codes, n, cfg, reach=1.0):
     """Codes as float32 (n, n_codes), one row for all or one each; RoiganError for others.
 
-    cfg: the ModelConfig, with the numbers of continuous codes, drop-downs and categories.
+    cfg: the ModelConfig, with the numbers of continuous codes, drop-downs and categories. reach:
+    how far the continuous ones may lie from 0.
     """
-    try:
-        codes = torch.as_tensor(codes, dtype=torch.float32)
-    except (TypeError, ValueError):
-        raise RoiganError(
-            "codes have to be numbers, as a tensor, an array or a list of rows of equal length."
-        ) from None
-    codes = codes[None] if codes.ndim == 1 else codes
+    codes = _rows("codes", codes)
     if codes.ndim != 2 or codes.shape[1] != cfg.n_codes or len(codes) not in (1, n):
         raise RoiganError(
             f"codes have shape {tuple(codes.shape)}; this model takes ({n}, {cfg.n_codes}): "
@@ -248,19 +281,24 @@ def check_codes(codes, n, cfg):
         )
     if not codes.isfinite().all():
         raise RoiganError("codes hold NaN or infinite values; give numbers from -1 to 1.")
-    whole = torch.arange(cfg.n_categories, device=codes.device)
-    if not (codes[:, cfg.n_continuous :, None] == whole).any(-1).all():
+    sliders = codes[:, : cfg.n_continuous]
+    if (sliders.abs() > reach + 1e-4).any():
         raise RoiganError(
-            f"a category index is outside 0 … {cfg.n_categories - 1} or not whole; the last "
-            f"{cfg.n_discrete} columns of codes name categories."
+            f"codes hold {sliders.flatten()[sliders.abs().argmax()]:.4g}, and a slider ends at -1 "
+            f"and 1; clamp them, or give reach={sliders.abs().max():.2g} to go beyond."
+        )
+    categories = torch.arange(cfg.n_categories, device=codes.device)
+    if not (codes[:, cfg.n_continuous :, None] == categories).any(-1).all():
+        raise RoiganError(
+            f"a category index of codes is outside 0 … {cfg.n_categories - 1} or not whole; the "
+            f"last {cfg.n_discrete} columns of codes name categories."
         )
     return codes.expand(n, -1)
 
 
 def check_noise(noise, n, width):
     """Noise as float32 (n, width), one row for all or one each; RoiganError for others."""
-    noise = torch.as_tensor(noise, dtype=torch.float32)
-    noise = noise[None] if noise.ndim == 1 else noise
+    noise = _rows("noise", noise)
     fits = noise.ndim == 2 and noise.shape[1] == width and len(noise) in (1, n)
     if not fits or not noise.isfinite().all():
         raise RoiganError(
@@ -268,3 +306,8 @@ def check_noise(noise, n, width):
             f"numbers, as `sample_noise` draws them."
         )
     return noise.expand(n, -1)
+
+
+def _rows(name, value):
+    rows = numbers(name, value).float()
+    return rows[None] if rows.ndim == 1 else rows

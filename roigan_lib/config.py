@@ -10,7 +10,8 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
 
-from .config_checks import check_config, check_overrides, check_tables, flat
+from .checks import check_name
+from .config_checks import check_config, check_overrides, check_tables, check_values, flat
 from .errors import RoiganError
 from .recipes import PARTS, RECIPES, read_recipe, read_toml
 
@@ -169,6 +170,7 @@ class Config:
             if name in WEIGHTS:
                 weights[name] = value
             else:
+                check_name("parameter", name, HOME)
                 parts.setdefault(HOME[name], {})[name] = value
         parts.setdefault("objective", {}).setdefault("weights", weights)
         return replace(self, **{k: replace(getattr(self, k), **v) for k, v in parts.items()})
@@ -240,6 +242,7 @@ def model_config(stored: dict) -> ModelConfig:
         **{k: v for k, v in stored.items() if k in known}
         | {"architecture": name.removesuffix("-scaled")}
     )
+    check_values(vars(model), {f.name: f.type for f in fields(ModelConfig)})
     for switch, value in ARCHITECTURES[model.architecture].items():
         if stored.get(switch, value) != value:
             raise RoiganError(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import os
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 
-from .checks import check_seed
-from .errors import RoiganError, suggest
+import numpy as np
+
+from .checks import check_name, check_seed, whole
+from .errors import RoiganError, shown, suggest
 from .recipes import PARTS
 
 _CHOICES = {
@@ -25,31 +26,51 @@ _POSITIVE = (
 _SHARES = ("path_b", "warmup", "ramp", "decay", "ema")
 
 
-def check_config(cfg) -> None:
-    """RoiganError, in one sentence, for a configuration that cannot work."""
-    kinds = {f.name: f.type for part in PARTS for f in fields(getattr(cfg, part))}
-    values = {k: v for part in PARTS for k, v in vars(getattr(cfg, part)).items()}
-    values |= values.pop("weights")
+_MOST = dict.fromkeys(("width", "encoder_width", "deep_width", "refine"), 16)
+_MOST |= dict.fromkeys(("n_noise", "n_continuous", "n_discrete", "n_categories"), 4096)
+_MOST |= {"batch": 2**16, "lr_g": 10, "lr_d": 10, "beta2": 1 - 1e-9}
+_MOST |= {"int": 10**9, "float": 10**6}  # where nothing else is said
+
+
+def check_values(values, kinds) -> None:
+    """RoiganError for a value of another type than `kinds` names, or outside of its range."""
     for name, value in values.items():
         kind = kinds.get(name, "float")
-        wanted = {"int": int, "float": (int, float), "bool": bool}.get(kind, object)
-        if not isinstance(value, wanted) or (isinstance(value, bool) and kind in ("int", "float")):
-            what = {"int": "a whole number", "float": "a number", "bool": "True or False"}[kind]
-            raise RoiganError(f"{name} is {value!r}; it has to be {what}.")
-        if kind in ("int", "float") and (not math.isfinite(value) or value < 0):
+        wanted = {"int": int, "float": (int, float), "bool": bool}.get(kind, str)
+        fits = isinstance(value, wanted) and (kind == "bool" or not isinstance(value, bool))
+        fits = fits or "None" in kind and value is None or name == "crop" and whole(value)
+        if not fits or wanted is str and isinstance(value, str) and not value.strip("\0 "):
+            what = {"int": "a whole number", "float": "a number", "bool": "True or False"}
+            raise RoiganError(f"{name} is {shown(value)}; it has to be {what.get(kind, 'a text')}.")
+        if kind in ("int", "float"):
+            most = _MOST.get(name, _MOST[kind])
+            if not (0 < value if name in _POSITIVE else 0 <= value) or not value <= most:
+                least = "greater than 0" if name in _POSITIVE else "a finite number, not negative,"
+                raise RoiganError(
+                    f"{name} is {value!r}; it has to be {least} and at most {most:g}."
+                )
+        if "str" in kind and "\0" in str(value):
             raise RoiganError(
-                f"{name} is {value!r}; it has to be a finite number that is not negative."
+                f"{name} is {shown(value)}; a text has no zero bytes: leave them out."
             )
-    for name, choices in _CHOICES.items():
-        if values[name] not in choices:
-            *most, last = map(str, choices)
-            raise RoiganError(f"{name} is {values[name]!r}; choose {', '.join(most)} or {last}.")
-    for name in _POSITIVE:
-        if values[name] <= 0:
-            raise RoiganError(f"{name} is {values[name]}; it has to be greater than 0.")
-    for name in _SHARES:
-        if not 0 <= values[name] <= 1:
-            raise RoiganError(f"{name} is {values[name]}; it has to lie between 0 and 1.")
+        if name in _CHOICES and value not in _CHOICES[name]:
+            *most, last = map(str, _CHOICES[name])
+            raise RoiganError(f"{name} is {value!r}; choose {', '.join(most)} or {last}.")
+        if name in _SHARES and not 0 <= value <= 1:
+            raise RoiganError(f"{name} is {value}; it has to lie between 0 and 1.")
+
+
+def check_config(cfg) -> None:
+    """RoiganError, in one sentence, for a configuration that cannot work."""
+    for part in PARTS:
+        if not is_dataclass(getattr(cfg, part, None)):
+            raise RoiganError(f"{part} of a Config is missing or no part; make it by load_config.")
+    kinds = {f.name: f.type for part in PARTS for f in fields(getattr(cfg, part))}
+    values = {k: v for part in PARTS for k, v in vars(getattr(cfg, part)).items()}
+    weights = values.pop("weights")
+    if not isinstance(weights, dict):
+        raise RoiganError(f"weights are {shown(weights)}; give a dictionary {{term: weight}}.")
+    check_values(values | weights, kinds)
     data, model, objective, opt = cfg.data, cfg.model, cfg.objective, cfg.optimisation
     weight, half = objective.weight, model.size // 2
     published = model.architecture == "published"
@@ -93,11 +114,7 @@ def check_overrides(profile, profiles, overrides, names) -> dict:
     """The overrides of `load_config`: paths as text, the seed as a whole number. RoiganError for an
     unknown profile or, where `names` has it not, parameter.
     """
-    if profile not in profiles:
-        raise RoiganError(
-            f"There is no profile {profile!r}; {suggest(profile, profiles)}choose one "
-            f"of {', '.join(profiles)}."
-        )
+    check_name("profile", profile, profiles)
     known = [name for name in names if name not in ("profile", "weights")]
     for name in overrides:
         if name not in known:
@@ -106,6 +123,7 @@ def check_overrides(profile, profiles, overrides, names) -> dict:
                 f"roigan_lib train --help` lists them all."
             )
     overrides = {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in overrides.items()}
+    overrides = {k: v.item() if isinstance(v, np.generic) else v for k, v in overrides.items()}
     if "seed" in overrides:
         overrides["seed"] = check_seed(overrides["seed"], 2**32)  # a training multiplies it
     return overrides

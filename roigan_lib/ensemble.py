@@ -35,11 +35,12 @@ class SelfEnsemble:
             gan.to(device)
         return self
 
-    def inpaint(self, images, masks, codes=None, seed: int = 0, noise=None) -> torch.Tensor:
+    def inpaint(self, images, masks, codes=None, seed=0, noise=None, reach=1.0) -> torch.Tensor:
         """Completed images (n, 3, S, S); arguments, errors, outside as in `RoIGAN.inpaint`."""
         images, masks = check_pair(images, masks)
-        one = self.gan.inpaint(images, masks, codes, seed, noise)
-        two = self._twin.inpaint(images.flip(-1), masks.flip(-1), codes, seed, noise).flip(-1)
+        how = codes, seed, noise, reach
+        one = self.gan.inpaint(images, masks, *how)
+        two = self._twin.inpaint(images.flip(-1), masks.flip(-1), *how).flip(-1)
         return torch.where(masks.cpu() > 0.5, (one + two) / 2, one)
 
 

@@ -1,15 +1,31 @@
 """The one error that the kit raises for bad input: a sentence for the person at the keyboard."""
 
 import difflib
+import re
 
 
 class RoiganError(ValueError):
-    """Bad input, in one sentence: what is wrong and what to do. Commands print it and exit by 2."""
+    """Bad input, in one sentence: what is wrong and what to do. Commands print it and exit by 2.
+
+    What a user handed in and the sentence quotes stays on its line: no line breaks, no control
+    characters, no addresses of objects, nothing that is longer than a screen.
+    """
+
+    def __init__(self, sentence=""):
+        sentence = re.sub(r" (?:object )?at 0x\w+", "", " ".join(str(sentence).split()))
+        sentence = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in sentence)
+        super().__init__(re.sub(r"\S{200,}", lambda word: word[0][:80] + "…", sentence))
+
+
+def shown(value):
+    """What was handed in, as a sentence quotes it: its `repr`, cut to 60 characters."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:60] + "…"
 
 
 def suggest(word, known):
     """'did you mean …? ' with the known word nearest to this one, or nothing."""
-    close = difflib.get_close_matches(str(word), list(known), n=1)
+    close = difflib.get_close_matches(str(word)[:60], list(known), n=1)
     return f"did you mean {close[0]!r}? " if close else ""
 
 

@@ -7,11 +7,12 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .errors import RoiganError
+from .errors import RoiganError, shown
 
 try:
     import fcntl
@@ -50,12 +51,70 @@ def cache_folder() -> Path:
     return folder
 
 
+KINDS = {
+    stat.S_IFDIR: "is a folder",
+    stat.S_IFIFO: "is a pipe",
+    stat.S_IFSOCK: "is a socket",
+    stat.S_IFCHR: "is a device",
+    stat.S_IFBLK: "is a device",
+}
+
+
+def path_of(value, what="file") -> Path:
+    """The path that a text or a Path names, there or not; RoiganError for what names none."""
+    try:
+        text = os.fspath(value)
+        path = Path(text).expanduser()
+        if text.strip():
+            with suppress(FileNotFoundError, NotADirectoryError):
+                path.stat()
+            return path
+        why = "it is empty"
+    except TypeError:
+        why = "a path is a text or a Path"
+    except (OSError, ValueError, RuntimeError) as error:  # zero bytes, too long, looping, no home
+        why = getattr(error, "strerror", None) or error
+    raise RoiganError(f"{shown(value)} is no path of a {what} ({why}); give another one.")
+
+
+def trouble(path, most=2**31) -> str | None:
+    """Why a path is not to be opened and read whole, or None: it is a file of up to `most` bytes.
+
+    A pipe would hang a reader, a device never end.
+    """
+    try:
+        found = path.stat()
+    except OSError as error:
+        gone = isinstance(error, FileNotFoundError)
+        link = gone and path.is_symlink()
+        return "is a link to nothing" if link else "is not there" if gone else error.strerror
+    if not stat.S_ISREG(found.st_mode):
+        return KINDS.get(stat.S_IFMT(found.st_mode), "is no file")
+    if not os.access(path, os.R_OK):
+        return "may not be read by this user"
+    if found.st_size > most:
+        return f"has {found.st_size / 2**20:,.0f} MiB, and {most / 2**20:,.0f} are the most"
+    return None if found.st_size else "is empty"
+
+
+def plain_file(value, what, missing="check the path", most=2**31) -> Path:
+    """The path of a file to read; RoiganError for none and for what only has a file's name."""
+    path = path_of(value, what)
+    if why := trouble(path, most):
+        if why == "is not there":
+            raise RoiganError(f"There is no {what} {path}; {missing}.")
+        raise RoiganError(f"The {what} {path} {why}; give another one.")
+    return path
+
+
 @contextmanager
 def replacing(path):
     """A temporary path beside `path`, which takes its place at the end: a killed run leaves the old
     file or the new one, never half of either. RoiganError where it cannot be written.
     """
-    path = Path(path)
+    path = path_of(path)
+    if path.exists() and not path.is_file():  # the superuser may replace a device
+        raise RoiganError(f"{path} could not be written: it {trouble(path)}; give a file's path.")
     scratch = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")  # nobody can guess it
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,19 +162,21 @@ def write_atomically(path, data: bytes) -> Path:
 
 def read_rows(path) -> list[dict]:
     """The rows of a .jsonl file. RoiganError if it is missing or a line is not a JSON object."""
+    rows, path, why = [], path_of(path), None
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        why = trouble(path)
+        lines = [] if why else path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or error
+    if why and why != "is empty":
         raise RoiganError(
-            f"Cannot read rows from {path} ({getattr(error, 'strerror', None) or error}): "
-            f"run the notebook or command that writes it."
-        ) from error
-    rows = []
+            f"Cannot read rows from {path} ({why}): run the notebook or command that writes it."
+        )
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
                 rows.append(json.loads(line))
-            except ValueError:
+            except (ValueError, RecursionError):
                 rows.append(None)
             if not isinstance(rows[-1], dict):
                 raise RoiganError(
@@ -138,11 +199,16 @@ def write_weights(path, state, **header) -> Path:
 
 def weights_at(name_or_path) -> Path:
     """The file that a shipped name, a run's folder or a path means, whether it is there or not."""
-    path = Path(str(name_or_path))
-    if not path.suffix and not path.exists():
-        return WEIGHTS / f"{path.name}.safetensors"
+    path = named(name_or_path, WEIGHTS, "checkpoint")
     inside = path / "model.safetensors"
     return inside if inside.is_file() else path
+
+
+def named(name_or_path, folder, what) -> Path:
+    """The .safetensors file of that name in `folder`, where it is a bare name; else the path."""
+    path = path_of(name_or_path, what)
+    bare = not path.suffix and os.fspath(name_or_path) == path.name and not path.exists()
+    return folder / f"{path.name}.safetensors" if bare else path
 
 
 def read_weights(path, form, what):
@@ -154,6 +220,8 @@ def read_weights(path, form, what):
 
     path = Path(path)
     try:
+        if why := trouble(path):
+            raise OSError(why)
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
             state = {k: file.get_tensor(k) for k in file.keys()}
@@ -166,6 +234,17 @@ def read_weights(path, form, what):
     if not right:
         raise RoiganError(f"{path.name} is a safetensors file, but not {what}.")
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}, header
+
+
+def fits(build, state) -> bool:
+    """Whether tensors have the names and shapes of the network that `build` makes, which takes no
+    memory for the question: a header may ask for any size.
+    """
+    import torch
+
+    with torch.device("meta"):
+        wanted = build().state_dict()
+    return {k: v.shape for k, v in wanted.items()} == {k: v.shape for k, v in state.items()}
 
 
 def weights_hash(state) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from .checks import check_codes, check_device, check_noise, check_pair, check_seed
+from .checks import check_codes, check_device, check_noise, check_pair, check_seed, check_whole
 from .config_checks import flat
 from .data.labels import label_names, shown_name
 from .errors import RoiganError
@@ -53,6 +53,7 @@ class RoIGAN:
         A told slider is above 0 as often as the training images have its label: one face in
         fifteen wears glasses.
         """
+        n = check_whole("n", n, 1, 2**24)
         codes = sample_codes(self.config, n, torch.Generator().manual_seed(check_seed(seed)))
         for k, share in enumerate(self.card.get("label_shares", ())):
             at = (codes[:, k] + 1) / 2 - (1 - share)  # above 0 in `share` of all rows
@@ -62,18 +63,18 @@ class RoIGAN:
     def sample_noise(self, n: int, seed: int = 0) -> torch.Tensor:
         """The noise z0 ~ N(0, 1) that `seed` stands for in a batch of n images, (n, n_noise)."""
         generator = torch.Generator().manual_seed(check_seed(seed) + 1_000_003)
-        return torch.randn(n, self.n_noise, generator=generator)
+        return torch.randn(check_whole("n", n, 1, 2**24), self.n_noise, generator=generator)
 
-    def generate(self, images, masks, codes=None, seed: int = 0, noise=None) -> torch.Tensor:
+    def generate(self, images, masks, codes=None, seed=0, noise=None, reach=1.0) -> torch.Tensor:
         """The raw output of the generator for the whole frame, (n, 3, S, S), clamped to [-1, 1].
 
         images (n, 3, S, S) in [-1, 1]; masks (n, 1, S, S) or one mask for all, 1 = the region to
         fill; codes (n, n_codes) or one row for all, None draws them from the prior with `seed`,
-        which also fixes the noise z0; noise (n, n_noise) or one row for all, in its place. Raises
-        RoiganError for anything else.
+        which also fixes the noise z0; noise (n, n_noise) or one row for all, in its place; reach:
+        how far a slider may go from 0, 1 in training. Raises RoiganError for anything else.
         """
         images, masks = self._pair(images, masks)
-        return self._redraw(images, masks, codes, seed, noise).clone()  # no inference tensor
+        return self._redraw(images, masks, codes, seed, noise, reach).clone()  # no inference tensor
 
     def _pair(self, images, masks):
         """`check_pair`, but not once more for what it gave the last time."""
@@ -87,7 +88,7 @@ class RoIGAN:
         last = self._last
         same = last is not None and last[3] == self._version()
         for new, old in zip(pair, last or ()):
-            same = same and isinstance(new, torch.Tensor)
+            same = same and isinstance(new, torch.Tensor) and new.layout == torch.strided
             same = same and (new.dtype, new.device) == (old.dtype, old.device)
             same = same and torch.equal(new, old)
         return last if same else None
@@ -96,14 +97,16 @@ class RoIGAN:
         """A number that changes with the weights."""
         return sum(p._version for p in self.generator.parameters())
 
-    def _redraw(self, images, masks, codes, seed, noise):
+    def _redraw(self, images, masks, codes, seed, noise, reach):
         if images.shape[-1] != self.size or images.shape[-2] != self.size:
             raise RoiganError(
                 f"This model works at {self.size}×{self.size} pixels and the images have "
                 f"{images.shape[-1]}×{images.shape[-2]}; resize them first."
             )
         n, device = len(images), self.device
-        codes = self.sample_codes(n, seed) if codes is None else check_codes(codes, n, self.config)
+        seed = check_seed(seed)
+        codes = self.sample_codes(n, seed) if codes is None else codes
+        codes = check_codes(codes, n, self.config, reach)
         noise = self.sample_noise(n, seed) if noise is None else check_noise(noise, n, self.n_noise)
         out = []
         with torch.inference_mode():
@@ -115,13 +118,13 @@ class RoIGAN:
                 out.append(self.generator.decode(f, m, z).clamp(-1, 1).cpu())
             return torch.cat(out) if len(out) > 1 else out[0]
 
-    def inpaint(self, images, masks, codes=None, seed: int = 0, noise=None) -> torch.Tensor:
+    def inpaint(self, images, masks, codes=None, seed=0, noise=None, reach=1.0) -> torch.Tensor:
         """Completed images (3.9), (n, 3, S, S); outside the region bit for bit the input.
 
         Arguments and errors as in `generate`.
         """
         images, masks = self._pair(images, masks)
-        drawn = self._redraw(images, masks, codes, seed, noise)
+        drawn = self._redraw(images, masks, codes, seed, noise, reach)
         return torch.where(masks.cpu() > 0.5, drawn, images.cpu())
 
     def _features(self, images, masks, x, m):

@@ -14,6 +14,8 @@ from .batches import fixed_grid
 from .files import write_atomically
 from .regularizers import visible_change
 
+STATM = Path("/proc/self/statm")  # Linux
+
 
 class Journal:
     """The rows of a run, and what happens between its steps.
@@ -31,7 +33,7 @@ class Journal:
     def read(self):
         """Take up the rows of an earlier part of the run. Damaged lines are left out, and named."""
         path, damaged = self.folder / "log.jsonl", []
-        lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
+        lines = path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []
         for number, text in enumerate(lines, 1):
             try:
                 row = json.loads(text)
@@ -121,9 +123,9 @@ class Journal:
     def save(self):
         """Checkpoint and log of this step, once."""
         if self.first and self.saved != self.trainer.step_count:
-            checkpoint.save(self.trainer, self.folder / "checkpoint.pt")
             text = "".join(json.dumps(row) + "\n" for row in self.rows)
-            write_atomically(self.folder / "log.jsonl", text.encode())
+            write_atomically(self.folder / "log.jsonl", text.encode())  # `read` drops what is ahead
+            checkpoint.save(self.trainer, self.folder / "checkpoint.pt")
             self.saved = self.trainer.step_count
 
 
@@ -134,11 +136,13 @@ def diversity(model, images, masks, seed: int = 0) -> float:
 
 
 def memory() -> float:
-    """Resident memory of this process, or peak memory of the GPU, in GiB."""
+    """Resident memory of this process, or peak memory of the GPU, in GiB; 0: not known."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
-    if (statm := Path("/proc/self/statm")).exists():
-        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**30
-    import resource
-
+    if STATM.exists():
+        return int(STATM.read_text("utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**30
+    try:
+        import resource
+    except ImportError:  # Windows, where nobody is asked
+        return 0.0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30  # macOS, in bytes

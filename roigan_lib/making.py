@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from . import parallel
-from .checkpoint import read
+from .checkpoint import read, with_codes_of
 from .config import Config, load_config
 from .config_checks import flat
 from .data.labels import label_names
@@ -52,19 +52,20 @@ def recipe_hash(recipe: str, profile: str | None = None, **overrides) -> str:
 
 
 def stretch(recipe: str) -> dict[str, float]:
-    """By how much the finished model lengthens told sliders: {label: number from 1 to 2}.
+    """By how much the finished model lengthens sliders: {label, or c11 …: number from 1 to 2}.
 
-    Position 1 of such a slider acts as that number did in training. RoiganError for a name that the
-    recipe does not tell and for another value.
+    Position 1 of such a slider acts as that number did in training. RoiganError for a name that is
+    no slider of the recipe and for another value.
     """
-    tables = read_recipe(recipe)
-    labels = label_names(tables.get("objective", {}).get("labels"))
+    tables, (_, cfg) = read_recipe(recipe), stages(recipe)[-1]
+    labels = label_names(cfg.objective.labels)
+    labels += [f"c{k}" for k in range(len(labels) + 1, cfg.model.n_continuous + 1)]
     found = tables.get("stretch", {})
     for name, value in found.items():
         if name not in labels:
             raise RoiganError(
-                f"The recipe {recipe} stretches a slider {name!r}; {suggest(name, labels)}it tells "
-                f"{', '.join(labels) or 'none'}."
+                f"The recipe {recipe} stretches a slider {name!r}; {suggest(name, labels)}its "
+                f"sliders are {', '.join(labels)}."
             )
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value <= 2:
             raise RoiganError(f"stretch of {name} is {value!r}; it is a number from 1 to 2.")
@@ -110,14 +111,19 @@ def make(
         before = place_of / "checkpoint.pt"
         if not run.finished:
             return run
-    states = [read(f / "checkpoint.pt")["ema"] for f in folders.values()]
-    state = run.model.generator.state_dict()
+    state, states = run.model.generator.state_dict(), []
+    for found in (read(f / "checkpoint.pt") for f in folders.values()):
+        fewer = flat(found["config"])["n_continuous"]  # a stage may have had fewer codes
+        more = fewer < cfg.model.n_continuous
+        states.append(
+            with_codes_of(state, found["ema"], cfg.model, fewer) if more else found["ema"]
+        )
     if states:
         state = {k: torch.stack([s[k].float() for s in states]).mean(0) for k in states[0]}
-    if longer:  # the columns of z that the told sliders fill
+    if longer:  # the columns of z that the sliders fill
         weight = state["dense.0.weight"].clone()
-        told = slice(cfg.model.n_noise, cfg.model.n_noise + len(longer))
-        weight[:, told] *= torch.tensor(list(longer.values()))
+        sliders = slice(cfg.model.n_noise, cfg.model.n_noise + len(longer))
+        weight[:, sliders] *= torch.tensor(list(longer.values()))
         state = state | {"dense.0.weight": weight}
     if parallel.rank() > 0:
         return run

@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 import torch
 
-from .checks import check_device, check_seed, height_width, is_whole
-from .errors import RoiganError, suggest
+from .checks import check_device, check_name, check_seed, check_whole, height_width
 from .mixtures import paint_mixtures
 
 
@@ -79,14 +78,9 @@ def sample_masks(family: str, n: int, size, seed=0, device="cpu", generator=None
     """
     families = family.split("+") if isinstance(family, str) else [family]
     for name in families:
-        if name not in LAWS:
-            raise RoiganError(
-                f"unknown mask family {name!r}: {suggest(name, LAWS)}choose one of "
-                f"{', '.join(LAWS)}."
-            )
+        check_name("mask family", name, LAWS)
     height, width = height_width(size)
-    if not is_whole(n) or n < 1:
-        raise RoiganError(f"n={n!r} masks cannot be drawn: ask for a whole number from 1.")
+    n = check_whole("n", n, 1, 2**36 // (height * width))
     device = check_device(device)
     if generator is None:
         generator = torch.Generator().manual_seed(check_seed(seed))
@@ -95,7 +89,7 @@ def sample_masks(family: str, n: int, size, seed=0, device="cpu", generator=None
         for i, name in enumerate(families[:n]):
             masks[i::k] = sample_masks(name, len(range(i, n, k)), size, 0, device, generator)
         return masks
-    masks, area = _draw(family, int(n), height, width, generator, device)
+    masks, area = _draw(family, n, height, width, generator, device)
     while len(bad := ((area == 0) | (area == height * width)).nonzero()[:, 0]):
         masks[bad.to(device)], area[bad] = _draw(family, len(bad), height, width, generator, device)
     return masks

@@ -21,14 +21,19 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .data.decode import crop_box
-from .errors import RoiganError, missing_package
+from .checks import check_name, check_whole, numbers
+from .data.decode import check_crop, crop_box
+from .errors import RoiganError, missing_package, shown
 from .models import pyramid_fill
 from .picture_files import LONGEST, SLIVER, open_photo, place_mask
 
 EYES = ((69.4, 111.3), (107.9, 111.2))  # CelebA's mean landmarks in its 178x218 frame
 CROPS = {"thesis": (25, 45, 128, 128), "full": (0, 0, 178, 218)}  # left, top, width, height there
 BY_HAND = "give the two eyes by hand, as ((x, y), (x, y)) in pixels"
+BLEND = 2  # pixels of the model
+BINOMIAL = np.array([1, 4, 6, 4, 1], np.float32) / 16
+LEFT, LOST = 0.7935, 0.161  # of white noise: its variance, and its neighbours' correlation without
+# what `_outside` makes of it
 OUTSIDE = (
     "the region lies outside the frame that the model sees, or outside the photograph: paint it "
     "on the face, or give other eyes or another box."
@@ -46,8 +51,11 @@ class Frame:
     size: int
 
     def __post_init__(self):
-        if not isinstance(self.size, (int, np.integer)) or not 8 <= self.size <= 4096:
-            raise RoiganError(f"size={self.size!r} is no model's size: give gan.size.")
+        check_whole("size of a frame, that of its model,", self.size, 8, 4096)
+        matrix = np.asarray(numbers("matrix", self.matrix), float)
+        if matrix.shape != (2, 3) or not abs(np.linalg.det(matrix[:, :2])) > 1e-12:
+            raise RoiganError("the matrix of a frame is (2, 3) finite numbers: take face_frame's.")
+        object.__setattr__(self, "matrix", matrix)
 
     def at(self, x, y):
         """(x, y) in the model's pixels of places in the photograph."""
@@ -69,18 +77,19 @@ def face_frame(eyes, size=64, crop="thesis") -> Frame:
     The frame may reach beyond the photograph. RoiganError: eyes that are no two points or less than
     4 pixels apart.
     """
-    if crop not in CROPS:
-        raise RoiganError(f"crop={crop!r} is unknown: choose {' or '.join(map(repr, CROPS))}.")
+    check_name("crop", crop, CROPS)
     try:
         points = np.asarray(eyes, float)
     except (TypeError, ValueError):
         points = np.empty(0)
     if points.shape != (2, 2) or not np.isfinite(points).all():
-        raise RoiganError(f"eyes={eyes!r} are not two points: {BY_HAND}.")
+        raise RoiganError(f"eyes={shown(eyes)} are not two points: {BY_HAND}.")
     here, there = ([complex(*p) for p in sorted(map(tuple, eyes))] for eyes in (points, EYES))
     apart = abs(here[1] - here[0])
     if apart < 4:
         raise RoiganError(f"the eyes are {apart:.1f} pixels apart: 4 are the least; {BY_HAND}.")
+    if not np.abs(points).max() < 1e6:
+        raise RoiganError(f"eyes={shown(eyes)} lie outside of any photograph: {BY_HAND}.")
     turn = (there[1] - there[0]) / (here[1] - here[0])
     shift = there[0] - turn * here[0]
     aligned = [[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag], [0, 0, 1]]
@@ -93,13 +102,19 @@ def crop_frame(width, height, size, crop="square") -> Frame:
     crop: as in `data.decode`, "square", "thesis", "full" or a number of pixels, or a box (left,
     top, right, bottom) in pixels.
     """
-    box = crop if isinstance(crop, tuple) else crop_box(width, height, crop)
-    left, top, right, bottom = box
+    box = crop if isinstance(crop, tuple) else crop_box(width, height, check_crop(crop))
+    try:
+        left, top, right, bottom = map(float, box)
+    except (TypeError, ValueError):
+        left = right = 0
+    if not (left < right and top < bottom):
+        raise RoiganError(f"crop={shown(crop)} is no box (left, top, right, bottom) in pixels.")
     return Frame(_to_square(left, top, right - left, bottom - top, size), size)
 
 
 def _to_square(left, top, width, height, size):
     """The matrix (2, 3) that takes a box to the whole of (size, size): edges to edges."""
+    size = check_whole("size", size, 8, 4096)
     kx, ky = size / width, size / height  # and centres of pixels lie half a pixel inside
     return np.array([[kx, 0, (0.5 - left) * kx - 0.5], [0, ky, (0.5 - top) * ky - 0.5]])
 
@@ -109,8 +124,15 @@ def _to_square(left, top, width, height, size):
 
 def to_model(photo, frame) -> torch.Tensor:
     """What the model sees of a photograph: float32 (1, 3, S, S) in [-1, 1], borders repeated."""
+    frame = _check_frame(frame)
     pixels = _average(open_photo(photo).astype(np.float32), frame)
     return torch.from_numpy(pixels / 127.5 - 1).permute(2, 0, 1)[None].contiguous().clamp_(-1, 1)
+
+
+def _check_frame(frame):
+    if not isinstance(frame, Frame):
+        raise RoiganError(f"the frame is {shown(frame)}; make one by face_frame or crop_frame.")
+    return frame
 
 
 def _average(pixels, frame):
@@ -181,7 +203,7 @@ def mask_to_photo(mask, frame, width, height) -> np.ndarray:
     region that holds no such centre, where the photograph is the coarser of the two, takes the one
     that its own centre lies in. RoiganError: another shape, an empty region.
     """
-    small, large = _model_mask(mask, frame), np.zeros((height, width), bool)
+    small, large = _model_mask(mask, _check_frame(frame)), np.zeros((height, width), bool)
     y, x = np.indices(large.shape).reshape(2, -1)
     column, row = (np.rint(at).astype(int) for at in frame.at(x, y))
     inside = _inside(column, row, small)
@@ -200,7 +222,7 @@ def _inside(x, y, picture):
 
 
 def _model_mask(mask, frame):
-    mask = np.asarray(mask)
+    mask = np.asarray(numbers("masks", mask))
     if mask.shape[-2:] != (frame.size, frame.size) or mask.size != frame.size**2:
         raise RoiganError(
             f"the region has the shape {mask.shape} but the frame has {frame.size}x{frame.size} "
@@ -210,8 +232,8 @@ def _model_mask(mask, frame):
 
 
 def _check_mask(mask):
-    mask = np.asarray(mask)
-    if mask.ndim != 2 or not (mask.dtype == bool or np.issubdtype(mask.dtype, np.number)):
+    mask = np.asarray(numbers("masks", mask))
+    if mask.ndim != 2:
         raise RoiganError(
             f"the mask is an array {mask.shape} of {mask.dtype} but must be (H, W) of numbers."
         )
@@ -242,7 +264,7 @@ def inpaint_photo(gan, photo, mask, frame, codes=None, seed=0) -> np.ndarray:
     RoiganError and the warning as in `mask_to_model`; also a mask or a frame of another size.
     """
     photo = open_photo(photo)
-    if frame.size != gan.size:
+    if _check_frame(frame).size != gan.size:
         raise RoiganError(
             f"the frame has size={frame.size} but this model works at {gan.size}: make it with "
             "that size."
@@ -260,15 +282,17 @@ def paste(photo, drawn, mask, frame) -> np.ndarray:
     """The photograph with a region of what a model drew, uint8 (H, W, 3), all else bit-equal.
 
     drawn: the completed image, (1, 3, S, S) in [-1, 1], of the frame. mask: as in `inpaint_photo`.
-    The drawing is enlarged, and its mismatch with the photograph along the region's border is taken
-    off, spread smoothly over the region. RoiganError: a drawing, mask or frame of another size, an
-    empty region, one outside the frame.
+    The drawing is enlarged, its mismatch with the photograph along the region's border is taken
+    off, spread smoothly over the region, and it gets grain like that of the surroundings.
+    RoiganError: a drawing, mask or frame of another size, an empty region, one outside the frame.
     """
-    photo, drawn = open_photo(photo), torch.as_tensor(drawn)
-    if tuple(drawn.shape) != (1, 3, frame.size, frame.size):
+    photo, drawn = open_photo(photo), numbers("drawn, the drawing,", drawn)
+    size = _check_frame(frame).size
+    fits = tuple(drawn.shape) == (1, 3, size, size) and drawn.is_floating_point()
+    if not fits or not (drawn.abs() <= 1.5).all():
         raise RoiganError(
             f"the drawing has the shape {tuple(drawn.shape)} but must be one image of the frame, "
-            f"(1, 3, {frame.size}, {frame.size})."
+            f"(1, 3, {size}, {size}) of floats in [-1, 1]."
         )
     return _paste(photo, drawn, _hole(mask, frame, photo), frame)
 
@@ -293,12 +317,62 @@ def _hole(mask, frame, photo):
 
 def _paste(photo, drawn, hole, frame):
     spans = (np.flatnonzero(hole.any(axis)) for axis in (1, 0))
-    window = tuple(slice(max(0, at[0] - 1), min(n, at[-1] + 2)) for at, n in zip(spans, hole.shape))
+    rim = math.ceil(frame.step()) + 3
+    window = tuple(
+        slice(max(0, at[0] - rim), min(n, at[-1] + rim + 1)) for at, n in zip(spans, hole.shape)
+    )
     result, hole = photo.copy(), hole[window]
-    content = _enlarge(drawn, frame, *window)
-    content += _mismatch(photo[window] - content, hole)
+    content, smooth = _enlarge(drawn, frame, *window), _outside(photo[window], hole)
+    content += _mismatch(smooth - content, hole, BLEND * max(1.0, frame.step()))
+    if frame.step() > 1:  # else the drawing is the finer of the two
+        content += _grain(photo[window] - smooth, hole, rim, window)
     result[window][hole] = content[hole].round().clip(0, 255).astype(np.uint8)
     return result
+
+
+def _outside(picture, hole):
+    """Means of the pixels outside the hole around each pixel, weighed by a 5 x 5 binomial."""
+    known = (~hole[..., None]).astype(np.float32)
+    how = {"ddepth": -1, "kernel": np.outer(BINOMIAL, BINOMIAL), "borderType": cv2.BORDER_CONSTANT}
+    weight = cv2.filter2D(known, **how)[..., None]
+    return cv2.filter2D(picture * known, **how) / np.maximum(weight, 1e-6)
+
+
+def _grain(rough, hole, rim, window):
+    """Noise (h, w, 3) like that of the photograph around the hole: its colours, and its fineness.
+
+    rough: the photograph less `_outside`. Edges around the hole do not count as noise.
+    """
+    near = cv2.dilate(hole.astype(np.uint8), np.ones((2 * rim - 1, 2 * rim - 1), np.uint8)) > 0
+    near &= cv2.dilate(hole.astype(np.uint8), np.ones((5, 5), np.uint8)) == 0
+    if not near.any():
+        return 0
+    near &= (np.abs(rough) <= 4.5 * np.median(np.abs(rough[near]), 0) + 1e-3).all(-1)
+    colours = rough[near].T @ rough[near] / (max(1, near.sum()) * LEFT)
+    pairs = near[:, 1:] & near[:, :-1]
+    along = (rough[:, 1:] * rough[:, :-1])[pairs].sum() / ((rough[:, 1:] ** 2)[pairs].sum() + 1e-9)
+    along = min(0.6, max(0.0, along + LOST))  # the correlation of neighbours
+    a = (1 - math.sqrt(1 - 2 * along**2)) / (2 * along) if along > 1e-3 else 0.0
+    rows, columns = (np.arange(at.start - 1, at.stop + 1, dtype=np.uint32) for at in window)
+    noise = _normal(rows[:, None, None], columns[:, None], np.arange(3, dtype=np.uint32))
+    for _ in range(2):  # [a, 1, a] along either side
+        noise = (noise[1:-1] + a * (noise[2:] + noise[:-2])) / math.sqrt(1 + 2 * a * a)
+        noise = noise.swapaxes(0, 1)
+    return noise @ np.linalg.cholesky(colours + 1e-6 * np.eye(3)).T.astype(np.float32)
+
+
+def _normal(y, x, c):
+    """Numbers that look drawn from N(0, 1), the same ones for a place each time: four hashes' sum.
+
+    The hash is C. Wellons' lowbias32; photo.js has the same.
+    """
+    total = 0.0
+    for k in range(4):
+        n = ((y * np.uint32(65536) + x) * np.uint32(3) + c) * np.uint32(4) + np.uint32(k)
+        for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B), (16, 1)):
+            n = (n ^ (n >> np.uint32(shift))) * np.uint32(factor)
+        total = total + n.astype(np.float32) / np.float32(2**32)
+    return (total - 2) * np.float32(math.sqrt(3))
 
 
 def _enlarge(drawn, frame, rows, columns):
@@ -312,15 +386,25 @@ def _enlarge(drawn, frame, rows, columns):
     return (F.avg_pool2d(large, k)[0].permute(1, 2, 0).numpy() + 1) * 127.5
 
 
-def _mismatch(difference, hole):
-    """The differences (h, w, 3) of the pixels next to the hole, spread smoothly over all."""
+def _mismatch(difference, hole, blend):
+    """The differences (h, w, 3) of the pixels next to the hole, spread smoothly over all.
+
+    From the border inwards each pixel first takes the nearest one's, so that an edge that runs into
+    the hole does not end at the border, and over `blend` pixels goes to a smooth filling.
+    """
     rim = (cv2.dilate(hole.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) & ~hole
     height, width = hole.shape
     side = 1 << (max(height, width) - 1).bit_length()
     values, unknown = torch.zeros(1, 3, side, side), torch.ones(1, 1, side, side)
     values[0, :, :height, :width] = torch.from_numpy(difference).permute(2, 0, 1)
     unknown[0, 0, :height, :width] = torch.from_numpy(~rim)
-    return pyramid_fill(values, unknown)[0, :, :height, :width].permute(1, 2, 0).numpy()
+    filled = pyramid_fill(values, unknown)[0, :, :height, :width].permute(1, 2, 0).numpy()
+    inside, kind = hole.astype(np.uint8), cv2.DIST_LABEL_PIXEL
+    far, label = cv2.distanceTransformWithLabels(inside, cv2.DIST_L2, 5, labelType=kind)
+    place = np.zeros(label.max() + 1, int)
+    place[label[~hole]] = np.flatnonzero(~hole)
+    near, share = difference.reshape(-1, 3)[place[label]], np.minimum(far / blend, 1)[..., None]
+    return share * filled + (1 - share) * near
 
 
 # ---- a portrait, and the eyes in a photograph

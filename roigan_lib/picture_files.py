@@ -12,9 +12,9 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .checks import check_output, height_width
-from .data.decode import crop_box, resize, to_rgb
-from .errors import RoiganError
-from .files import write_atomically
+from .data.decode import BYTES, crop_box, levels, opened, resize, to_rgb
+from .errors import RoiganError, shown
+from .files import plain_file, write_atomically
 
 LONGEST = 32_000  # OpenCV's warp counts pixels in 16 bits
 JPEG = "JPEG", {"quality": 98, "subsampling": 0}  # 0: every pixel keeps a colour of its own
@@ -46,7 +46,7 @@ def open_photo(source) -> np.ndarray:
                 "(H, W, 3) or (H, W, 4) of uint8."
             )
         _check_sides(source.shape[1], source.shape[0])
-        return source if channels == (3,) else np.array(to_rgb(Image.fromarray(source)))
+        return source.copy() if channels == (3,) else np.array(to_rgb(Image.fromarray(source)))
     image, _ = _upright(source)
     _check_sides(*image.size)
     with _reading(source):
@@ -70,25 +70,32 @@ def _upright(source):
     with _reading(source):
         if isinstance(source, Image.Image):
             return ImageOps.exif_transpose(source), _notes(source)
-        file = io.BytesIO(source) if isinstance(source, bytes) else Path(source).expanduser()
-        with Image.open(file) as opened:
-            return ImageOps.exif_transpose(opened), _notes(opened)
+        with opened(_file(source, "photograph")) as image:
+            notes = _notes(image)
+            pages = getattr(image, "n_frames", 1)
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+            image.info["pages"] = pages
+            return image, notes
 
 
 @contextmanager
-def _reading(source, what="photograph", kind="photograph", form="it as JPEG or PNG"):
+def _reading(source, kind="photograph", form="it as JPEG or PNG"):
     """Within it an error names the file."""
     named = "the picture" if isinstance(source, (bytes, Image.Image)) else source
     try:
         yield
-    except FileNotFoundError:
-        raise RoiganError(f"there is no {what} {named}: check the path.") from None
-    except IsADirectoryError:
-        raise RoiganError(f"{named} is a folder: give one picture in it.") from None
+    except RoiganError:
+        raise
     except Exception as error:  # decoders raise many types on damaged files
         unknown = isinstance(error, UnidentifiedImageError)
         why = "no known format" if unknown else str(error).split("\n")[0][:80]
         raise RoiganError(f"{named} cannot be read as a {kind} ({why}): save {form}.") from None
+
+
+def _file(source, what):
+    """What PIL opens: the bytes, or the path of a plain file of no more than BYTES."""
+    return io.BytesIO(source) if isinstance(source, bytes) else plain_file(source, what, most=BYTES)
 
 
 def _notes(image):
@@ -138,8 +145,7 @@ def open_mask(source, width, height, size=None):
     proportions, is a region in the model's own pixels: float32 (1, 1, size, size). RoiganError:
     those of `load_mask`, and other proportions, which would put the region elsewhere.
     """
-    upload = isinstance(source, bytes)
-    mask = _read_mask(io.BytesIO(source) if upload else source, "upload" if upload else source)
+    mask = _read_mask(source, "upload" if isinstance(source, bytes) else source)
     if same_proportions(mask.shape, (height, width)):
         return place_mask(mask, scaling(mask.shape, (height, width)), height, width)
     if mask.shape == (size, size):
@@ -153,24 +159,26 @@ def open_mask(source, width, height, size=None):
 
 def _read_mask(file, name):
     """The region that a picture marks, bool (H, W), with the errors of `load_mask`."""
-    with _reading(name, "mask file", "picture", "the mask as PNG"), Image.open(file) as opened:
-        image = ImageOps.exif_transpose(opened)
+    how = name, "picture", "the mask as PNG"
+    with _reading(*how), opened(_file(file, "mask")) as image:
         image.load()
-    opacity = None
-    if image.mode.startswith("I") or image.mode == "F":  # 16 bits and floats, which PIL would clip
-        grey = np.asarray(image, np.float32)
-        grey = grey / (65535 if grey.max() > 255 else 255)
-    else:
-        if "A" in image.mode or "transparency" in image.info:
-            image = image.convert("RGBA")
-            opacity = np.asarray(image.getchannel("A"))
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
-        grey = np.asarray(image.convert("RGB").convert("L"), np.float32) / 255
-    mask = grey > 0.5
+        ImageOps.exif_transpose(image, in_place=True)
+        opacity = None
+        if image.mode.startswith("I") or image.mode == "F":
+            grey = levels(image)
+        else:
+            if "A" in image.mode or "transparency" in image.info:
+                image = image.convert("RGBA")
+                opacity = np.asarray(image.getchannel("A"))
+            elif image.mode not in ("1", "L", "RGB"):
+                image = image.convert("RGB")
+            grey = np.asarray(image.convert("L"))
+    light = grey if opacity is None else grey.astype(np.uint16) * opacity // 255  # on black
+    mask = light > 127
     if not mask.any() and opacity is not None and opacity.min() <= 127:
         mask = opacity > 127
     if mask.all() or not mask.any():
-        faint = f", its lightest grey is {grey.max():.0%}" if grey.max() > 0 else ""
+        faint = f", its lightest grey is {light.max() / 255:.0%}" if light.max() > 0 else ""
         raise RoiganError(
             f"the mask {name} is {'full' if mask.all() else 'empty' + faint}: paint the region to "
             "fill white and the rest black."
@@ -244,19 +252,27 @@ def save_photo(path, picture, source=None, crop=None) -> list[str]:
     picture. RoiganError: a path that cannot be written, an unreadable photograph.
     """
     path = check_output(path, WRITERS)
+    rgb = isinstance(picture, np.ndarray) and picture.ndim == 3 and picture.shape[2] == 3
+    if not rgb or picture.dtype != np.uint8 or not picture.size:
+        raise RoiganError(f"the picture to save is {shown(picture)} but has to be uint8 (H, W, 3).")
     form, options = WRITERS[path.suffix.lower()]
     image, keep, alpha, lost = Image.fromarray(picture), {}, None, []
     if source is not None:
         array = isinstance(source, np.ndarray)
+        if array:
+            open_photo(source)  # refuses other kinds of arrays
         original, exif = (Image.fromarray(source), {}) if array else _upright(source)
+        _check_sides(*original.size)
         profile = original.info.get("icc_profile")
         if profile and profile[16:20] == b"RGB ":
             keep["icc_profile"] = profile
         elif profile:
             space = profile[16:20].decode("latin1").strip()
             lost.append(f"the {space} colour profile, as the result is RGB")
-        if original.mode.startswith("I"):
-            lost.append("the finer half of its 16 bits a pixel")
+        if original.mode.startswith("I") or original.mode == "F":
+            lost.append("all but 8 bits of each pixel")
+        if original.info.get("pages", 1) > 1:
+            lost.append("its further pages or frames")
         if exif:
             details, size = exif.get_ifd(DETAILS), {WIDTH: image.width, HEIGHT: image.height}
             details.update({tag: n for tag, n in size.items() if tag in details})

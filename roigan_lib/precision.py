@@ -33,7 +33,7 @@ def processor() -> str:
     """The processor's name, as the system has it."""
     name = ""
     with suppress(OSError):
-        found = re.search(r"model name\s*:(.*)", Path("/proc/cpuinfo").read_text())
+        found = re.search(r"model name\s*:(.*)", Path("/proc/cpuinfo").read_text("utf-8"))
         name = found[1].strip() if found else ""
     with suppress(OSError):
         ask = ["sysctl", "-n", "machdep.cpu.brand_string"]  # macOS
@@ -75,7 +75,7 @@ def ratio() -> float:
     library = f"torch {torch.__version__}", f"{torch.get_num_threads()} threads"
     key = " | ".join([processor(), *library, *told])
     try:
-        known = dict(json.loads(path.read_text()))
+        known = dict(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError):
         known = {}
     if isinstance(known.get(key), float):

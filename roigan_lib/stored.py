@@ -9,8 +9,19 @@ from pathlib import Path
 import torch
 
 from .config import load_config, model_config
+from .config_checks import flat
 from .errors import RoiganError
-from .files import WEIGHTS, place, read_weights, weights_at, write_weights
+from .files import (
+    WEIGHTS,
+    fits,
+    path_of,
+    place,
+    plain_file,
+    read_weights,
+    trouble,
+    weights_at,
+    write_weights,
+)
 from .inpainter import RoIGAN
 from .models import networks
 
@@ -45,10 +56,7 @@ def load_model(name_or_path="synthfaces", device: str = "cpu") -> RoIGAN:
             f"There is no shipped model {str(name_or_path)!r}; shipped are "
             f"{', '.join(shipped())}, or give the path of a checkpoint."
         )
-    if not path.is_file():
-        raise RoiganError(
-            f"There is no checkpoint {path}; train one with `python -m roigan_lib train`."
-        )
+    plain_file(path, "checkpoint", "train one with `python -m roigan_lib train`")
     if path.suffix == ".safetensors":
         state, header = read_weights(path, FORMAT, "a generator of this kit")
     else:
@@ -62,7 +70,9 @@ def load_model(name_or_path="synthfaces", device: str = "cpu") -> RoIGAN:
             )
         state = within.generator.state_dict() | state
     try:
-        config = model_config(header["config"])
+        config, card = model_config(header["config"]), _readable(header["card"])
+        if not fits(lambda: networks(config)[0](config), state):
+            raise ValueError
         generator = networks(config)[0](config)
         generator.load_state_dict(state)
     except Exception:
@@ -70,9 +80,11 @@ def load_model(name_or_path="synthfaces", device: str = "cpu") -> RoIGAN:
             f"{path.name} holds weights of another architecture than its header says; it may come "
             f"from another version of the kit: train it again or use a shipped model."
         ) from None
+    if not all(v.isfinite().all() for v in state.values()):
+        raise RoiganError(f"{path.name} holds weights that are NaN or infinite; train it again.")
     generator.to(memory_format=torch.channels_last)
     name = path.parent.name if path.stem in ("model", "checkpoint") else path.stem
-    return RoIGAN(generator, name=name, card=header["card"]).to(device)
+    return RoIGAN(generator, name=name, card=card).to(device)
 
 
 def best_model(dataset: str = "synthfaces", profile: str = "laptop") -> RoIGAN:
@@ -81,10 +93,11 @@ def best_model(dataset: str = "synthfaces", profile: str = "laptop") -> RoIGAN:
     A run that an earlier version of the kit left behind is passed over with a warning. RoiganError,
     saying what to run, where there is neither.
     """
-    own = place("ROIGAN_RUNS", "runs") / f"{profile}-{dataset}" / "model.safetensors"
+    run = path_of(f"{profile}-{dataset}", "model")
+    own = place("ROIGAN_RUNS", "runs") / run / "model.safetensors"
     found, refused = [], None
     for path in (own, WEIGHTS / f"{dataset}.safetensors"):
-        if path.is_file():
+        if not trouble(path):
             try:
                 found.append(load_model(path))
             except RoiganError as error:
@@ -104,6 +117,15 @@ def effort(card) -> tuple[int, float]:
     before = card.get("started_from") or card.get("before")
     images, seconds = effort(before) if before else (0, 0.0)
     return images + card.get("images_seen", 0), seconds + card.get("seconds", 0)
+
+
+def _readable(card):
+    """The card, if what the kit reads of it is of its kind; a stranger may have written it."""
+    labels, shares = flat(card.get("training", {})).get("labels"), card.get("label_shares", ())
+    if not isinstance(labels, (str, type(None))) or not all(0 < share < 1 for share in shares):
+        raise ValueError
+    effort(card)
+    return card
 
 
 def _read_checkpoint(path):

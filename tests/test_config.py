@@ -55,7 +55,7 @@ def test_every_profile_and_recipe_loads(profile, recipe):
         (dict(width=0), ("width", "greater than 0")),
         (dict(width="wide"), ("width", "'wide'", "number")),
         (dict(width=float("nan")), ("width", "nan")),
-        (dict(steps=-1), ("steps", "not negative")),
+        (dict(steps=-1), ("steps", "greater than 0")),
         (dict(steps=2.5), ("steps", "2.5", "whole number")),
         (dict(batch=0), ("batch", "greater than 0")),
         (dict(n_noise=-1), ("n_noise", "-1")),

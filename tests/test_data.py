@@ -128,7 +128,8 @@ def test_unknown_names_suggest(tmp_path):
 )
 def test_wrong_options_are_named(wrong, tmp_path):
     ((key, value),) = wrong.items()
-    assert f"{key}={value!r}" in refusal("folder", root=fill(tmp_path / "p", 1), **wrong)
+    told = refusal("folder", root=fill(tmp_path / "p", 1), **wrong)
+    assert key in told and repr(value) in told
 
 
 def test_a_new_data_set_is_one_declaration(tmp_path, monkeypatch):

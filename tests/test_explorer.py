@@ -56,11 +56,11 @@ def send(widget, **values):
     widget.set_state({**values, "tick": widget.tick + 1})
 
 
-def ask(widget, monkeypatch, **question):
+def ask(widget, monkeypatch, buffers=(), **question):
     """What a button of the browser asks for, and the answer: (error or None, bytes or None)."""
     answers = []
     monkeypatch.setattr(widget, "send", lambda content, buffers: answers.append((content, buffers)))
-    widget._message(widget, {**question, "id": "7"}, [])
+    widget._message(widget, {**question, "id": "7"}, list(buffers))
     ((content, buffers),) = answers
     assert content["id"] == "7"
     return content.get("error"), buffers[0] if buffers else None
@@ -132,7 +132,7 @@ def test_answer_goes_back_as_one_message(widget, monkeypatch):
         ({"mask_bytes": b"\1" * 5}, "The mask has 5 bytes: 256 of 0 or 1 are wanted."),
         ({"mask_bytes": b"\2" * SIZE * SIZE}, "256 of 0 or 1"),
         ({"code_values": [0.0] * 5}, "5 codes"),
-        ({"code_values": [2.0] * 12}, r"\[-1, 1\]"),
+        ({"code_values": [2.01] * 12}, r"\[-1, 1\], or up to 2 beyond"),
         ({"code_values": ["high"] * 12}, "not taken from the browser"),
         ({"index": 3}, "no image 3"),
         ({"index": "2", "seed": 4}, "index is '2', not of type int"),
@@ -282,19 +282,80 @@ def test_batch_redraws_nine_pictures_at_once_inside_the_region_only(images):
     assert widget.completed.shape == (2, 3, SIZE, SIZE) and widget.answered == widget.tick
 
 
-def test_another_seed_is_asked_for_beside_the_picture(widget, monkeypatch):
-    before = widget.completed_rgb, widget.status, widget.seed
-    error, picture = ask(widget, monkeypatch, do="seed", seed=2)
+def test_other_codes_and_seeds_are_looked_at_beside_the_picture(widget, monkeypatch):
+    before, codes = (
+        (widget.completed_rgb, widget.status, widget.seed),
+        [2.0, *widget.code_values[1:]],
+    )
+    error, picture = ask(widget, monkeypatch, do="look", codes=codes, seed=2)
     assert error is None and (widget.completed_rgb, widget.status, widget.seed) == before
     widget.seed = 2
+    widget.set_codes(codes)
     assert picture == widget.completed_rgb
     send(widget, mask_bytes=bytes(SIZE * SIZE))
-    assert ask(widget, monkeypatch, do="seed", seed=5) == (None, widget.original_rgb)
+    look = {"do": "look", "seed": 5, "codes": codes}
+    assert ask(widget, monkeypatch, **look) == (None, widget.original_rgb)
+    assert "Continuous codes" in ask(widget, monkeypatch, **{**look, "codes": [3.0] * 12})[0]
     send(widget, mask_bytes=bytes([1]) * SIZE * SIZE)
-    assert "whole picture" in ask(widget, monkeypatch, do="seed", seed=5)[0]
+    assert "whole picture" in ask(widget, monkeypatch, **look)[0]
 
 
-def test_strip_is_of_the_code_moved_last(widget, monkeypatch, tmp_path):
+def test_a_photograph_of_the_browser_joins_the_pictures(widget, images, monkeypatch):
+    face = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+    answer = ask(widget, monkeypatch, buffers=[memoryview(face.tobytes())], do="take", name="me")
+    assert answer == (None, None)
+    assert (widget.index, widget.n_images, widget.image_names[-1]) == (3, 4, "me")
+    assert (screen(widget, "original_rgb") == face).all() and "rendered in" in widget.status
+    sprite = Image.open(io.BytesIO(widget.thumbs))
+    assert (np.asarray(sprite)[:, 3 * SIZE :] == face).all()
+    assert torch.equal(widget.images[:3], images)
+    error, _ = ask(widget, monkeypatch, buffers=[b"no picture"], do="take", name="me")
+    assert error == "The picture has 10 bytes: 768 are wanted." and widget.n_images == 4
+    monkeypatch.setattr("roigan_lib.explorer.TAKEN", 1)
+    error, _ = ask(widget, monkeypatch, buffers=[face.tobytes()], do="take", name="me")
+    assert "run the cell again" in error and widget.n_images == 4
+
+
+def test_eyes_are_found_for_the_browser_or_it_hears_why_not(widget, monkeypatch):
+    from roigan_lib.photo import astronaut, find_eyes
+
+    def found(picture):
+        file, answers = io.BytesIO(), []
+        Image.fromarray(picture).save(file, "PNG")
+        monkeypatch.setattr(widget, "send", lambda content, buffers: answers.append(content))
+        widget._message(widget, {"do": "find", "id": "1"}, [memoryview(file.getvalue())])
+        return answers[0]
+
+    pytest.importorskip("skimage")
+    assert found(astronaut())["eyes"] == find_eyes(astronaut())
+    assert "no face was found" in found(np.full((40, 40, 3), 128, np.uint8))["error"]
+
+
+@pytest.mark.parametrize("name", ["celeba", "synthfaces", "cats"])
+def test_regions_hold_what_they_are_called_after(name):
+    from roigan_lib.explorer.places import eye_places, regions
+
+    y, x = np.mgrid[:64, :64]
+    inside = {
+        kind: np.any(
+            [
+                ((x + 0.5) / 64 - a) ** 2 / c**2 + ((y + 0.5) / 64 - b) ** 2 / d**2 <= 1
+                for a, b, c, d in ellipses
+            ],
+            0,
+        )
+        for kind, ellipses in regions(name, 64).items()
+    }
+    for ex, ey in eye_places(name, 64):
+        assert inside["eyes"][round(ey), round(ex)] and inside["whole face"][round(ey), round(ex)]
+    left, right = np.nonzero(inside["eyes"])[1].min(), np.nonzero(inside["eyes"])[1].max()
+    apart = eye_places(name, 64)[1][0] - eye_places(name, 64)[0][0]
+    assert right - left > 1.5 * apart  # both eyes whole
+    assert np.nonzero(inside["mouth"])[0].mean() > np.nonzero(inside["nose"])[0].mean() > 32
+    assert regions("someone's", 64) == {}
+
+
+def test_strip_is_of_the_code_moved_last(widget, tmp_path):
     assert widget.moved == "c1"
     send(widget, code_values=[0.0, 0.25] + [0.0] * 10)
     assert widget.moved == "c2"
@@ -315,7 +376,6 @@ def test_strip_is_of_the_code_moved_last(widget, monkeypatch, tmp_path):
     assert (
         Image.open(widget.export_strip(tmp_path / "d2.png", "d2")).width == 4 * 70 + 6
     )  # its four categories
-    assert ask(widget, monkeypatch, do="strip") == (None, widget.strip("c2"))
     for code, steps, message in [
         ("c11", 9, "no code 'c11'"),
         ("c1", 1, "2 to 33"),
@@ -324,10 +384,11 @@ def test_strip_is_of_the_code_moved_last(widget, monkeypatch, tmp_path):
         with pytest.raises(RoiganError, match=message):
             widget.strip(code, steps)
     widget.set_mask(torch.zeros(SIZE, SIZE))
-    assert "Nothing is painted" in ask(widget, monkeypatch, do="strip")[0]
+    with pytest.raises(RoiganError, match="Nothing is painted"):
+        widget.strip()
 
 
-def test_names_are_saved_and_loaded(widget, images, monkeypatch, tmp_path):
+def test_names_are_saved_and_loaded(widget, images, tmp_path):
     calls = len(widget.gan.calls)
     widget.set_state({"names": {"d1": "glasses", "c1": "  усмішка "}})  # as the browser does
     assert widget.names == {"c1": "усмішка", "d1": "glasses"} and len(widget.gan.calls) == calls
@@ -340,13 +401,8 @@ def test_names_are_saved_and_loaded(widget, images, monkeypatch, tmp_path):
         "n_discrete": 2,
         "names": widget.names,
     }
-    assert ask(widget, monkeypatch, do="save") == (None, path.read_bytes())
     other = explore(Stub(), images)
     other.load_names(path)
-    assert other.names == widget.names
-    other.names = {}
-    text = path.read_text(encoding="utf-8")
-    assert ask(other, monkeypatch, do="load", text=text, file="names.json") == (None, None)
     assert other.names == widget.names
     with pytest.raises(RoiganError, match="could not be written"):
         widget.save_names(path / "names.json")
@@ -370,17 +426,12 @@ def test_names_are_saved_and_loaded(widget, images, monkeypatch, tmp_path):
         (lambda c: c.pop("model"), "no complete file"),
     ],
 )
-def test_names_of_another_model_or_none_change_nothing(
-    widget, monkeypatch, tmp_path, change, message
-):
+def test_names_of_another_model_or_none_change_nothing(widget, tmp_path, change, message):
     content = json.loads(widget.save_names(tmp_path / "names.json").read_text())
     widget.names = {"c1": "kept"}
     change(content)
     (tmp_path / "names.json").write_text(json.dumps(content))
     refused(widget, tmp_path / "names.json", message)
-    assert re.search(
-        message, ask(widget, monkeypatch, do="load", text=json.dumps(content), file="names.json")[0]
-    )
     assert widget.names == {"c1": "kept"}
 
 
@@ -455,7 +506,7 @@ def test_bad_model_mask_and_codes(images, widget):
             widget.set_mask(mask)
     for codes, message in [
         ([0.0] * 5, "5 codes"),
-        ([2.0] + [0.0] * 11, "Continuous"),
+        ([-2.01] + [0.0] * 11, "Continuous"),
         ([0.0] * 11 + [4], "Discrete"),
         ([0.0] * 11 + [0.5], "Discrete"),
     ]:

@@ -277,7 +277,7 @@ def test_wrong_files_are_one_sentence(tmp_path, data, quick):
         one_sentence(error)
 
     refused(tmp_path / "nothing.pth", "There is no GLCIC")
-    refused(tmp_path, "There is no GLCIC")
+    refused(tmp_path, "is a folder")
     refused(WEIGHTS / "synthfaces.safetensors", "not a GLCIC of this kit")
     path = tmp_path / "w.pth"
     for what, words in (

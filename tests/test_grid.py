@@ -12,8 +12,9 @@ import pytest
 from roigan_lib import cli, load_config, load_model, open_dataset
 from roigan_lib.checks import only_run
 from roigan_lib.errors import RoiganError
+from roigan_lib.files import read_rows
 from roigan_lib.metrics import over_seeds, to_markdown, trained
-from roigan_lib.studies import cost, grid
+from roigan_lib.studies import bench, cost, grid, reading
 from roigan_lib.studies import reproduce as rp
 
 SNAKEMAKE = os.environ.get("ROIGAN_SNAKEMAKE") or shutil.which("snakemake")
@@ -56,21 +57,22 @@ def test_means_come_from_files_and_go_to_one(tmp_path, capsys):
 
 
 def test_control_rows_say_what_codes_do_and_where_faces_are_known_what_they_mean():
-    gan, faces = load_model("synthfaces"), open_dataset("synthfaces", "test", limit=4)
-    found = grid.control(gan, faces, drawn=12).set_index("metric")
-    known = {"mig_n4", "sap_n4", "disentanglement_n4", "completeness_n4", "agreement_n4"}
-    assert set(found.index) == {"visible_c_n4", "visible_d_n4"} | known
-    assert found["value"].between(0, 1).all() and found.loc["visible_c_n4", "value"] > 0.01
+    gan, faces = bench._untrained("smoke"), open_dataset("synthfaces", "test", limit=16)
+    found = grid.control(gan, faces).set_index("metric")
+    known = {"mig_n16", "sap_n16", "disentanglement_n16", "completeness_n16", "agreement_n16"}
+    assert set(found.index) == {"visible_c_n16", "visible_d_n16"} | known
+    assert found["value"].between(0, 1).all() and found.loc["visible_c_n16", "value"] > 0
     assert found["checkpoint"].unique() == [gan.checkpoint_hash]
     faces.factors = None  # as a photograph's
-    assert set(grid.control(gan, faces)["metric"]) == {"visible_c_n4", "visible_d_n4"}
+    assert set(grid.control(gan, faces)["metric"]) == {"visible_c_n16", "visible_d_n16"}
     with pytest.raises(RoiganError, match="two images or more, not on 1"):
         grid.control(gan, open_dataset("synthfaces", "test", limit=1))
 
 
 def test_a_model_says_how_it_was_trained():
     told, card = trained(load_model("synthfaces")), load_model("synthfaces").card
-    assert told["train_seed"] == card["training"]["run"]["seed"]
+    assert told["train_seed"] == card["training"]["seed"]  # as cards of before had it
+    assert told["profile"] == "laptop"
     assert told["train_steps"] == card["steps"]
     assert set(trained(object()).values()) == {None}
 
@@ -114,8 +116,10 @@ def test_the_clocks_see_each_network_both_ways(monkeypatch):
 
 
 def test_the_tables_of_docs_are_those_of_the_rows():
-    rows, page = cost.stored(), (rp.ROOT / "docs" / "cost.md").read_text()
+    rows, page = cost.stored(), (rp.ROOT / "docs" / "cost.md").read_text(encoding="utf-8")
     assert cost.to_markdown(rows) in page and cost.to_markdown(rows, "step") in page
+    reads = read_rows(rp.ROOT / "figures" / "reading.jsonl")
+    assert reading.to_markdown(reads) in (rp.ROOT / "docs" / "scaling.md").read_text("utf-8")
     assert {r["profile"] for r in rows} == {"smoke", "laptop", "thesis"}
     assert all(r["processor"] and r["load"] >= 0 for r in rows)
 

@@ -295,7 +295,7 @@ def test_check_pair_takes_one_image():
         (lambda i, m: (i, m[..., :8, :]), "masks are 8x16 but images are 16x16"),
         (lambda i, m: (i, m.expand(2, 3, 16, 16)), "masks have the shape"),
         (lambda i, m: (torch.cat([i, i]), m), "2 masks do not pair with 4 images"),
-        (lambda i, m: (i.permute(0, 2, 3, 1), m), "colour channels come second"),
+        (lambda i, m: (i.permute(0, 2, 3, 1), m), "channels second"),
         (lambda i, m: (i[0, 0], m), "must be \\(n, 3, H, W\\)"),
         (lambda i, m: (i[:0], m), "must be \\(n, 3, H, W\\)"),
         (lambda i, m: (((i + 1) * 127.5).to(torch.uint8), m), "images / 127.5 - 1"),

@@ -321,7 +321,7 @@ def test_check_names_what_is_wrong(tmp_path):
     put(tmp_path / "b", {"img_align_celeba.zip.part": b"PK"})
     ready, lines = sources.check("celeba", tmp_path / "b")
     assert ready and "did not finish" in lines[0] and "2 of the official 162,770" in " ".join(lines)
-    with pytest.raises(RoiganError, match="no data set made of files"):
+    with pytest.raises(RoiganError, match="unknown data set made of files"):
         sources.check("celebs")
 
 

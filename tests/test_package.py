@@ -234,14 +234,15 @@ def test_every_notebook_stands_in_the_course_map():
     assert not there - set(found)
 
 
-def test_make_explains_a_missing_python():
-    command = ["make", "install", "VENV=build/none", "PYTHON=no-such-python"]
+@pytest.mark.parametrize("venv", ["build/none", "build/no ne für alle"])
+def test_make_explains_a_missing_python(venv):
+    command = ["make", "install", f"VENV={venv}", "PYTHON=no-such-python"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (
         done.returncode
         and "There is no no-such-python: install Python 3.10 or newer" in done.stdout
     )
-    assert not (ROOT / "build" / "none").exists()
+    assert not (ROOT / venv).exists()
 
 
 @pytest.mark.slow

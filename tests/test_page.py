@@ -22,6 +22,7 @@ from roigan_lib import photo as photos  # noqa: E402
 from roigan_lib.errors import RoiganError  # noqa: E402
 from roigan_lib.explorer import page as pages  # noqa: E402
 from roigan_lib.explorer.graphs import export  # noqa: E402
+from roigan_lib.explorer.places import eye_places  # noqa: E402
 
 NAME = "synthfaces"
 CANVAS = """node => {
@@ -177,6 +178,28 @@ def test_words_stand_out_by_wcag_aa(theme):
     for word in (*words, "--jp-ui-font-color2"):
         assert min(contrast(colours[word], colours[ground]) for ground in grounds) >= 4.5, word
     assert contrast(colours["--warn"], colours["--page"]) >= 4.5
+    ink, back, soft = (
+        colours[f"--jp-{name}"] for name in ("ui-font-color1", "layout-color1", "layout-color2")
+    )
+    view = (pages.HERE / "explorer.css").read_text()
+    mixed = {
+        name: mix(ink, back, int(share) / 100)
+        for name, share in re.findall(r"--roi-(dim|rail): color-mix\(.*?ink\) (\d+)%", view)
+    }
+    assert contrast(mixed["rail"], back) >= 3
+    assert min(contrast(mixed["dim"], ground) for ground in (back, soft)) >= 4.5
+
+
+def mix(one, other, share):
+    """CSS's color-mix in sRGB of two colours such as #1b1f24, short ones too."""
+    parts = [
+        [
+            int(c[1 + k * (len(c) // 3) :][: len(c) // 3] * (2 if len(c) == 4 else 1), 16)
+            for k in range(3)
+        ]
+        for c in (one, other)
+    ]
+    return "#" + "".join(f"{round(share * a + (1 - share) * b):02x}" for a, b in zip(*parts))
 
 
 def by_kernel(gan, original, region, codes, seed):
@@ -255,7 +278,7 @@ class TestOnThePage:
         shares = [re.findall(r"(?:left|top): ([\d.]+)%", place) for place in places]
         eyes = [(float(a) * width / 100 - 0.5, float(b) * height / 100 - 0.5) for a, b in shares]
         assert np.abs(np.subtract(eyes, [(119.5, 83.5), (179.5, 107.5)])).max() < 1.5
-        (u1, v1), (u2, v2) = pages._eyes(NAME, 64)
+        (u1, v1), (u2, v2) = eye_places(NAME, 64)
         p, q = complex(*eyes[0]), complex(*eyes[1])
         turn = complex(u2 - u1, v2 - v1) / (q - p)
         shift = complex(u1, v1) - turn * p
@@ -288,7 +311,7 @@ class TestOnThePage:
             eyes.wait_for(state="hidden")
         assert not opened.errors
 
-    def test_compare_brush_and_the_end_of_training(self, opened, gan):
+    def test_compare_and_the_end_of_training(self, opened, gan):
         page = opened.page
         rectangle(page, 16, 20, 48, 52)
         page.get_by_test_id("code-1").focus()
@@ -314,27 +337,10 @@ class TestOnThePage:
         page.wait_for_timeout(200)
         assert (before != after).any() and (canvas(page, "roi-canvas") == after).all()
         page.get_by_test_id("show-outline").check()
-
-        size = page.get_by_test_id("brush-size")
-        start = int(size.input_value())
-        page.get_by_test_id("roi-canvas").focus()
-        for key, wanted in (("]", start + 1), ("]", start + 2), ("[", start + 1)):
-            page.keyboard.press(key)
-            assert int(size.input_value()) == wanted
         assert not opened.errors
 
-    def test_what_it_refuses_it_says(self, opened, tmp_path):
-        page, message = opened.page, opened.page.get_by_test_id("page-message")
-        (tmp_path / "notes.jpg").write_text("no picture")
-        Image.new("RGB", (12, 40)).save(tmp_path / "small.png")
-        Image.new("1", (8000, 7500)).save(tmp_path / "large.png")
-        for name, sentence in [
-            ("notes.jpg", "notes.jpg is no picture that this browser can read"),
-            ("small.png", "small.png has 12 × 40 pixels"),
-            ("large.png", "large.png has 60 megapixels: 50 are the most"),
-        ]:
-            page.get_by_test_id("photo-file").set_input_files(tmp_path / name)
-            message.filter(has_text=sentence).wait_for()
+    def test_empty_and_full_regions_get_a_sentence(self, opened):
+        page = opened.page
         page.get_by_test_id("roi-clear").click()
         assert drawn(page) == "nothing painted yet: this is the original"
         original, completed, _ = on_screen(page)
@@ -344,6 +350,36 @@ class TestOnThePage:
         original, completed, _ = on_screen(page)
         assert (original == completed).all()
         assert not opened.errors
+
+    def test_a_link_shows_the_same_again(self, opened):
+        page = opened.page
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page.get_by_test_id("image-3").click()
+        rectangle(page, 20, 20, 44, 44)
+        page.get_by_test_id("code-3").focus()
+        page.keyboard.press("End")
+        drawn(page)
+        page.get_by_test_id("roi-more").evaluate("node => { node.open = true; }")
+        page.get_by_test_id("settings-copy").click()
+        page.get_by_text("The link is copied.").wait_for()
+        link, there = page.evaluate("navigator.clipboard.readText()"), on_screen(page)
+        assert link.startswith(f"{opened.url}/?gpu=0#{NAME}~") and len(link) < 2000
+        other = page.context.new_page()
+        other.goto(link)
+        other.locator(".roi-status[data-state=ready]").wait_for()
+        drawn(other)
+        assert other.get_by_test_id("code-3").input_value() == "2"
+        assert all((a == b).all() for a, b in zip(on_screen(other), there))
+        other.goto("about:blank")
+        other.goto(link[:-9])
+        other.get_by_text("the link is no complete file of settings").wait_for()
+        other.close()
+
+    def test_it_says_what_draws(self, opened):
+        credits = opened.page.locator("#credits")
+        assert "Drawn by WebAssembly, 1 thread." in credits.inner_text()
+        without = opened.page.evaluate("navigator.gpu === undefined")
+        assert ("This browser offers no WebGPU" in credits.inner_text()) == without
 
     def test_nothing_leaves_the_page(self, opened):
         assert {

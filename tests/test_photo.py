@@ -188,7 +188,7 @@ def test_the_mismatch_along_the_border_is_taken_off(width, height, eyes, offset,
     )
     arguments = Same(fill=lambda x: (x + offset).clamp(-1, 1)), picture, mask, frame
     corrected = steps(ph.inpaint_photo(*arguments), mask)
-    monkeypatch.setattr(ph, "_mismatch", lambda difference, hole: 0)
+    monkeypatch.setattr(ph, "_mismatch", lambda difference, hole, blend: 0)
     pasted = steps(ph.inpaint_photo(*arguments), mask)
     assert corrected < pasted if offset == 0 else corrected < 0.6 * pasted
     assert (
@@ -278,7 +278,7 @@ def test_frame_and_mask_refusals(tmp_path):
     assert "pixels apart" in refusal(ph.face_frame, ((10, 10), (12, 10)))
     assert "not two points" in refusal(ph.face_frame, ((10, 10),))
     assert "not two points" in refusal(ph.face_frame, ((10, 10), (float("nan"), 10)))
-    assert "crop='ful'" in refusal(ph.face_frame, ((10, 10), (30, 10)), crop="ful")
+    assert "crop 'ful'" in refusal(ph.face_frame, ((10, 10), (30, 10)), crop="ful")
     assert "crop=90 does not fit" in refusal(ph.crop_frame, 100, 80, 64, 90)
     assert "not two points" in refusal(ph.face_frame, "left and right")
     assert "is no model's size" in refusal(ph.face_frame, ((10, 10), (30, 10)), 6.4)

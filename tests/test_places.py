@@ -480,7 +480,7 @@ def test_a_transparent_crop_looks_on_white_as_the_model_drew_it(tmp_path):
         (
             lambda: encoded(noise(64, 64)[..., 0] * np.uint16(257)),
             ".png",
-            "dropped: the finer half of its 16 bits a pixel.",
+            "dropped: all but 8 bits of each pixel.",
         ),
     ],
 )

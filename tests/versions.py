@@ -3,20 +3,25 @@
 python tests/versions.py --python python3.10 python3.13: an environment for each Python and each
 resolution, one after the other, by uv (pip install uv), from wheels alone. The table goes to
 tests/versions.md: a row for each environment, what was installed and what pytest said.
+
+With --package: wheel and sdist are built of the last commit, in a folder with spaces and umlauts,
+and each goes into an empty environment there, in which README's Python block has to run.
 """
 
 import argparse
+import io
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TABLE = ROOT / "tests" / "versions.md"
+TABLE, README = ROOT / "tests" / "versions.md", ROOT / "README.md"
 SHOWN = "torch torchvision numpy pillow opencv-python-headless safetensors tyro pandas scipy onnx"
 HEAD = ["Python", "versions", *SHOWN.split(), "passed", "failed", "skipped", "minutes"]
 
@@ -57,6 +62,36 @@ def row_of(uv, made, resolution, arguments):
     return [str(value) for value in row], failed
 
 
+def packaged(uv, python):
+    """What went wrong with wheel and sdist, a line each."""
+    wrong = []
+    block = re.search(
+        r"^```python\n(.*?)^```$", README.read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    with tempfile.TemporaryDirectory(prefix="roigan-package-") as scratch:
+        place = Path(scratch, "ein Ordner für Umläute")
+        commit = subprocess.run(
+            ["git", "archive", "HEAD"], cwd=ROOT, capture_output=True, check=True
+        )
+        with tarfile.open(fileobj=io.BytesIO(commit.stdout)) as archive:
+            archive.extractall(place / "check out", filter="data")
+        subprocess.run(
+            [uv, "build", "--quiet", "--out-dir", place, place / "check out"], check=True
+        )
+        for file in sorted([*place.glob("*.whl"), *place.glob("*.tar.gz")]):
+            there = place / f"environment of {file.suffix}"
+            subprocess.run([uv, "venv", "--quiet", "--python", python, there], check=True)
+            made = there / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+            install = [uv, "pip", "install", "--quiet", "--python", made]
+            subprocess.run([*install, f"roigan-lib[notebooks] @ {file.as_uri()}"], check=True)
+            for words in ([made, "-c", block[1]], [made.with_name("roigan"), "models"]):
+                done = subprocess.run(words, cwd=place, capture_output=True, text=True)
+                if done.returncode:
+                    wrong.append(f"{file.name}: {words[1][:20]}: {done.stderr[-500:]}")
+            print(f"{file.name}: {'failed' if wrong else 'runs README'}", flush=True)
+    return wrong
+
+
 def written(rows):
     """The rows as a table in Markdown, those of earlier calls kept where they are not made anew."""
     old = TABLE.read_text(encoding="utf-8").splitlines() if TABLE.is_file() else []
@@ -73,9 +108,13 @@ def main():
     parser.add_argument("--python", nargs="+", default=[sys.executable], help="names or paths")
     parser.add_argument("--resolution", nargs="+", default=["lowest-direct", "highest"])
     parser.add_argument("--where", default=None, help="folder of the environments, kept")
+    parser.add_argument("--package", action="store_true", help="wheel and sdist, as said above")
     parser.add_argument("tests", nargs="*", help="further arguments of pytest")
     asked, rows, wrong = parser.parse_args(), [], 0
     uv = shutil.which("uv") or sys.exit("There is no uv here: pip install uv.")
+    if asked.package:
+        print(*(wrong := packaged(uv, asked.python[0])), sep="\n")
+        return min(len(wrong), 1)
     for python in asked.python:
         for resolution in asked.resolution:
             with tempfile.TemporaryDirectory(prefix="roigan-versions-") as scratch:

@@ -3,17 +3,17 @@
 import numpy as np
 import torch
 
+from ..checks import check_number, check_pair
 from ..data import to_uint8
-from ..errors import RoiganError
 
 
 def telea(images, masks, radius=3):
     """Fill each hole from its border inwards (A. Telea, J. Graphics Tools 9(1), 2004; thesis 2.1).
 
-    images: float (n, 3, H, W) in [-1, 1]; masks: float (n, 1, H, W) in {0, 1}, 1 = the region to
-    fill. radius: pixels around a point that it is filled from; OpenCV's usual 3. Returns float (n,
-    3, H, W) on the images' device: the hole filled from an 8-bit copy (steps of 2/255), every other
-    pixel bit-equal to the input. Deterministic. Raises RoiganError for a wrong shape.
+    images, masks: as in `check_pair`, 1 = the region to fill. radius: pixels around a point that it
+    is filled from; OpenCV's usual 3. Returns float (n, 3, H, W) on the images' device: the hole
+    filled from an 8-bit copy (steps of 2/255), every other pixel bit-equal to the input.
+    Deterministic. RoiganError: what `check_pair` refuses, another radius.
     """
     return _by_opencv("INPAINT_TELEA", images, masks, radius)
 
@@ -29,12 +29,8 @@ def navier_stokes(images, masks, radius=3):
 def _by_opencv(method, images, masks, radius):
     import cv2
 
-    n, c, *size = images.shape if images.ndim == 4 else (0, 0)
-    if c != 3 or masks.shape != (n, 1, *size):
-        raise RoiganError(
-            f"The classic methods take images (n, 3, H, W) and masks (n, 1, H, W) of one size, "
-            f"not {tuple(images.shape)} and {tuple(masks.shape)}."
-        )
+    images, masks = check_pair(images, masks)
+    radius = check_number("radius", radius, 0, 1000)
     hole, filled = masks > 0.5, images.clone()
     pixels = to_uint8(images).permute(0, 2, 3, 1).cpu().numpy()  # (n, H, W, 3)
     holes = hole[:, 0].to(torch.uint8).cpu().numpy()  # (n, H, W)

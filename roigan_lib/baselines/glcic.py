@@ -18,11 +18,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from .. import checkpoint
-from ..checks import check_device, check_pair
+from ..checks import check_device, check_pair, check_whole
 from ..config import load_config
 from ..config_checks import flat
 from ..errors import RoiganError
-from ..files import read_weights, weights_at, weights_hash, write_weights
+from ..files import fits, plain_file, read_weights, weights_at, weights_hash, write_weights
 from ..masks import sample_masks
 from ..precision import autocast
 from ..training import Trainer, frozen, train
@@ -174,31 +174,35 @@ def load_glcic(name_or_path="glcic_celeba", device="cpu") -> GLCIC:
     CelebA's. Weights load without executing code. RoiganError: a missing, damaged or foreign file.
     """
     path, device = weights_at(name_or_path), check_device(device)
-    if not path.is_file():
-        raise RoiganError(
-            f"There is no GLCIC at {path}; train one with train_glcic, or fetch otenim's model_cn."
-        )
+    how = "train one with train_glcic, or fetch otenim's model_cn"
+    plain_file(path, "GLCIC at", how)
     if path.suffix == ".safetensors":
         state, header = read_weights(path, FORMAT, "a GLCIC of this kit")
         card = header.get("card")
     else:
         state, card = _read_otenim(path)
     try:
-        network = CompletionNetwork(card["width"], card["dilations"], card["mean"])
+        dilations = [check_whole("dilation", d, 1, 64) for d in card["dilations"]]
+        if not 0 < card["width"] <= 16 or len(dilations) != len(DILATIONS):
+            raise ValueError
+        build = lambda: CompletionNetwork(card["width"], card["dilations"], card["mean"])
+        if not fits(build, state) or not all(v.isfinite().all() for v in state.values()):
+            raise ValueError
+        network, size = build(), check_whole("size", card["size"], 8, 4096)
         network.load_state_dict(state)
     except Exception:
         raise RoiganError(
             f"{path.name} lacks layers or a mean pixel of GLCIC; copy or train it again."
         ) from None
     name = path.parent.name if path.stem == "model" else path.stem
-    return GLCIC(network.to(device, memory_format=torch.channels_last), card["size"], name, card)
+    return GLCIC(network.to(device, memory_format=torch.channels_last), size, name, card)
 
 
 def _read_otenim(path):
     config = path.with_name("config.json")
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
-        mean = json.loads(config.read_text())["mpv"] if config.is_file() else CELEBA_MEAN
+        mean = json.loads(config.read_text("utf-8"))["mpv"] if config.is_file() else CELEBA_MEAN
     except Exception:
         raise RoiganError(
             f"{path.name}, or a config.json beside it, is damaged or of another kind: plain "
@@ -324,6 +328,6 @@ def train_glcic(data, folder, minutes=0, progress=print, fresh=False, **options)
     card["finished"] False. RoiganError: as `train`.
     """
     options = dict(size=64, width=1.0, batch=16, steps=5000, stop_after_minutes=minutes) | options
-    cfg = load_config("laptop", dataset=getattr(data, "name", None), **options)
+    cfg = load_config("laptop", dataset=getattr(data, "name", "synthfaces"), **options)
     run = train(cfg.replace(profile="glcic"), folder, data, progress, fresh, trainer=GLCICTrainer)
     return load_glcic(run.folder / "model.safetensors")

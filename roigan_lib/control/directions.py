@@ -6,12 +6,12 @@ latent on them. Here they are those of the redrawn regions, so the first directi
 
 import dataclasses
 import hashlib
-from pathlib import Path
 
 import torch
 
+from ..checks import check_number, check_pair, check_whole, numbers
 from ..errors import RoiganError
-from ..files import WEIGHTS, write_atomically
+from ..files import WEIGHTS, named, trouble, write_atomically
 
 DIRECTIONS = WEIGHTS / "directions"
 
@@ -41,17 +41,15 @@ def load_directions(name_or_path):
     """
     from safetensors.torch import load
 
-    path = Path(name_or_path)
-    if not path.suffix and not path.exists():
-        path = DIRECTIONS / f"{path.name}.safetensors"
-    if not path.is_file():
+    path = named(name_or_path, DIRECTIONS, "file of directions")
+    if trouble(path):
         found = ", ".join(sorted(p.stem for p in DIRECTIONS.glob("*.safetensors")))
         raise RoiganError(
-            f"There are no directions at {path}: write them by `roigan directions` or "
+            f"There is no file of directions at {path}: write them by `roigan directions` or "
             f"Directions.save(); those of {found} ship."
         )
     try:
-        return Directions(**load(Path(path).read_bytes()))
+        return Directions(**load(path.read_bytes()))
     except Exception:  # a broken file raises nearly anything
         raise RoiganError(
             f"{path} holds no directions of this kit: write them by Directions.save()."
@@ -64,14 +62,13 @@ def principal_directions(gan, images, masks, k=6, samples=300, seed=0, reach=2.0
     `samples` draws of codes (categories at 0) and noise, the same ones on every image, are
     completed; the principal components of the holes are those of their kernel (samples × samples);
     a linear regression of codes and noise on a component is its direction, and one end of it lies
-    `reach` standard deviations from the middle. RoiganError: k below 1, or fewer than 2 k + 2
-    samples.
+    `reach` standard deviations from the middle. RoiganError: images or masks that do not fit, k
+    below 1, fewer than 2 k + 2 samples, a reach that is not above 0.
     """
-    if k < 1 or samples < 2 * k + 2:
-        raise RoiganError(
-            f"{k} directions cannot be found from {samples} samples: ask for one or more, and give "
-            f"at least two samples for each and two more."
-        )
+    k = check_whole("k", k, 1, 2**16)
+    samples = check_whole("samples", samples, 2 * k + 2)
+    reach = check_number("reach", reach, 0, 100)
+    images, masks = check_pair(images, masks)
     n_codes = gan.n_continuous
     codes, noise = gan.sample_codes(samples, seed), gan.sample_noise(samples, seed)
     codes[:, n_codes:] = 0
@@ -128,7 +125,7 @@ class Directed:
         """Completed images (n, 3, S, S), as the model's, from rows with the direction sliders."""
         n = len(images) if images.ndim == 4 else 1
         codes = self.sample_codes(n, seed) if codes is None else codes
-        rows = torch.atleast_2d(torch.as_tensor(codes, dtype=torch.float32))
+        rows = torch.atleast_2d(numbers("codes", codes).float())
         sizes = self.gan.n_continuous, len(self.directions.share), self.gan.n_discrete
         if rows.ndim != 2 or rows.shape[1] != sum(sizes) or len(rows) not in (1, n):
             raise RoiganError(
@@ -138,4 +135,4 @@ class Directed:
         own, slid, kinds = rows.split(sizes, 1)
         codes = torch.cat([own + slid @ self.directions.codes, kinds], 1)
         noise = self.gan.sample_noise(n, seed) + slid @ self.directions.noise
-        return self.gan.inpaint(images, masks, codes, seed, noise)
+        return self.gan.inpaint(images, masks, codes, seed, noise, reach=float("inf"))

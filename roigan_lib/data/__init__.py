@@ -4,8 +4,7 @@ A new data set is one module and one line here: a subclass of `folder.FileSet` i
 other `load(split, size, root, crop, limit) -> ImageSet` in `DATASETS`.
 """
 
-from ..checks import is_whole
-from ..errors import RoiganError, suggest
+from ..checks import check_name, check_whole
 from . import synthfaces
 from .cars import Cars
 from .cats import Cats
@@ -34,16 +33,8 @@ def open_dataset(name, split="train", size=64, root=None, crop=None, limit=None)
     RoiganError: an unknown name or split, a size outside 8…1024, a missing or empty root, too many
     unreadable files.
     """
-    for kind, value, known in (("data set", name, DATASETS), ("split", split, SPLITS)):
-        if value not in known:
-            hint = f"{suggest(value, known)}choose one of {', '.join(known)}"
-            raise RoiganError(f"unknown {kind} {value!r}: {hint}.")
-    if not is_whole(size) or not 8 <= size <= 1024:
-        raise RoiganError(
-            f"size={size!r} is not a whole number of pixels from 8 to 1024: the thesis uses 64."
-        )
-    if limit is not None and (not is_whole(limit) or limit < 1):
-        raise RoiganError(
-            f"limit={limit!r} is not a positive whole number: leave it out to have every image."
-        )
-    return DATASETS[name](split, int(size), root, crop, limit)
+    check_name("data set", name, DATASETS)
+    check_name("split", split, SPLITS)
+    size = check_whole("size", size, 8, 1024)
+    limit = None if limit is None else check_whole("limit", limit)
+    return DATASETS[name](split, size, root, crop, limit)

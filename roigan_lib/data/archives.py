@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 import zipfile
 from pathlib import Path, PurePosixPath
 
 from ..errors import RoiganError
+from ..files import path_of, trouble
+from .decode import BYTES
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+SUFFIXES += (".avif", ".heic", ".heif")  # read where Pillow reads them, else counted and named
 
 
 class Files:
@@ -30,10 +34,11 @@ class Files:
                 f"the {self.name} data set needs a place to read: pass root='path/to/pictures' or "
                 "set ROIGAN_DATA."
             )
-        self.root, self._archives = Path(root).expanduser(), {}
+        self.root, self._archives = path_of(root, "folder or archive"), {}
         if not self.root.exists():
+            link = "; the link leads nowhere" if self.root.is_symlink() else ""
             raise RoiganError(
-                f"there is no folder or archive {self.root}: check root= or ROIGAN_DATA."
+                f"there is no folder or archive {self.root}{link}: check root= or ROIGAN_DATA."
             )
         self.stamps = self._list() if self.root.is_dir() else self._open(self.root, "")
         self.pictures = {name: stamp for name, stamp in self.stamps.items() if _is_picture(name)}
@@ -46,8 +51,17 @@ class Files:
             archive.close()
 
     def _list(self):
-        found = {}
-        for folder, _, names in os.walk(self.root, followlinks=True):
+        found, seen = {}, set()
+        told = lambda error: warnings.warn(
+            f"{error.filename} is left out, as it cannot be read: {error.strerror}.", stacklevel=6
+        )
+        for folder, below, names in os.walk(self.root, told, followlinks=True):
+            place = os.stat(folder)
+            if (place.st_dev, place.st_ino) in seen:  # by a link: it may lead in a ring
+                below.clear()
+                continue
+            seen.add((place.st_dev, place.st_ino))
+            below.sort()
             for path in (Path(folder, name) for name in names):
                 name, stamp = path.relative_to(self.root).as_posix(), (0, 0)
                 with contextlib.suppress(OSError):  # a dangling link counts as unreadable later
@@ -71,7 +85,7 @@ class Files:
             raise RoiganError(trouble)
         try:
             archive = self._archives[prefix] = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError):
+        except Exception:  # a damaged directory raises many types
             raise RoiganError(
                 f"{path} is neither a folder nor a readable .zip archive: "
                 "pass one that holds pictures."
@@ -80,10 +94,23 @@ class Files:
         return {prefix + i.filename: (i.file_size, i.CRC) for i in files}
 
     def read(self, name):
-        """The bytes of a file."""
+        """The bytes of a file. ValueError: it is none, or holds more than BYTES."""
         start, mark, rest = name.rpartition("!/")
-        archive = self._archives.get(start + mark)
-        return archive.read(rest) if archive else (self.root / name).read_bytes()
+        archive, path = self._archives.get(start + mark), self.root / name
+        if archive and archive.getinfo(rest).file_size > BYTES:
+            raise ValueError(f"it holds more than {BYTES / 2**20:.0f} MiB")
+        if not archive and (why := trouble(path, BYTES)):
+            raise ValueError(f"it {why}")
+        return archive.read(rest) if archive else path.read_bytes()
+
+    def _part(self, name):
+        """The bytes of a file that the set cannot do without. RoiganError: it cannot be read."""
+        try:
+            return self.read(name)
+        except Exception as error:  # as many types as for pictures
+            raise RoiganError(
+                f"{name} under {self.root} cannot be read ({str(error)[:80]}): replace it."
+            ) from None
 
     def find(self, end):
         """The shortest path that ends so (or as one of several) in lower case, or None."""
@@ -94,14 +121,16 @@ class Files:
         """The text of stem.txt, else of stem.csv, under the root or beside it; None: neither."""
         for end in (stem + ".txt", stem + ".csv"):
             if name := self.find(end):
-                return self.read(name).decode("utf-8", "replace")
-            if (beside := self.root.parent / end).is_file():
-                return beside.read_text(errors="replace")
+                return self._part(name).decode("utf-8", "replace")
+            if not trouble(beside := self.root.parent / end, BYTES):
+                return beside.read_text("utf-8", errors="replace")
         return None
 
 
 def diagnose(path):
     """What is wrong with an archive, or None: it is cut short, or a web page in its place."""
+    if why := trouble(path, 2**63):
+        return f"{path} {why}; pass an archive or a folder that holds pictures."
     with path.open("rb") as file:
         start = file.read(512).lstrip().lower()
     if start.startswith((b"<!doctype", b"<?xml")) or b"<html" in start:

@@ -46,7 +46,7 @@ def cached(name, shape, make):
             with scratch.with_suffix(".part").open("wb") as file:
                 np.save(file, pixels)
             os.replace(scratch.with_suffix(".part"), scratch)
-            place.with_suffix(".json").write_text(json.dumps(left_out))
+            place.with_suffix(".json").write_text(json.dumps(left_out), "utf-8")
         if kept:
             array.flush()
             os.replace(scratch, place)
@@ -62,7 +62,7 @@ def stored(name, shape):
     try:
         pixels, left_out = np.load(_place(name), mmap_mode="c"), {}
         if len(pixels) < shape[0]:
-            left_out = json.loads(_place(name).with_suffix(".json").read_text())
+            left_out = json.loads(_place(name).with_suffix(".json").read_text("utf-8"))
     except (OSError, ValueError, EOFError):
         return None
     fits = pixels.dtype == np.uint8 and pixels.shape == (shape[0] - len(left_out), *shape[1:])

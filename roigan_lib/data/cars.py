@@ -46,7 +46,7 @@ class Cars(FileSet):
             if name is None:
                 continue
             try:
-                rows = loadmat(io.BytesIO(self.read(name)), squeeze_me=True)["annotations"]
+                rows = loadmat(io.BytesIO(self._part(name)), squeeze_me=True)["annotations"]
                 for row in rows.reshape(-1):
                     x1, y1, x2, y2 = (int(row[f"bbox_{end}"]) for end in ("x1", "y1", "x2", "y2"))
                     boxes[part, str(row["fname"]).lower()] = (x1 - 1, y1 - 1, x2, y2)

@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from ..errors import RoiganError
+from ..checks import whole
+from ..errors import RoiganError, shown
 
 
 def to_uint8(images):
@@ -37,7 +38,7 @@ class ImageSet:
     attribute_names: list[str] | None = None
 
     def __post_init__(self):
-        self.uint8 = pixels = torch.as_tensor(self.uint8)
+        self.uint8 = pixels = self._pixels()
         if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
             raise RoiganError(
                 f"an ImageSet needs uint8 pixels of shape (n, 3, H, W), not {pixels.dtype} "
@@ -51,13 +52,29 @@ class ImageSet:
                 )
             self.factors = torch.as_tensor(self.factors, dtype=torch.float32)
 
+    def _pixels(self):
+        try:
+            return torch.as_tensor(self.uint8)
+        except (TypeError, ValueError, RuntimeError):
+            return torch.tensor(0.0)  # the sentence about other kinds is that about this one
+
     def __len__(self):
         return len(self.uint8)
 
     def __getitem__(self, index):
-        if isinstance(index, (list, tuple, range, np.ndarray)):
-            index = torch.as_tensor(np.asarray(index) if len(index) else np.zeros(0, np.int64))
-        return self.uint8[index].float().div_(127.5).sub_(1.0)
+        try:
+            if isinstance(index, (list, tuple, range, np.ndarray)):
+                index = torch.as_tensor(np.asarray(index) if len(index) else np.zeros(0, np.int64))
+            if index is None:
+                raise TypeError
+            return self.uint8[index].float().div_(127.5).sub_(1.0)
+        except (TypeError, ValueError, IndexError, RuntimeError) as error:
+            if whole(index) is not None:
+                raise  # past the end: how a loop over a sequence stops
+            raise RoiganError(
+                f"{shown(index)} is no index of {self!r}: give whole numbers below {len(self)}, a "
+                "slice, or a list of such numbers."
+            ) from error
 
     def __repr__(self):
         what = f"{len(self)} images of {self.size}x{self.size}"

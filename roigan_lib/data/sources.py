@@ -10,7 +10,9 @@ import urllib.request
 import warnings
 from pathlib import Path
 
+from ..checks import check_name
 from ..errors import RoiganError
+from ..files import path_of
 from . import FILES, open_dataset
 from .archives import diagnose
 
@@ -51,12 +53,12 @@ def check(name, root=None):
     name: celeba, cats, cars or folder; root: as for `open_dataset`. Decodes nothing.
     """
     kind, lines = _kind(name), []
-    top = Path(root or os.environ.get("ROIGAN_DATA") or os.devnull).expanduser()
-    for path in [top] if top.is_file() else sorted(top.rglob("*")):
+    top = path_of(root or os.environ.get("ROIGAN_DATA") or os.devnull, "folder or archive")
+    for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
         if path.suffix in UNFINISHED:
             lines.append(f"{path} is a download that did not finish: let it go on, or remove it.")
-        elif path.suffix == ".zip" and path.is_file() and (trouble := diagnose(path)):
-            lines.append(trouble)
+        elif path.suffix == ".zip" and path.is_file() and (told := diagnose(path)):
+            lines.append(told)
     try:
         with kind(root) as files:
             found, lacks = files.counts(), files.lacks()
@@ -74,7 +76,7 @@ def check(name, root=None):
 
 def prepare(name, root=None, size=64, crop=None, say=print):
     """Decode every split into the cache, a line for each. RoiganError as for `open_dataset`."""
-    for split, n in counts(name, root).items():
+    for split, n in (counts(name, root) or {"all": 0}).items():  # "all" of none is refused
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             kept = len(open_dataset(name, split, size, root, crop))
@@ -165,6 +167,4 @@ def _receive(answer, part, have, say):
 
 
 def _kind(name):
-    if name not in FILES:
-        raise RoiganError(f"{name!r} is no data set made of files: choose {', '.join(FILES)}.")
-    return FILES[name]
+    return FILES[check_name("data set made of files", name, FILES)]

@@ -2,13 +2,14 @@
 
 Browser and kernel share a few synchronised values; `explorer.js` sends a mask once per stroke and
 holds further slider moves back until the kernel has answered, so that no stale picture is ever
-computed. What is wanted once (a strip, a file of names, the picture of another seed) is asked for,
+computed. What is wanted once (the picture of other codes, the eyes in a photograph) is asked for,
 and answered, by messages of its own.
 """
 
 import inspect
 import json
 import os
+import re
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,24 +19,35 @@ import numpy as np
 import torch
 import traitlets as tl
 
+from ..checks import numbers
 from ..control import code_names, visible_change_per_code
 from ..errors import RoiganError
 from ..files import write_atomically
 from ..masks import region
-from ..photo import paste
+from ..photo import find_eyes, open_photo, paste
 from ..plots import to_uint8
-from . import pages
+from . import pages, places
 from .eyes import EyePicker, binary, pick_eyes
 
 __all__ = ["EyePicker", "Explorer", "explore", "pick_eyes"]
 
 HERE = Path(__file__).parent
+VIEW = "store mask keep eyes explorer"  # the scripts of the view, each before those that need it
+DARKROOM = "store files photo darkroom"  # and of its worker for photographs
+TAKEN = 24  # photographs of the browser's
 STEPS = 9  # pictures in a traversal row; three are as wide as a large picture of the contact sheet
 BATCH = 9  # faces that one slider moves together, as in figure 4.5
 DEAD = 0.005  # a visible change below it, 1.3 of 255 levels a pixel of the hole, is hard to see
 PATIENCE = 5  # processor seconds for measuring the sliders; a slower model keeps its own order
 SHEET = {"text/plain": "contact sheet"}
 MIDDLE = (0.5, 0.56, 0.21, 0.25)  # the mask to begin with: an ellipse over eyes, nose and mouth
+
+
+def script(parts):
+    """Scripts of this folder as one, as a notebook needs them: without imports and exports."""
+    texts = [(HERE / f"{part}.js").read_text(encoding="utf-8") for part in parts.split()]
+    texts[:-1] = [re.sub(r"^export default .*\n", "", text, flags=re.M) for text in texts[:-1]]
+    return re.sub(r"^import .*\n|^export (?!default)", "", "\n".join(texts), flags=re.M)
 
 
 def _sweep(steps):
@@ -55,15 +67,15 @@ def _take(images, size, limit):
     size None: the model does not say at what size it works; the pictures then have to be square.
     """
     if isinstance(images, (torch.Tensor, np.ndarray)):
-        images = torch.as_tensor(images)
+        images = numbers("images", images)
         images = images[None] if images.ndim == 3 else images
         images = images[:limit] if images.ndim else images
-    elif hasattr(images, "__getitem__") and hasattr(images, "__len__"):
+    elif hasattr(images, "__len__") and not isinstance(images, (dict, set, str, bytes)):
         images = images[0 : min(limit, len(images))]
         if isinstance(images, (list, tuple)):
-            if len({getattr(image, "shape", None) for image in images}) > 1:
+            if len({np.shape(image) for image in images}) > 1:
                 raise RoiganError("The images differ in shape: pass them all at the model's size.")
-            images = [torch.as_tensor(image) for image in images]
+            images = [numbers("images", image) for image in images]
             images = torch.stack(images) if images else torch.empty(0, 3, 1, 1)
     if not isinstance(images, torch.Tensor):
         kind = type(images).__name__
@@ -78,8 +90,14 @@ def _take(images, size, limit):
     elif not images.is_floating_point() or not ((images >= -1.001) & (images <= 1.001)).all():
         why = "Image values must be floats in [-1, 1]: scale bytes by `x / 127.5 - 1`."
     else:
-        return images.detach().float().cpu()
+        return images.float().cpu().clone()
     raise RoiganError(why)
+
+
+def _names(images, n):
+    """What the pictures are called: their files, where they have some, else their numbers."""
+    files = getattr(images, "names", None) or []
+    return [Path(str(name)).stem for name in files[:n]] or [f"Picture {i + 1}" for i in range(n)]
 
 
 class Explorer(anywidget.AnyWidget):
@@ -92,14 +110,21 @@ class Explorer(anywidget.AnyWidget):
     A change that the model refuses is told in `status`, over the original. `names`, a dict {"c1":
     "smile"}, are the reader's: assign a whole one. `order` and `dead` (what moves nothing visible)
     are the codes as the screen lists them; they are measured once, on the first picture and mask.
+    Continuous codes go to `reach`; training showed the model those up to 1. A photograph opened in
+    the browser joins `images`; the file itself stays in the browser.
     """
 
-    _esm = HERE / "explorer.js"
+    _esm = script(VIEW)
     _css = HERE / "explorer.css"
     size, size_px, n_images = (tl.Int().tag(sync=True) for _ in range(3))
     n_continuous, n_discrete, n_categories = (tl.Int().tag(sync=True) for _ in range(3))
     order, dead = (tl.List(tl.Unicode()).tag(sync=True) for _ in range(2))
     title, status = (tl.Unicode().tag(sync=True) for _ in range(2))
+    reach = tl.Float(2.0).tag(sync=True)
+    checkpoint = tl.Unicode(None, allow_none=True).tag(sync=True)
+    image_names, eyes = (tl.List().tag(sync=True) for _ in range(2))
+    regions = tl.Dict().tag(sync=True)  # {"mouth": [[x, y, half width, half height]]}, shares
+    darkroom = tl.Unicode(script(DARKROOM)).tag(sync=True)  # the browser's worker for photographs
     thumbs = binary()  # PNG, the pictures side by side
     original_rgb, completed_rgb = binary(), binary()  # n*H*W*3, n = 1 or, in the batch view, to 9
     mask_bytes = binary()  # H*W (0 or 1)
@@ -118,7 +143,7 @@ class Explorer(anywidget.AnyWidget):
             )
         self._ready, self._shown, self._handle = False, None, None
         self.gan, self.images = gan, _take(images, getattr(gan, "size", None), limit)
-        size = self.images.shape[-1]
+        size, self._offered = self.images.shape[-1], len(self.images)
         counts = {n: getattr(gan, n, 0) for n in ("n_continuous", "n_discrete", "n_categories")}
         self.code_keys = code_names(SimpleNamespace(**counts))
         given = inspect.signature(gan.inpaint).parameters
@@ -129,7 +154,11 @@ class Explorer(anywidget.AnyWidget):
             size_px=size_px,
             n_images=len(self.images),
             seed=seed,
-            title=str(getattr(gan, "name", "model")),
+            title=(title := str(getattr(gan, "name", "model"))),
+            checkpoint=getattr(gan, "checkpoint_hash", None),
+            image_names=_names(images, len(self.images)),
+            eyes=places.eye_places(title, size),
+            regions=places.regions(title, size),
             **counts,
             names=dict(getattr(gan, "slider_names", {})),
             code_values=[0.0] * len(self.code_keys),
@@ -192,7 +221,7 @@ class Explorer(anywidget.AnyWidget):
 
     def set_mask(self, mask):
         """Take a region (H, W), (1, H, W) or (1, 1, H, W) of zeros and ones, or a RoiganError."""
-        mask, side = torch.as_tensor(mask).detach().cpu(), self.size
+        mask, side = numbers("mask", mask).cpu(), self.size
         if mask.numel() != side**2 or tuple(mask.shape[-2:]) != (side, side):
             raise RoiganError(
                 f"The mask has shape {tuple(mask.shape)}: pass one of {side}x{side} pixels."
@@ -215,16 +244,16 @@ class Explorer(anywidget.AnyWidget):
         return paste(photo, self.completed, self.mask, frame)
 
     def set_codes(self, codes):
-        """Take one row of codes, (k,) or (1, k): n_continuous in [-1, 1], then category indices."""
+        """Take one row of codes, (k,) or (1, k): n_continuous up to `reach`, then categories."""
         self.code_values = self._checked_codes(codes)
 
     def _checked_codes(self, codes):
-        row = torch.as_tensor(codes, dtype=torch.float32).flatten().tolist()
+        row = numbers("codes", codes).float().flatten().tolist()
         n = self.n_continuous
         if len(row) != n + self.n_discrete:
             why = f"There are {len(row)} codes: the model takes {n} + {self.n_discrete}."
-        elif any(not -1 <= v <= 1 for v in row[:n]):
-            why = "Continuous codes lie in [-1, 1]: clip them."
+        elif any(not abs(v) <= self.reach for v in row[:n]):
+            why = f"Continuous codes lie in [-1, 1], or up to {self.reach:g} beyond: clip them."
         elif any(v not in range(self.n_categories) for v in row[n:]):
             why = f"Discrete codes are category indices from 0 to {self.n_categories - 1}."
         else:
@@ -292,26 +321,38 @@ class Explorer(anywidget.AnyWidget):
         """Answer what a button of the browser asks for, under the number of its question."""
         answer, data = {"id": content.get("id")}, []
         try:
-            data = self._answer(content["do"], content)
+            more, data = self._answer(content["do"], content, buffers)
+            answer |= more
         except Exception as error:
             answer["error"] = self._sentence(error)
         self.send(answer, data)
 
-    def _answer(self, do, content):
+    def _answer(self, do, content, buffers):
         if do == "sheet" and self._handle is not None:
             self._handle.update({"image/png": self.sheet(), **SHEET}, raw=True)
-        if do == "load":
-            self._take_names(content["text"], content["file"])
-        if do == "strip":
-            return [self.strip()]
-        if do == "save":
-            return [self._names_file()]
-        if do == "seed":
-            image = self.images[self.index : self.index + 1]
+        if do == "look":  # the pictures on the screen under other codes, and another seed
+            codes, done = torch.tensor([self._checked_codes(content["codes"])]), self.original
             if self.mask.any():
-                image = self._inpaint(image, self.codes, content["seed"])
-            return [to_uint8(image).tobytes()]
-        return []
+                done = self._inpaint(done, codes, content["seed"])
+            return {}, [to_uint8(done).tobytes()]
+        if do == "find":
+            return {"eyes": find_eyes(open_photo(bytes(buffers[0])))}, []
+        if do == "take":
+            self._take_picture(bytes(buffers[0]), str(content["name"]))
+        return {}, []
+
+    def _take_picture(self, data, name):
+        """Join a picture, bytes of (S, S, 3), to the others, and choose it."""
+        if len(data) != 3 * self.size**2:
+            raise RoiganError(f"The picture has {len(data)} bytes: {3 * self.size**2} are wanted.")
+        if len(self.images) >= self._offered + TAKEN:
+            raise RoiganError(f"{TAKEN} photographs are open: run the cell again for more.")
+        rgb = torch.frombuffer(bytearray(data), dtype=torch.uint8).view(1, self.size, self.size, 3)
+        self.images = torch.cat([self.images, rgb.permute(0, 3, 1, 2) / 127.5 - 1])
+        with self.hold_sync():
+            self.n_images, self.image_names = len(self.images), [*self.image_names, name[:100]]
+            self.thumbs, self.batch = pages.thumbs(self.images), False
+            self.index = len(self.images) - 1
 
     # ---- the picture
 
@@ -475,7 +516,10 @@ class Explorer(anywidget.AnyWidget):
         from IPython.display import display
 
         view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
-        told = "The explorer needs a running kernel; its contact sheet follows."
+        told = (
+            "No explorer here? It lives in a running kernel: run this cell (in a notebook from "
+            "elsewhere, trust it first). Its contact sheet follows."
+        )
         display({"text/plain": told, "application/vnd.jupyter.widget-view+json": view}, raw=True)
         self._handle = display({"image/png": self.sheet(), **SHEET}, raw=True, display_id=True)
 

@@ -1,7 +1,7 @@
 // Two points on a photograph: a click moves the nearer one, arrows the chosen one. The model holds them in photo pixels; where
 // it says that they are no more than a guess, the first two clicks place one after the other.
 
-function render({ model, el }) {
+export function eyePicker({ model, el }) {
   const box = document.createElement("div");
   box.className = "roi-eyes";
   box.style.cssText = `position: relative; width: ${model.get("shown_px")}px; max-width: 100%; cursor: crosshair`;
@@ -17,7 +17,7 @@ function render({ model, el }) {
     point.type = "button";
     point.setAttribute("aria-label", `${side} eye in the picture; arrows move it`);
     point.dataset.testid = `roi-eye-${i}`;
-    point.style.cssText = "position: absolute; width: 18px; height: 18px; margin: -9px 0 0 -9px; padding: 0; " +
+    point.style.cssText = "position: absolute; width: 24px; height: 24px; margin: -12px 0 0 -12px; padding: 0; " +
       "border-radius: 50%; border: 2px solid white; box-shadow: 0 0 0 1px black; background: none";
     point.addEventListener("keydown", (event) => {
       const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
@@ -54,4 +54,4 @@ function render({ model, el }) {
   return () => { model.off("change:eye_points", draw); URL.revokeObjectURL(picture.src); };
 }
 
-export default { render };
+export default { render: eyePicker };

@@ -8,7 +8,7 @@ import traitlets as tl
 from PIL import Image
 
 from ..errors import RoiganError
-from ..photo import find_eyes
+from ..photo import face_frame, find_eyes, open_photo
 
 
 def binary():
@@ -56,7 +56,10 @@ def pick_eyes(photo, eyes=None, shown_px=384) -> EyePicker:
     looks for them, and where it finds no face they begin in the middle. The picker's `eyes` go to
     `face_frame`.
     """
-    if eyes is None:
+    photo = open_photo(photo)
+    if eyes is not None:
+        face_frame(eyes)  # refuses what are no two points
+    else:
         try:
             eyes = find_eyes(photo)
         except RoiganError:

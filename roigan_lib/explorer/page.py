@@ -19,14 +19,15 @@ import torch
 from PIL import Image
 
 from ..checks import check_folder
+from ..control.directions import DIRECTIONS, Directed, load_directions
 from ..data import cats, open_dataset
 from ..errors import RoiganError
 from ..files import cache_folder, write_atomically
 from ..masks import FACE, region
-from ..photo import EYES, _skimage, astronaut, crop_frame, face_frame, find_eyes, to_model
+from ..photo import _skimage, astronaut, face_frame, find_eyes, to_model
 from ..plots import to_uint8
 from ..stored import load_model
-from . import HERE, Explorer, pages
+from . import DARKROOM, HERE, VIEW, Explorer, pages
 from .graphs import export, required
 
 RUNTIME = "onnxruntime-web-1.30.0"
@@ -34,8 +35,9 @@ SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"  # o
 ENGINE = "ort-wasm-simd-threaded"
 PARTS = ["ort.wasm.min.mjs", f"{ENGINE}.mjs", f"{ENGINE}.wasm"]  # and for WebGPU:
 PARTS += ["ort.webgpu.min.mjs", f"{ENGINE}.asyncify.mjs", f"{ENGINE}.asyncify.wasm"]
-FILES = "explorer.js eyes.js page.js photo.js random.js session.js worker.js explorer.css page.css"
-CARD = "size n_continuous n_discrete n_categories names order dead title".split()
+SCRIPTS = sorted({*VIEW.split(), *DARKROOM.split(), "page", "random", "session", "worker"})
+FILES = [f"{name}.js" for name in SCRIPTS] + ["explorer.css", "page.css"]
+CARD = "size n_continuous n_discrete n_categories names order dead title checkpoint eyes regions"
 DRAWN = (2, 3, 5)  # seeds of the faces that the model draws under the first picture's hair
 CREDITS = {
     "synthfaces": "The faces are nobody's: the kit's painter drew them.",
@@ -63,20 +65,22 @@ def write_page(out, models=tuple(CREDITS), runtime=None, say=print) -> Path:
     required()
     check_folder(out)
     gans = {gan.name: gan for gan in map(load_model, models)}
+    moved = {n: Directed(g, load_directions(n)) for n, g in gans.items() if _found(n)}
     for name, gan in gans.items():
         if gan.n_noise % 16:  # PyTorch draws others in another order, which random.js does not know
             raise RoiganError(f"{name} takes {gan.n_noise} numbers of noise, no multiple of 16.")
     unpack(runtime, out / "ort")
     for name, gan in gans.items():
-        cards.append(add_model(out / "models", name, gan, _pictures(name, gan), export(gan)))
-        size, n = cards[-1]["megabytes"], gan.n_continuous + gan.n_discrete
+        shown, pictures = moved.get(name, gan), _pictures(name, gan)
+        cards.append(add_model(out / "models", name, shown, pictures, export(gan)))
+        size, n = cards[-1]["megabytes"], shown.n_continuous + shown.n_discrete
         say(f"{name}: {size} MB in two graphs, {n} sliders")
     return assemble(out, cards)
 
 
 def assemble(out, cards) -> Path:
     """Write what is not a model's: scripts, styles, models.json of the cards. index.html's path."""
-    for file in FILES.split():
+    for file in FILES:
         write_atomically(out / file, (HERE / file).read_bytes())
     write_atomically(out / "models.json", json.dumps(cards).encode())
     return write_atomically(out / "index.html", (HERE / "page.html").read_bytes())
@@ -85,21 +89,24 @@ def assemble(out, cards) -> Path:
 def add_model(folder, name, gan, images, graphs):
     """Write a model's graphs and pictures to a folder; its card, a dict for models.json.
 
-    gan: as `explore` takes it, with n_noise, a multiple of 16. images (n, 3, S, S) in [-1, 1].
-    graphs: two, as `export` gives them.
+    gan: as `explore` takes it, with n_noise, a multiple of 16; its directions go along, where it
+    is `Directed`. images (n, 3, S, S) in [-1, 1], or a pair of them and their names. graphs: two,
+    as `export` gives them for the model without directions.
     """
+    images, names = images if isinstance(images, tuple) else (images, None)
     view = Explorer(gan, images, region(gan.size, *FACE))
+    found = getattr(gan, "directions", None)
     for part, data in zip(("fixed", "moving"), graphs):
         write_atomically(folder / f"{name}.{part}.onnx", data)
     row = np.concatenate(to_uint8(view.images), axis=1)
     write_atomically(folder / f"{name}.png", pages.png(Image.fromarray(row)))
     return {
-        **{key: getattr(view, key) for key in CARD},
+        **{key: getattr(view, key) for key in CARD.split()},
+        "image_names": names or view.image_names,
+        "directions": found and _steps(found),
         "name": name,
         "label": LABELS.get(name, name),
-        "checkpoint": getattr(gan, "checkpoint_hash", None),
         "n_noise": gan.n_noise,
-        "eyes": _eyes(name, gan.size),
         "megabytes": round(sum(map(len, graphs)) / 1e6, 1),
         "mask": "".join(map(str, view.mask_bytes)),
         "credits": [CREDITS.get(name, ""), OURS],
@@ -107,29 +114,31 @@ def add_model(folder, name, gan, images, graphs):
 
 
 def _pictures(name, gan):
-    """The pictures to begin with, (n, 3, S, S): of nobody, or in the public domain."""
+    """The pictures to begin with, (n, 3, S, S), of nobody or in the public domain; their names."""
     if name == "cats":
         chelsea = Image.fromarray(_skimage().data.chelsea())
         image = np.asarray(cats.align(chelsea, ((172, 115), (318, 136)), gan.size))
         image = torch.tensor(image).permute(2, 0, 1)[None] / 127.5 - 1
-        return torch.cat([image, image.flip(3)])
+        return torch.cat([image, image.flip(3)]), ["Chelsea", "Chelsea, mirrored"]
     if not name.startswith("celeba"):
-        return open_dataset("synthfaces", "test", gan.size, limit=12)[:]
+        faces = open_dataset("synthfaces", "test", gan.size, limit=12)[:]
+        return faces, [f"Drawn face {i + 1}" for i in range(len(faces))]
     photo, mask, faces = astronaut(), region(gan.size, *FACE), []
     face = to_model(photo, face_frame(find_eyes(photo), gan.size))
     for seed in DRAWN:
         codes = gan.sample_codes(1, seed)
         codes[:, : gan.n_continuous] *= 0.6
         faces.append(gan.inpaint(face.flip(3) if seed % 2 else face, mask, codes, seed))
-    return torch.cat([face, *faces])
+    return torch.cat([face, *faces]), ["Eileen Collins", *(f"Nobody, seed {n}" for n in DRAWN)]
 
 
-def _eyes(name, size):
-    """Where the model expects the two eyes, in its pixels."""
-    if name.startswith("celeba"):
-        return [crop_frame(178, 218, size, "thesis").at(*eye) for eye in EYES]
-    places = cats.EYES if name == "cats" else ((0.38, 0.44), (0.62, 0.44))
-    return [[share * size - 0.5 for share in place] for place in places]
+def _found(name):
+    return (DIRECTIONS / f"{name}.safetensors").is_file()
+
+
+def _steps(directions):
+    rows = zip(directions.codes.tolist(), directions.noise.tolist())
+    return [{"codes": codes, "noise": noise} for codes, noise in rows]
 
 
 def _package(runtime):

@@ -106,25 +106,102 @@ function spread(values, known, side) {
   return values;
 }
 
+// Numbers that look drawn from N(0, 1), the same ones for a place each time: four hashes' sum (C. Wellons' lowbias32).
+function normal(y, x, c) {
+  let total = 0;
+  for (let k = 0; k < 4; k++) {
+    let n = Math.imul(Math.imul(Math.imul(y, 65536) + x, 3) + c, 4) + k >>> 0;
+    for (const [shift, factor] of [[16, 0x7feb352d], [15, 0x846ca68b], [16, 1]]) n = Math.imul(n ^ (n >>> shift), factor) >>> 0;
+    total += n / 2 ** 32;
+  }
+  return (total - 2) * Math.sqrt(3);
+}
+
+const BLEND = 2; // pixels of the model
+const BINOMIAL = [1, 4, 6, 4, 1];
+const LEFT = 0.7935, LOST = 0.161; // of white noise: its variance, and its neighbours' correlation without what `outside` makes of it
+
+// Noise like that of the photograph around the hole, its colours and its fineness: (x, y) -> three numbers. rough: the photograph
+// less `outside`, NaN where it was not asked for; edges around the hole do not count as noise.
+function grainOf(rough, wide, high) {
+  const size = wide * high, list = Array.from({ length: size }, (_, i) => i).filter((i) => !Number.isNaN(rough[3 * i]));
+  const median = [0, 1, 2].map((n) => {
+    const sorted = Float32Array.from(list, (i) => Math.abs(rough[3 * i + n])).sort();
+    return sorted.length ? (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2 : 0;
+  });
+  const fine = new Uint8Array(size), near = list.filter((i) => median.every((m, n) => Math.abs(rough[3 * i + n]) <= 4.5 * m + 1e-3));
+  if (!near.length) return () => [0, 0, 0];
+  const colours = [[0, 0, 0], [0, 0, 0], [0, 0, 0]];
+  let both = 0, alone = 1e-9;
+  for (const i of near) {
+    fine[i] = 1;
+    for (let n = 0; n < 3; n++) for (let m = 0; m < 3; m++) colours[n][m] += rough[3 * i + n] * rough[3 * i + m] / (near.length * LEFT);
+    if (!(i % wide && fine[i - 1])) continue;
+    for (let n = 0; n < 3; n++) { both += rough[3 * i + n] * rough[3 * i - 3 + n]; alone += rough[3 * i + n] ** 2; }
+  }
+  const along = Math.min(0.6, Math.max(0, both / alone + LOST));
+  const a = along > 1e-3 ? (1 - Math.sqrt(1 - 2 * along * along)) / (2 * along) : 0, root = [[0, 0, 0], [0, 0, 0], [0, 0, 0]];
+  for (let n = 0; n < 3; n++) { // Cholesky
+    for (let m = 0; m <= n; m++) {
+      const rest = colours[n][m] + (n === m ? 1e-6 : 0) - root[n].slice(0, m).reduce((sum, value, k) => sum + value * root[m][k], 0);
+      root[n][m] = n === m ? Math.sqrt(Math.max(rest, 1e-12)) : rest / root[m][m];
+    }
+  }
+  return (x, y) => {
+    const own = [0, 0, 0];
+    for (let c = 0; c < 3; c++) {
+      for (let j = -1; j < 2; j++) for (let i = -1; i < 2; i++) own[c] += (j ? a : 1) * (i ? a : 1) * normal(y + j, x + i, c);
+      own[c] /= 1 + 2 * a * a;
+    }
+    return root.map((row) => row.reduce((sum, value, k) => sum + value * own[k], 0));
+  };
+}
+
+// For each pixel the place of the nearest one where `bits` is `wanted`, or -1 (Danielsson's two passes).
+function nearest(bits, wide, high, wanted) {
+  const place = new Int32Array(wide * high).fill(-1);
+  const apart = (x, y, to) => (to < 0 ? Infinity : (x - to % wide) ** 2 + (y - Math.floor(to / wide)) ** 2);
+  for (const turn of [1, -1, 1, -1]) {
+    for (let k = 0, y = turn > 0 ? 0 : high - 1; k < high; k++, y += turn) {
+      for (let n = 0, x = turn > 0 ? 0 : wide - 1; n < wide; n++, x += turn) {
+        const at = y * wide + x;
+        if (bits[at] === wanted) { place[at] = at; continue; }
+        for (const [i, j] of [[-1, 0], [-1, -1], [0, -1], [1, -1]]) {
+          const px = x + turn * i, py = y + turn * j;
+          if (px < 0 || py < 0 || px >= wide || py >= high) continue;
+          if (apart(x, y, place[py * wide + px]) < apart(x, y, place[at])) place[at] = place[py * wide + px];
+        }
+      }
+    }
+  }
+  return place;
+}
+
 // The photograph with the region of what the model drew, RGBA; every other pixel is the photograph's own.
 export function paste(photo, rgb, mask, frame, size) {
   const { width, height, pixels } = photo, result = Uint8ClampedArray.from(pixels);
   const { inside, box } = hole(photo, mask, frame, size), [a, b, c, d, e, f] = frame;
   if (!inside.length) throw new Error("the region lies outside the photograph: paint it on the face");
-  const left = Math.max(0, box.left - 1), top = Math.max(0, box.top - 1);
-  const wide = Math.min(width - 1, box.right + 1) - left + 1, high = Math.min(height - 1, box.bottom + 1) - top + 1;
+  const [across, , , down] = inverse(frame), step = Math.hypot(across, down), ring = Math.ceil(step - 1e-9) + 3;
+  const left = Math.max(0, box.left - ring), top = Math.max(0, box.top - ring);
+  const wide = Math.min(width - 1, box.right + ring) - left + 1, high = Math.min(height - 1, box.bottom + ring) - top + 1;
   const side = 2 ** Math.ceil(Math.log2(Math.max(wide, high, 2))), drawn = new Uint8Array(wide * high);
   for (let i = 0; i < inside.length; i += 2) drawn[(inside[i + 1] - top) * wide + inside[i] - left] = 1;
-  const rim = new Float32Array(side * side), fine = Math.max(1, Math.ceil(Math.hypot(a, d) - 1e-9));
-  for (let y = 0; y < high; y++) {
-    for (let x = 0; x < wide; x++) {
-      if (drawn[y * wide + x]) continue;
-      for (let j = Math.max(0, y - 1); j <= Math.min(high - 1, y + 1); j++) {
-        for (let i = Math.max(0, x - 1); i <= Math.min(wide - 1, x + 1); i++) if (drawn[j * wide + i]) rim[y * side + x] = 1;
+  const near = nearest(drawn, wide, high, 0), around = nearest(drawn, wide, high, 1);
+  const outside = (x, y) => { // the mean of the pixels outside the hole around one, weighed by a 5 x 5 binomial
+    const sum = [0, 0, 0];
+    let weights = 0;
+    for (let j = Math.max(0, y - 2); j <= Math.min(high - 1, y + 2); j++) {
+      for (let i = Math.max(0, x - 2); i <= Math.min(wide - 1, x + 2); i++) {
+        if (drawn[j * wide + i]) continue;
+        const weight = BINOMIAL[j - y + 2] * BINOMIAL[i - x + 2], at = 4 * ((top + j) * width + left + i);
+        weights += weight;
+        for (let n = 0; n < 3; n++) sum[n] += weight * pixels[at + n];
       }
     }
-  }
-  const sum = [0, 0, 0];
+    return sum.map((value) => value / Math.max(weights, 1e-6));
+  };
+  const fine = Math.max(1, Math.ceil(1 / step - 1e-9)), sum = [0, 0, 0];
   const content = (x, y) => { // where the photograph is the coarser of the two, the mean over its pixel
     sum.fill(0);
     for (let j = 0; j < fine; j++) {
@@ -135,18 +212,30 @@ export function paste(photo, rgb, mask, frame, size) {
     }
     return sum.map((value) => value / (fine * fine));
   };
-  const mismatch = [0, 1, 2].map(() => new Float32Array(side * side));
+  const rim = new Float32Array(side * side), mismatch = [0, 1, 2].map(() => new Float32Array(side * side));
+  const rough = new Float32Array(3 * wide * high).fill(NaN);
   for (let y = 0; y < high; y++) {
     for (let x = 0; x < wide; x++) {
-      if (!rim[y * side + x]) continue;
-      const at = 4 * ((top + y) * width + left + x);
-      content(left + x, top + y).forEach((value, n) => { mismatch[n][y * side + x] = pixels[at + n] - value; });
+      const to = around[y * wide + x], steps = Math.max(Math.abs(x - to % wide), Math.abs(y - Math.floor(to / wide)));
+      const grainy = step > 1 && steps > 2 && steps < ring;
+      if (steps !== 1 && !grainy) continue;
+      const smooth = outside(x, y), at = 4 * ((top + y) * width + left + x);
+      if (grainy) smooth.forEach((value, n) => { rough[3 * (y * wide + x) + n] = pixels[at + n] - value; });
+      if (steps !== 1) continue;
+      rim[y * side + x] = 1;
+      content(left + x, top + y).forEach((value, n) => { mismatch[n][y * side + x] = smooth[n] - value; });
     }
   }
-  for (const values of mismatch) spread(values, rim, side);
+  const filled = mismatch.map((values) => spread(Float32Array.from(values), rim, side)), blend = BLEND * Math.max(1, step);
+  const grain = step > 1 ? grainOf(rough, wide, high) : () => [0, 0, 0];
   for (let i = 0; i < inside.length; i += 2) {
-    const x = inside[i], y = inside[i + 1], at = (y - top) * side + x - left;
-    content(x, y).forEach((value, n) => { result[4 * (y * width + x) + n] = Math.round(value + mismatch[n][at]); });
+    const x = inside[i], y = inside[i + 1], at = (y - top) * side + x - left, noise = grain(x, y);
+    const from = near[(y - top) * wide + x - left], fx = from % wide, fy = Math.floor(from / wide);
+    const share = Math.min(1, Math.hypot(x - left - fx, y - top - fy) / blend); // from the nearest one's to a smooth filling
+    content(x, y).forEach((value, n) => {
+      const taken = share * filled[n][at] + (1 - share) * mismatch[n][fy * side + fx];
+      result[4 * (y * width + x) + n] = Math.round(value + taken + noise[n]);
+    });
   }
   return result;
 }

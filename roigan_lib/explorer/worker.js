@@ -1,11 +1,10 @@
-// Everything of the page that takes time, in a thread of its own: the model's two graphs, and photographs. It answers one
-// question at a time, each by its number. Pictures are bytes, three a pixel; masks hold 0 or 1.
+// The model's two graphs on the page, in a thread of their own. Pictures are bytes, three a pixel; masks hold 0 or 1.
 
-import { frameOf, paste, sample } from "./photo.js";
+import { serve } from "./store.js";
 
 const FEATURES = 9; // pairs of picture and mask whose features are kept: as many as the batch view shows
 const models = new Map(); // name -> a promise of its graphs
-let runtime = null, photo = null, last = Promise.resolve();
+let runtime = null;
 
 // WebGPU where there is one in hardware, else WebAssembly; threads only where the server's headers allow shared memory.
 async function start(gpu) {
@@ -14,7 +13,8 @@ async function start(gpu) {
   const ort = await import(`./ort/ort.${real ? "webgpu" : "wasm"}.min.mjs`);
   ort.env.wasm.wasmPaths = new URL("./ort/", import.meta.url).href;
   ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
-  return { ort, providers: real ? ["wasm", "webgpu"] : ["wasm"] };
+  const engine = `WebAssembly, ${ort.env.wasm.numThreads} thread${ort.env.wasm.numThreads > 1 ? "s" : ""}`;
+  return { ort, providers: real ? ["wasm", "webgpu"] : ["wasm"], engine };
 }
 
 async function bytesAt(path) {
@@ -26,7 +26,7 @@ async function bytesAt(path) {
 async function load({ name, gpu }) {
   const files = ["fixed", "moving"].map((part) => bytesAt(`./models/${name}.${part}.onnx`));
   runtime ??= start(gpu);
-  const { ort, providers } = await runtime;
+  const { ort, providers, engine } = await runtime;
   const session = async (file, provider) => ort.InferenceSession.create(await file,
     { executionProviders: [provider], graphOptimizationLevel: "all", logSeverityLevel: 3 });
   const fixed = await session(files[0], "wasm"); // windows are searched and sorted, which graphics processors do not do
@@ -38,7 +38,7 @@ async function load({ name, gpu }) {
       if (provider === "wasm") throw error;
     }
   }
-  return { ort, features: [], fixed, ways };
+  return { ort, features: [], fixed, ways, engine };
 }
 
 // Of two ways to draw, the faster one; the graphics processor's only where it draws the same.
@@ -75,8 +75,8 @@ const work = {
   async load(question) {
     if (!models.has(question.name)) models.set(question.name, load(question));
     try {
-      await models.get(question.name);
-      return {};
+      const { ways, engine } = await models.get(question.name);
+      return { engine: ways.length > 1 ? "WebGPU where it is the faster" : engine };
     } catch (error) {
       models.delete(question.name); // the next question tries again
       throw error;
@@ -105,38 +105,6 @@ const work = {
     }
     return { rgb: done };
   },
-
-  async open({ file }) {
-    const bitmap = await createImageBitmap(file), { width, height } = bitmap;
-    const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
-    context.fillStyle = "#fff"; // under what is transparent
-    context.fillRect(0, 0, width, height);
-    context.drawImage(bitmap, 0, 0);
-    bitmap.close();
-    photo = { width, height, pixels: context.getImageData(0, 0, width, height).data };
-    return { width, height };
-  },
-
-  async frame({ eyes, goal, size }) {
-    return { rgb: sample(photo, frameOf(eyes, goal), size) };
-  },
-
-  async save({ eyes, goal, size, rgb, mask, type }) {
-    const { width, height } = photo;
-    const pixels = paste(photo, rgb, mask, frameOf(eyes, goal), size);
-    const canvas = new OffscreenCanvas(width, height);
-    canvas.getContext("2d").putImageData(new ImageData(pixels, width, height), 0, 0);
-    return { file: await canvas.convertToBlob({ type, quality: 0.98 }) };
-  },
 };
 
-self.onmessage = ({ data }) => {
-  last = last.then(async () => {
-    try {
-      self.postMessage({ id: data.id, ...(await work[data.do](data)) });
-    } catch (error) {
-      self.postMessage({ id: data.id, error: String(error?.message ?? error) });
-    }
-  });
-};
-self.postMessage({ ready: true });
+serve(work);

@@ -9,8 +9,8 @@ from hashlib import sha256
 import numpy as np
 import torch
 
-from ..checks import check_pair, check_seed
-from ..errors import RoiganError
+from ..checks import check_pair, check_seed, check_whole, numbers
+from ..errors import RoiganError, shown
 from ..masks import FACE, region, sample_masks
 from . import features as nets
 from .distances import frechet_distance, kernel_distance, precision_recall, small_n_note
@@ -67,8 +67,7 @@ def complete(name, method, images, masks, seed=0, batch=64, progress=None):
     batch's first image, so that batches differ. Raises RoiganError, naming the method, if it
     returns another shape, NaN or values far outside [-1, 1]; also for a batch below 1.
     """
-    if batch < 1:
-        raise RoiganError(f"A method is given 1 image at a time or more, not batches of {batch}.")
+    batch, seed = check_whole("batch", batch, most=2**62), check_seed(seed)
     call = getattr(method, "inpaint", method)
     if not callable(call):
         raise RoiganError(
@@ -78,8 +77,13 @@ def complete(name, method, images, masks, seed=0, batch=64, progress=None):
     for start in range(0, len(images), batch):
         part, holes = images[start : start + batch], masks[start : start + batch]
         with torch.no_grad():
-            out = call(part.clone(), holes.clone(), **({"seed": seed + start} if seeded else {}))
-        if not isinstance(out, torch.Tensor) or out.shape != part.shape:
+            try:
+                more = {"seed": seed + start} if seeded else {}
+                out = call(part.clone(), holes.clone(), **more)
+            except Exception as error:  # whatever a function of the user's own raises
+                why = error if isinstance(error, RoiganError) else repr(error)
+                raise RoiganError(f"Method {name!r} failed: {str(why).rstrip('.')}.") from error
+        if not isinstance(out, torch.Tensor) or out.is_meta or out.shape != part.shape:
             got = tuple(getattr(out, "shape", ())) or type(out).__name__
             wrong = f"{got} instead of a tensor of shape {tuple(part.shape)}"
         elif not torch.isfinite(out).all():
@@ -104,18 +108,18 @@ def _takes_seed(call):
 
 
 def _inputs(images, masks, seed):
-    pixels = images if isinstance(images, torch.Tensor) else images[:]
-    shape = tuple(getattr(pixels, "shape", ()))
+    pixels = numbers("images", images[:] if hasattr(images, "uint8") else images)
+    shape = tuple(pixels.shape)
     if len(shape) != 4 or shape[1] != 3 or shape[0] < 4 or min(shape[2:]) < 11:
         raise RoiganError(
             "compare takes at least 4 images (n, 3, H, W) in [-1, 1] of 11×11 pixels or more, or "
             "an image set."
         )
-    if isinstance(masks, torch.Tensor):
+    words = [masks] if isinstance(masks, str) else masks
+    if isinstance(words, (list, tuple)) and words and all(isinstance(w, str) for w in words):
+        masks = {law: sample_masks(law, shape[0], shape[2:], seed=seed) for law in words}
+    elif not isinstance(masks, dict) or not masks:
         masks = {"given": masks}
-    elif not isinstance(masks, dict):
-        laws = [masks] if isinstance(masks, str) else masks
-        masks = {law: sample_masks(law, shape[0], shape[2:], seed=seed) for law in laws}
     checked = {}
     for law, holes in masks.items():
         try:
@@ -165,12 +169,11 @@ def compare(
         raise RoiganError(
             'compare takes its methods as a dictionary, {"telea": telea, …}, with at least one.'
         )
-    if min(batch, diversity_images) < 1 or diversity_seeds < 2:
-        raise RoiganError(
-            "compare takes batch and diversity_images of 1 or more, diversity_seeds "
-            f"of 2 or more, not {batch}, {diversity_images} and {diversity_seeds}."
-        )
-    named = not isinstance(images, torch.Tensor)  # a tensor has a method `split`
+    batch = check_whole("batch", batch, most=2**62)
+    diversity_images = check_whole("diversity_images", diversity_images, most=2**62)
+    diversity_seeds = check_whole("diversity_seeds", diversity_seeds, 2, 2**16)
+    bins = _edges(bins)
+    named = hasattr(images, "uint8")  # an ImageSet; a tensor has a method `split`
     shared = {
         "dataset": data or (images.name if named else None),
         "split": split or (images.split if named else None),
@@ -180,7 +183,7 @@ def compare(
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     images, masks = _inputs(images, masks, seed)
-    real, networks, rows = images if reference is None else reference[:], _networks(dims), []
+    real, networks, rows = _reference(reference, images), _networks(dims), []
     of_real = _features(networks, real, "real images", say)
     for law, holes in masks.items():
         for name, method in methods.items():
@@ -225,9 +228,37 @@ def compare(
     return frame(rows)
 
 
+def _reference(reference, images):
+    """The real images of the distances; RoiganError for what are none."""
+    if reference is None:
+        return images
+    reference = numbers("reference", reference[:] if hasattr(reference, "uint8") else reference)
+    hole = torch.zeros(reference.shape[-2:] if reference.ndim > 1 else (2, 2))
+    hole[:1] = 1  # of `check_pair` only the images count here
+    try:
+        if len(check_pair(reference, hole)[0]) >= 4:
+            return reference
+        raise RoiganError("4 images are the least.")
+    except RoiganError as error:
+        raise RoiganError(f"compare, reference: {error}") from None
+
+
+def _edges(bins):
+    """The edges of `bins` as rising floats from 0 to 1; RoiganError for others."""
+    try:
+        edges = [float(edge) for edge in (() if bins is None else bins)]
+        if isinstance(bins, str) or len(edges) == 1 or not all(0 <= e <= 1 for e in edges):
+            raise ValueError
+        if edges == sorted(set(edges)):
+            return edges
+    except (TypeError, ValueError):
+        pass
+    raise RoiganError(f"bins are {shown(bins)}; give rising shares from 0 to 1, as (0, 0.2, 0.5).")
+
+
 def _bins(law, masks, edges):
     """{"elliptic, 10–20 %": indices} of masks with an area in (low, high], for 8 or more."""
-    share, edges, found = masks.mean((1, 2, 3)).cpu(), edges or (), {}
+    share, found = masks.mean((1, 2, 3)).cpu(), {}
     for low, high in zip(edges, edges[1:]):
         inside = ((share > low) & (share <= high)).nonzero()[:, 0]
         if len(inside) >= 8:

@@ -7,14 +7,15 @@ dims and features that are not finite.
 
 import torch
 
-from ..checks import check_seed
+from ..checks import check_seed, check_whole, numbers
 from ..errors import RoiganError
 
 
 def _checked(real, fake, what, least, dtype=torch.float64):
-    pair = [torch.as_tensor(features).to(dtype) for features in (real, fake)]
-    (n, m), shapes = map(len, pair), [tuple(features.shape) for features in pair]
-    if {len(shape) for shape in shapes} != {2} or shapes[0][1] != shapes[1][1] or min(n, m) < least:
+    pair = [numbers("features", features).to(dtype) for features in (real, fake)]
+    shapes = [tuple(features.shape) for features in pair]
+    fits = [len(shape) for shape in shapes] == [2, 2] and shapes[0][1] == shapes[1][1] > 0
+    if not fits or min(map(len, pair)) < least:
         raise RoiganError(
             f"{what} takes features (n, dims) of equal dims and at least {least} images a side, "
             f"not {shapes[0]} and {shapes[1]}."
@@ -88,12 +89,8 @@ def kernel_distance(real, fake, subsets=50, size=None, seed=0):
     that subsets differ. RoiganError also for a size below 2 and subsets below 1.
     """
     real, fake = _checked(real, fake, "KID", 4)
-    size = 1000 if size is None else size
-    if size < 2 or subsets < 1:
-        raise RoiganError(
-            "KID is a mean over 1 subset or more of 2 images or more, not over "
-            f"{subsets} of {size}: leave both out for 50 of up to 1,000 images."
-        )
+    size = 1000 if size is None else check_whole("size, images in a subset,", size, 2)
+    subsets = check_whole("subsets", subsets, 1, 2**16)
     size = min(size, min(len(real), len(fake)) // 2)
     generator = torch.Generator().manual_seed(check_seed(seed))
     overlap = max(len(real), len(fake)) <= 3 * size  # all kernels once are then less work
@@ -116,11 +113,7 @@ def precision_recall(real, fake, k=3):
     Shares of fakes inside the balls around real points that reach to the k-th nearest neighbour,
     and the reverse. RoiganError also for sets of k images or fewer and k below 1.
     """
-    if k < 1:
-        raise RoiganError(
-            f"Precision and recall reach to the k-th nearest neighbour, k of 1 or more, not {k}: "
-            f"leave k out for 3."
-        )
+    k = check_whole("k", k, 1, 2**16)
     real, fake = pair = _checked(real, fake, "Precision and recall", k + 1, torch.float32)
     # each point is its own nearest neighbour
     of_real, of_fake = (torch.cdist(x, x).kthvalue(k + 1, 1).values for x in pair)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch
 
+from ..checks import whole
 from ..data import to_uint8
-from ..errors import RoiganError
+from ..errors import RoiganError, shown
 
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"  # the last 8 digits open its SHA-256
 INCEPTION_DIMS = (64, 192, 768, 2048)
@@ -97,10 +98,11 @@ def inception_features(images, dims=768, batch=None):
     the weights are missing, unreadable or without values for these dims.
     """
     several = isinstance(dims, (tuple, list))
-    wanted = tuple(sorted(dims)) if several else (dims,)
-    if not set(wanted) <= set(INCEPTION_DIMS):
+    wanted = tuple(dims) if several else (dims,)
+    if not wanted or not all(whole(d) in INCEPTION_DIMS for d in wanted):
         known = ", ".join(map(str, INCEPTION_DIMS))
-        raise RoiganError(f"Inception features come with {known} dims, not {dims!r}.")
+        raise RoiganError(f"Inception features come with {known} dims, not {shown(dims)}.")
+    wanted = tuple(sorted(map(whole, wanted)))
     net, chunks = _inception(wanted).to(images.device), []
     with torch.inference_mode():
         for part in images.split(batch or (8 if images.device.type == "cpu" else 64)):

@@ -2,13 +2,13 @@
 
 import json
 import math
-from pathlib import Path
 
 import pandas as pd
 import torch
 
 from ..checks import check_output
-from ..files import one_at_a_time, place, read_rows, write_atomically
+from ..errors import RoiganError, shown
+from ..files import one_at_a_time, path_of, place, read_rows, write_atomically
 
 KEY = ("metric", "method", "dataset", "split", "mask_law", "seed", "n_fake", "reference")
 
@@ -28,7 +28,9 @@ def frame(rows):
 def records(rows):
     """The lines of a DataFrame as dictionaries, each with the keys it was given."""
     if not isinstance(rows, pd.DataFrame):
-        return list(rows)
+        if isinstance(rows, (list, tuple)) and all(isinstance(row, dict) for row in rows):
+            return list(rows)
+        raise RoiganError(f"rows are {shown(rows)}; give a DataFrame or a list of dictionaries.")
     lines = rows.astype(object).to_dict("records")
     missing = lambda v: isinstance(v, float) and math.isnan(v)
     return [{k: v for k, v in line.items() if k == "value" or not missing(v)} for line in lines]
@@ -41,9 +43,10 @@ def load_rows(path):
 
 def check_rows(path):
     """The path of a .jsonl file that takes rows. RoiganError where its old lines cannot be read."""
-    if check_output(path).exists():
+    path = check_output(path)
+    if path.exists():
         read_rows(path)
-    return Path(path)
+    return path
 
 
 def write_rows(path, rows):
@@ -53,7 +56,7 @@ def write_rows(path, rows):
     as null. RoiganError where the file cannot be written or an old line in it cannot be read.
     """
     with one_at_a_time(path):
-        old = read_rows(path) if Path(path).exists() else []
+        old = read_rows(path) if path_of(path).exists() else []
         kept = {tuple(row.get(key) for key in KEY): row for row in old}
         for row in records(rows):
             place = tuple(row.get(key) for key in KEY)
@@ -61,7 +64,10 @@ def write_rows(path, rows):
                 kept[place] = row
         finite = lambda v: None if isinstance(v, float) and not math.isfinite(v) else v
         rows = ({k: finite(v) for k, v in row.items()} for row in kept.values())
-        lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows]
+        try:
+            lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows]
+        except (TypeError, ValueError) as error:
+            raise RoiganError(f"a row holds what JSON has not ({error}): leave it out.") from None
         return write_atomically(path, "".join(lines).encode())
 
 

@@ -2,6 +2,7 @@
 
 from statistics import fmean, stdev
 
+from ..config_checks import flat
 from .rows import KEY, frame, records
 
 SAME = ("recipe", "profile", "train_steps")  # beside KEY: what else has to agree
@@ -10,7 +11,7 @@ SAME = ("recipe", "profile", "train_steps")  # beside KEY: what else has to agre
 def trained(gan):
     """What a row says of the training of the model measured: recipe, profile, steps and seed."""
     card = getattr(gan, "card", None) or {}
-    run = card.get("training", {}).get("run", {})
+    run = flat(card.get("training") or {})
     named = {"recipe": run.get("recipe"), "profile": run.get("profile")}
     return named | {"train_steps": card.get("steps"), "train_seed": run.get("seed")}
 

@@ -42,20 +42,22 @@ WATTS_PER_THREAD = 10
 GPU, GPU_FLOPS, GPU_WATTS = "A100, TF32 at a tenth of its peak, 600 W", 15.6e12, 600
 RUNS = ({"profile": "smoke"}, {"profile": "laptop"}, {"profile": "laptop", "recipe": "photographs"})
 RUNS += ({"profile": "thesis"}, {"profile": "thesis", "recipe": "published"})
+ENOUGH = 10.0  # seconds of steps timed, after which no further one is
 CURVE = [{"size": size, "batch": 4} for size in (32, 64, 128, 256)]
 CURVE += [{"size": 64, "batch": batch} for batch in (2, 8, 16, 32)]
 
 
 def run(say=print, quick=False, repeats=3, device="cpu", keep=None):
-    """Rows of all RUNS and of the CURVE of the recipe photographs; a line to `say` for each.
+    """Rows of all RUNS, and of the CURVE of the recipe photographs at half its width; a line each.
 
     quick: the smoke profile and two points of the curve, one step each: does it run? keep: called
     with each row, in a list, as soon as it is measured.
     """
     runs, curve = (RUNS[:1], CURVE[:2]) if quick else (RUNS, CURVE)
-    tiny = {"width": 0.125, "encoder_width": 0.5} if quick else {}
+    of = {"profile": "laptop", "recipe": "photographs", "warmup": 0.0, "ramp": 0.0}
+    of |= {"width": 0.125 if quick else 0.5}
     jobs = [("run", job) for job in runs]
-    jobs += [("step", {"profile": "laptop", "recipe": "photographs"} | p | tiny) for p in curve]
+    jobs += [("step", of | point) for point in curve]
     rows = []
     for metric, job in jobs:
         row = named(metric, apart(job, 1 if quick else repeats, device))
@@ -113,9 +115,13 @@ def measure(repeats=3, device="cpu", profile="laptop", **fields):
     for phase, first in (("warmup", 0), ("whole", math.ceil((opt.warmup + opt.ramp) * opt.steps))):
         if phase == "whole" or early:
             trainer.step_count = first
-            flops = _operations(trainer)  # of a step that warms up
             watch.spent.clear()
-            took[phase] = _seconds(trainer, repeats)
+            begin = _now(device)
+            flops = _operations(trainer)
+            took[phase] = [_now(device) - begin]
+            if took[phase][0] < ENOUGH:  # a short step has to warm up
+                watch.spent.clear()
+                took[phase] = _seconds(trainer, repeats)
     step, few = median(took["whole"]), median(took.get("warmup", [0.0]))
     seconds, whole = early * few + (opt.steps - early) * step, sum(took["whole"])
     shares = {part: max(0.0, watch.spent[part] / whole) for part in PARTS[:-1]}
@@ -155,10 +161,10 @@ def _now(device="cpu"):
     return time.perf_counter()
 
 
-def _seconds(trainer, repeats, enough=10.0):
-    """Seconds of each of `repeats` steps, or of fewer once they took `enough` in all."""
+def _seconds(trainer, repeats):
+    """Seconds of each of `repeats` steps, or of fewer once they took ENOUGH in all."""
     took = []
-    while len(took) < repeats and sum(took) < enough:
+    while len(took) < repeats and sum(took) < ENOUGH:
         begin = _now(trainer.device)
         trainer.step()
         took.append(_now(trainer.device) - begin)

@@ -12,14 +12,14 @@ from ..regularizers import visible_change
 from .told import about
 
 
-def control(gan, data, seed=0, drawn=8):
+def control(gan, data, seed=0, drawn=400):
     """Rows on how far the codes of a model can be seen, and on faces of synthfaces what they mean.
 
     data: an ImageSet of two images or more, redrawn in figure 4.5's region. Metrics: visible_c and
     visible_d, the change from end to end (0 … 1 of the range), means over codes and images, with
     the standard deviation over codes as spread. With known factors also agreement (how far a code's
     strongest effect points one way) and mig, sap, disentanglement and completeness, from `drawn`
-    completions an image with random codes. Raises RoiganError for fewer than two images.
+    completions with random codes, 400 or more. Raises RoiganError for fewer than two images.
     """
     if len(data) < 2:
         raise RoiganError(f"Control is measured on two images or more, not on {len(data)}.")
@@ -29,7 +29,7 @@ def control(gan, data, seed=0, drawn=8):
     parts = {"visible_c": moved[: gan.n_continuous], "visible_d": moved[gan.n_continuous :]}
     found = {name: (part.mean().item(), _sd(part)) for name, part in parts.items() if len(part)}
     if data.factors is not None:
-        net, many = factor_net(), scores.completions(gan, images, mask, drawn * len(data), seed)
+        net, many = factor_net(), scores.completions(gan, images, mask, drawn, seed)
         read = lambda x: torch.cat([net(part)["continuous"] for part in x.split(256)])
         effects = effect_on_factors(dict(enumerate(stacks)), read, net.spread)
         sure = [agreement(e)[e.mean(0).abs().argmax()] for e in effects.values()]

@@ -139,7 +139,7 @@ def read_stamp(path):
     checkpoints that it left.
     """
     try:
-        stamp = dict(json.loads(Path(path).read_text()))
+        stamp = dict(json.loads(Path(path).read_text("utf-8")))
         if "key" in stamp:
             float(stamp["seconds"])
         return stamp

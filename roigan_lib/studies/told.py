@@ -27,11 +27,15 @@ def effects(gan, data, seed=0, reader=None):
     )
 
 
-def sheet(gan, pixels, seed=0):
-    """Faces (n, 3, S, S) in rows: the original, all sliders at 0, both ends of each named one."""
-    mask, names = region(gan.size, *FACE), list(gan.slider_names.values())
+def sheet(gan, pixels, seed=0, keys=None):
+    """Faces (n, 3, S, S) in rows: the original, all sliders at 0, both ends of some.
+
+    keys: of the sliders, such as "c11"; default those that have names.
+    """
+    mask, keys = region(gan.size, *FACE), list(keys or gan.slider_names)
+    names = [gan.slider_names.get(key, key) for key in keys]
     rest = torch.zeros(1, gan.n_continuous + gan.n_discrete)
-    at = [code_names(gan).index(key) for key in gan.slider_names]
+    at = [code_names(gan).index(key) for key in keys]
     settings = torch.cat([rest, *(ends(gan, k) for k in at)])
     shown = torch.cat([pixels[None], sweep(gan, pixels, mask, settings, seed)])
     titles = ["original", "at 0", *(f"{sign} {name}" for name in names for sign in "−+")]

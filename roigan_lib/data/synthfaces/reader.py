@@ -5,15 +5,15 @@ photographs; its readings tell what a slider really changes.
 """
 
 import time
-from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ...checks import check_device
 from ...errors import RoiganError
 from ...files import WEIGHTS as SHIPPED
-from ...files import read_weights, write_weights
+from ...files import path_of, read_weights, trouble, write_weights
 from . import FACTORS, MIRRORED, NAMES, load
 
 WEIGHTS = SHIPPED / "factor_net.safetensors"
@@ -137,11 +137,12 @@ def factor_net_metadata(path=WEIGHTS):
 
 def load_factor_net(path=WEIGHTS, device="cpu"):
     """The trained FactorNet in eval mode, frozen; its maps still pass gradients to the images."""
-    net, there = FactorNet(), Path(path).is_file()
+    net, path = FactorNet(), path_of(path)
+    there = not trouble(path)
     try:
         net.load_state_dict(read_weights(path, None, "a FactorNet")[0])
     except (RuntimeError, RoiganError):
         why = f"{path} does not hold the weights of this FactorNet"
         why = why if there else f"There are no FactorNet weights at {path}"
         raise RoiganError(f"{why}; train them anew or take the shipped file.") from None
-    return net.eval().requires_grad_(False).to(device)
+    return net.eval().requires_grad_(False).to(check_device(device))

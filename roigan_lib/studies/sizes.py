@@ -1,0 +1,90 @@
+"""Width and depth against quality, latency and megabytes, from stored trainings of `experiments`.
+
+`python -m roigan_lib.studies.sizes` leaves figures/sizes.jsonl and figures/sizes.png. The trainings
+are those of the claim "the best size depends on the data set": 32 pixels, short, three seeds each.
+"""
+
+from __future__ import annotations
+
+import time
+from statistics import median
+
+import torch
+
+from .. import plots
+from ..files import read_rows
+from ..inpainter import RoIGAN
+from ..masks import sample_masks
+from ..metrics import over_seeds, write_rows
+from ..models import networks
+from ..precision import processor
+from .bench import ROOT
+from .experiments import EXPERIMENTS, STEPS, name_of, plan
+
+METRICS = ("frechet", "l1_hole")
+
+
+def rows(stored, repeats=15):
+    """A row for each arm and metric: value and spread over seeds, parameters, megabytes, ms.
+
+    stored: rows of experiments. megabytes: of float16 weights, as models ship. ms: the median time
+    of a process in which the generator completes one image, in another region each time.
+    """
+    means = {(r["method"], r["dataset"], r["metric"]): r for _, r in over_seeds(stored).iterrows()}
+    found = []
+    for name, arm in EXPERIMENTS["size"]["arms"].items():
+        planned, (dataset, size) = plan(arm), name.split(", ")
+        cfg = name_of(planned, STEPS, 0)[0].model
+        gan = RoIGAN(networks(cfg)[0](cfg).to(memory_format=torch.channels_last), name)
+        n, images = sum(p.numel() for p in gan.generator.parameters()), torch.zeros(1, 3, 32, 32)
+        took = []
+        for k, mask in enumerate(sample_masks("elliptic", repeats, cfg.size, seed=0)):
+            begin = time.process_time()
+            gan.inpaint(images, mask[None], seed=k)
+            took.append(1e3 * (time.process_time() - begin))
+        told = {"size": size, "parameters": n, "megabytes": round(2e-6 * n, 3)}
+        told |= {"ms": round(median(took[1:]), 2), "processor": processor()}
+        for metric in METRICS:
+            if mean := dict(means.get((planned[0], dataset, metric), {})):
+                kept = {k: mean[k] for k in ("metric", "method", "value", "spread", "n_seeds")}
+                found.append(kept | {"dataset": dataset, "split": "test"} | told)
+    return found
+
+
+def picture(found, metric="frechet"):
+    """A panel for each data set: distance against megabytes, best at the lower left."""
+    found = [row for row in found if row["metric"] == metric]
+    sets = list(dict.fromkeys(row["dataset"] for row in found))
+    fig = plots.Picture(figsize=(7.2, 2.4), dpi=plots.DPI, layout="constrained")
+    for axes, dataset in zip(fig.subplots(1, len(sets), squeeze=False)[0], sets):
+        for colour, row in zip(plots.PALETTE, (r for r in found if r["dataset"] == dataset)):
+            at = row["megabytes"], row["value"]
+            axes.errorbar(*at, yerr=row["spread"], fmt="o", color=colour, capsize=3)
+            words = f" {row['size']}, {row['ms']:.0f} ms"
+            axes.annotate(words, at, fontsize=7, xytext=(4, 4), textcoords="offset points")
+        axes.margins(0.35)
+        axes.set(xlabel="megabytes", ylabel=metric)
+        axes.set_title(dataset, fontsize=9, loc="left")
+    return fig
+
+
+def to_markdown(found):
+    """A table of `rows`, a line for each arm."""
+    heads = ["data set", "network", "parameters", "MB", "ms", *METRICS]
+    lines, arms = [heads, ["---", "---"] + ["---:"] * (len(heads) - 2)], {}
+    for row in found:
+        arms.setdefault((row["dataset"], row["size"]), {})[row["metric"]] = row
+    for (dataset, size), of in arms.items():
+        row = next(iter(of.values()))
+        line = [dataset, size, f"{row['parameters']:,}", f"{row['megabytes']:.2f}"]
+        line += [f"{row['ms']:.1f}"]
+        lines.append(line + [f"{of[m]['value']:.4g} ± {of[m]['spread']:.2g}" for m in METRICS])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    made = rows(read_rows(ROOT / "figures" / "experiments.jsonl"))
+    write_rows(ROOT / "figures" / "sizes.jsonl", made)
+    plots.save(picture(made), ROOT / "figures" / "sizes.png")
+    print(to_markdown(made))
