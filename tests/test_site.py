@@ -61,7 +61,7 @@ def small(tmp_path):
     kept = new_output("execute_result", {"text/plain": "VBox(children=(Image(),))"})
     cells = [
         new_markdown_cell("# 00 Begin\n\n[next](01_end.ipynb) →\n\nA page, [data](data.csv)."),
-        new_markdown_cell("## A <b>& B\n\n[there](01_end.ipynb#cell-id=there)"),
+        new_markdown_cell("## A <b>& B of $N$\n\n[there](01_end.ipynb#cell-id=there)"),
         new_code_cell("x", outputs=[picture]),
         new_code_cell("y", outputs=[kept]),
     ]
@@ -78,6 +78,7 @@ def test_a_small_site_is_whole(small):
     assert not broken_links(small) and not undescribed(small)
     page = (small / "00_begin.html").read_text("utf-8")
     assert 'alt="Figure in “A' in page and 'href="files/data.csv"' in page
+    assert 'id="A-&amp;-B-of-formula"' in page  # no formula's markup in an anchor
     assert "VBox" not in page and "interactive widget" in page
     assert re.search(r'<a href="00_begin.html" aria-current="page">00 Begin</a>', page)
     assert 'href="01_end.html">01 end →</a>' in page and "failed" not in page.split("</style>")[1]

@@ -210,6 +210,8 @@ def to_html(notebook, folder):
     exporter = HTMLExporter(template_name="basic", embed_images=True)
     body, _ = exporter.from_notebook_node(notebook, {"metadata": {"path": str(folder)}})
     body = re.sub(r'src="(\.\./[^"]+)"', lambda match: _embedded(folder, match[1]), body)
+    in_link = lambda match: re.sub(r"roiganmath\d+x", "formula", match[0])  # a heading's anchor
+    body = re.sub(r'\b(?:id|href)="[^"]*"', in_link, body)
     body = re.sub(r"roiganmath(\d+)x", lambda match: formulas[int(match[1])], body)
     return re.sub(r'href="([^":/]+)\.ipynb', r'href="\1.html', body)
 
