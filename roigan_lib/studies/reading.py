@@ -48,7 +48,7 @@ def draws(processes, rank, images=20_000, steps=20):
             batches.draw(step)
             took.append(time.process_time() - begin)
     rollup = Path("/proc/self/smaps_rollup")
-    own = re.findall(r"Private_\w+: +(\d+)", rollup.read_text()) if rollup.exists() else []
+    own = re.findall(r"Private_\w+: +(\d+)", rollup.read_text("utf-8")) if rollup.exists() else []
     ms = 1e3 * sorted(took[1:])[steps // 2]
     return {"ms": ms, "mib_own": sum(map(int, own)) / 1024, "mib_mapped": pixels.nbytes / 2**20}
 
