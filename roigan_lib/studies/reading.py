@@ -2,8 +2,8 @@
 
 `python -m roigan_lib.studies.reading 1 2 4 8` starts so many processes that draw 32 images each,
 of a data set in one mapped file, as `train` does under torch.distributed.run, and leaves rows in
-figures/reading.jsonl, a table in docs/scaling.md. The clock is that of the process: what a draw costs of a core, whatever else
-runs. The own memory of a process is PyTorch's for the most part; the map is shared.
+figures/reading.jsonl, a table in docs/scaling.md. The clock is that of the process: what a draw
+costs of a core, whatever else runs. The own memory of a process is PyTorch's for the most part.
 """
 
 from __future__ import annotations
