@@ -96,7 +96,7 @@ function render({ model, el }) {
   let tool = "brush", radius = Math.max(1, size / 16), stroke = null, cursor = null, byKey = false, wipe = size / 2;
   let showing = "completed", held = false, waiting = false, timer = null, frame = 0, note = null, lost = false;
   let count = 1, across = 1, tile = { x: 0, y: 0 }; // pictures on the stage, in a row of it, and where the cursor is
-  let first = model.get("seed"), filled = "", ended = "", round = 0, later = null; // the row of seeds, the ends of sliders
+  let first = model.get("seed"), filled = "", ended = "", place = "", round = 0, later = null; // the row of seeds, the ends of sliders
   let darkroom = null, playing = 0, closed = false;
 
   // --- talking to the back end: the newest state only, and only after its last answer ------------------------------
@@ -647,7 +647,9 @@ function render({ model, el }) {
   // What nobody waits for, when all has been at rest for a while: the row of seeds, and the sliders' ends.
   function refreshIdle() {
     const now = model.get("seed"), on = seeds.checked && !model.get("batch");
-    const mine = ++round, state = [codes(), model.get("index"), mask.join("")].join(";");
+    const here = [model.get("index"), mask.join("")].join(";"), mine = ++round, state = [codes(), here].join(";");
+    if (here !== place) for (const node of ends.flat()) node.firstChild.width = 1; // they show another region
+    place = here;
     clearTimeout(later);
     seedRow.hidden = !on;
     if (on && (now < first || now >= first + SEEDS)) first = now;
