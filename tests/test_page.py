@@ -383,6 +383,21 @@ class TestOnThePage:
         drawn(page)
         assert (on_screen(page)[2] == mouth & ~eyes).all() and not opened.errors
 
+    def test_undo_outlives_the_view(self, opened):
+        page = opened.page
+        rectangle(page, 16, 20, 48, 52)
+        rectangle(page, 20, 20, 30, 30)
+        page.get_by_test_id("model-moved").check()
+        drawn(page)
+        page.get_by_test_id(f"model-{NAME}").check()  # drawn anew, as after a reload in a notebook
+        drawn(page)
+        assert on_screen(page)[2].sum() == 100
+        page.get_by_test_id("roi-undo").click()  # the rectangle
+        page.get_by_test_id("roi-undo").click()  # the clearing before it
+        page.wait_for_timeout(100)
+        drawn(page)
+        assert on_screen(page)[2].sum() == 32 * 32 and not opened.errors
+
     def test_directions_are_further_sliders(self, opened, gan):
         page = opened.page
         page.get_by_test_id("model-moved").check()

@@ -732,8 +732,19 @@ function render({ model, el }) {
   }
 
   // --- painting ---------------------------------------------------------------------------------------------------
+  const drawer = `roi-undo ${model.get("title")} ${model.get("checkpoint")} ${size}`; // outlives a reload, not the browser's tab
+  function remember() {
+    try { sessionStorage.setItem(drawer, JSON.stringify({ mask: pack(mask), past: past.slice(-20).map(pack) })); } catch { /* not allowed */ }
+  }
+  function recall() {
+    try {
+      const there = JSON.parse(sessionStorage.getItem(drawer));
+      if (there?.mask === pack(mask)) past = there.past.map((words) => unpack(words, size * size));
+    } catch { /* nothing kept, or nothing of this kind */ }
+  }
   function send() {
     request({ mask_bytes: kept(mask) });
+    remember();
     refreshControls();
     refreshPictures();
     tellRegion();
@@ -867,6 +878,7 @@ function render({ model, el }) {
   track(width, 1);
   refreshThumbs();
   refreshMask();
+  recall();
   refreshControls();
   refreshNames();
   showStatus();
