@@ -148,4 +148,5 @@ def _is_picture(name):
 
 
 def _hidden(name):
-    return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
+    parts = (part for part in PurePosixPath(name).parts if part != "..")
+    return any(part.startswith((".", "__MACOSX")) for part in parts)

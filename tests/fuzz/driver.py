@@ -105,7 +105,17 @@ def main(place, *kinds):
     signal.signal(signal.SIGALRM, ring), signal.signal(signal.SIGPROF, ring)
     tables = [importlib.import_module(f"fuzz.{name}") for name in TABLES]
     # the imports of the library lie before the limit
-    for name in ("cli", "metrics", "photo", "explorer", "control", "baselines", "data", "making"):
+    for name in (
+        "cli",
+        "metrics",
+        "photo",
+        "explorer",
+        "control",
+        "baselines",
+        "data",
+        "making",
+        "studies.pages",
+    ):
         importlib.import_module(f"roigan_lib.{name}")
     for table in tables:
         getattr(table, "warm", lambda: None)()

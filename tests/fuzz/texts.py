@@ -21,6 +21,10 @@ from .driver import Case
 from .places import picture
 
 
+def warm():
+    import nbconvert  # noqa: F401
+
+
 def cases(folder):
     yield from recipes(folder)
     yield from rows(folder)
