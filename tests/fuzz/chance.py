@@ -133,7 +133,8 @@ def arguments_by_chance(folder, n, start):
     kinds, counted = targets(folder), collections.Counter()
     drawn = {
         name: st.fixed_dictionaries({
-            key: good if isinstance(good, st.SearchStrategy) else st.sampled_from(range(len(good))).map(
+            key: good if isinstance(good,
+            st.SearchStrategy) else st.sampled_from(range(len(good))).map(
                 good.__getitem__) | st.sampled_from(range(len(good))).map(good.__getitem__) | ODD
             for key, good in given_.items()
         })
@@ -146,7 +147,8 @@ def arguments_by_chance(folder, n, start):
         c.__name__.lower(): [f for f in vars(c).get("__dataclass_fields__", {})] for c in COMMANDS
     }
     typed = st.sampled_from(sorted(options)).flatmap(lambda c: st.tuples(st.just(c), st.lists(
-        st.tuples(st.sampled_from(options[c]), words | st.text(max_size=5)), min_size=1, max_size=3)))  # fmt: skip
+        st.tuples(st.sampled_from(options[c]), words | st.text(max_size=5)), min_size=1,
+        max_size=3)))  # fmt: skip
     asked = st.sampled_from(sorted(kinds)).flatmap(lambda k: st.tuples(st.just(k), drawn[k]))
 
     def wrong(case):
@@ -224,10 +226,12 @@ def readers(folder):
         "safetensors": ((folder / "tiny.safetensors").read_bytes(), ".safetensors", rg.load_model),
         "directions": (moved, ".safetensors", directions.load_directions),
         "checkpoint": (state.getvalue(), ".chkp", rg.load_model),
-        "TOML": ((RECIPES / "celeba_thesis.toml").read_bytes(), ".toml", lambda p: making.stages(str(p))),
+        "TOML": ((RECIPES / "celeba_thesis.toml").read_bytes(), ".toml",
+        lambda p: making.stages(str(p))),
         "rows": (b'{"metric": "a", "value": 1.5}\n' * 3, ".jsonl", metrics.load_rows),
         "stamp": (json.dumps({"key": "a" * 64, "seconds": 1.5}).encode(), ".json", read_stamp),
-        "notebook": (json.dumps(book).encode(), ".ipynb", lambda p: write_pages(p.parent, [p], "t")),
+        "notebook": (json.dumps(book).encode(), ".ipynb", lambda p: write_pages(p.parent, [p],
+        "t")),
     }  # fmt: skip
 
 
