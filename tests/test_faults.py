@@ -1,7 +1,8 @@
 """Some four thousand faults: each ends in a sentence or a right result, in time.
 
 The tables lie in tests/fuzz; one child process runs them under limits of time and memory, and
-`faults.md` beside this file holds the count; FAULTS_WRITE=1 writes it anew. Here each fifth case is tried, and all of them where slow tests run.
+`faults.md` beside this file holds the count; FAULTS_WRITE=1 writes it anew. Here each fifth case is
+tried, and all of them where slow tests run.
 """
 
 import json

@@ -81,8 +81,8 @@ class Files:
         return found
 
     def _open(self, path, prefix):
-        if trouble := diagnose(path):
-            raise RoiganError(trouble)
+        if told := diagnose(path):
+            raise RoiganError(told)
         try:
             archive = self._archives[prefix] = zipfile.ZipFile(path)
         except Exception:  # a damaged directory raises many types
