@@ -423,6 +423,7 @@ class Cost:
     quick: bool = False  # tiny networks, one step: does it run?
     rows: str | None = None  # jsonl file for the rows
     picture: str | None = None  # PNG of the curves
+    page: str | None = None  # Markdown page whose tables these rows replace, docs/cost.md
     device: str = "cpu"  # cpu | cuda
 
     def run(self):
@@ -439,6 +440,8 @@ class Cost:
         say(cost.to_markdown(rows) + "\n\n" + cost.to_markdown(rows, "step"))
         if self.picture:
             save(cost.picture(rows), self.picture)
+        if self.page:
+            cost.renew(self.page, cost.to_markdown(rows), cost.to_markdown(rows, "step"))
 
 
 @dataclass

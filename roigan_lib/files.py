@@ -165,7 +165,7 @@ def read_rows(path) -> list[dict]:
     rows, path, why = [], path_of(path), None
     try:
         why = trouble(path)
-        lines = [] if why else path.read_text(encoding="utf-8").splitlines()
+        lines = [] if why else path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or error
     if why and why != "is empty":

@@ -322,10 +322,12 @@ def _paste(photo, drawn, hole, frame):
         slice(max(0, at[0] - rim), min(n, at[-1] + rim + 1)) for at, n in zip(spans, hole.shape)
     )
     result, hole = photo.copy(), hole[window]
-    content, smooth = _enlarge(drawn, frame, *window), _outside(photo[window], hole)
+    content, seen = _enlarge(drawn, frame, *window), photo[window]
+    grainy = frame.step() > 1  # else the drawing is the finer of the two
+    smooth = _outside(seen, hole) if grainy else seen
     content += _mismatch(smooth - content, hole, BLEND * max(1.0, frame.step()))
-    if frame.step() > 1:  # else the drawing is the finer of the two
-        content += _grain(photo[window] - smooth, hole, rim, window)
+    if grainy:
+        content += _grain(seen - smooth, hole, rim, window)
     result[window][hole] = content[hole].round().clip(0, 255).astype(np.uint8)
     return result
 
@@ -353,7 +355,7 @@ def _grain(rough, hole, rim, window):
     along = (rough[:, 1:] * rough[:, :-1])[pairs].sum() / ((rough[:, 1:] ** 2)[pairs].sum() + 1e-9)
     along = min(0.6, max(0.0, along + LOST))  # the correlation of neighbours
     a = (1 - math.sqrt(1 - 2 * along**2)) / (2 * along) if along > 1e-3 else 0.0
-    rows, columns = (np.arange(at.start - 1, at.stop + 1, dtype=np.uint32) for at in window)
+    rows, columns = (np.arange(at.start - 1, at.stop + 1).astype(np.uint32) for at in window)
     noise = _normal(rows[:, None, None], columns[:, None], np.arange(3, dtype=np.uint32))
     for _ in range(2):  # [a, 1, a] along either side
         noise = (noise[1:-1] + a * (noise[2:] + noise[:-2])) / math.sqrt(1 + 2 * a * a)

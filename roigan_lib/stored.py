@@ -155,7 +155,12 @@ def _read_checkpoint(path):
             )
         config = asdict(load_config("thesis", recipe="published").model)
         card = {"epoch": data.get("epoch"), "source": "author's release"}
-        return {k: v.float() for k, v in state.items()}, {"config": config, "card": card}
-    if data.get("format") != "roigan-train-1" or not {"ema", "step"} <= data.keys():
+        try:
+            return {k: v.float() for k, v in state.items()}, {"config": config, "card": card}
+        except AttributeError:
+            raise RoiganError(
+                f"{path.name} has layers that are no weights; copy it anew."
+            ) from None
+    if data.get("format") != "roigan-train-1" or not {"ema", "step", "config"} <= data.keys():
         raise RoiganError(f"{path.name} is not a training checkpoint of this kit.")
     return data["ema"], {"config": data["config"], "card": {"steps": data["step"]}}

@@ -1,7 +1,8 @@
-"""Some two thousand five hundred faults: each ends in a sentence or a right result, in time.
+"""Some five thousand faults: each ends in a sentence or a right result, in time.
 
-The tables lie in tests/fuzz; one child process runs them all under limits of time and memory, and
-`faults.md` beside this file holds the count. FAULTS_WRITE=1 writes it anew.
+The tables lie in tests/fuzz; one child process runs them under limits of time and memory, and
+`faults.md` beside this file holds the count; FAULTS_WRITE=1 writes it anew. Here each fifth case is
+tried, and all of them where slow tests run.
 """
 
 import json
@@ -17,25 +18,27 @@ HERE = Path(__file__).parent
 WANTED = ("a sentence", "a right result")
 
 
+def ran(place, every):
+    """The rows of all cases, {kind, case, wanted}; of those tried also outcome, said, seconds."""
+    env = {k: v for k, v in os.environ.items() if k not in ("ROIGAN_CACHE", "ROIGAN_DATA")}
+    env |= {"PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE)]), "OMP_NUM_THREADS": "1"}
+    env |= {"MALLOC_ARENA_MAX": "2"}  # a thread's own heap would count as memory that is taken
+    command = [sys.executable, "-W", "ignore", "-m", "fuzz.driver", str(place), str(every)]
+    done = subprocess.run(command, cwd=HERE, env=env, capture_output=True, text=True, timeout=3600)
+    rows = [json.loads(line) for line in (place / "cases.jsonl").read_text().splitlines()]
+    assert done.returncode == 0, f"died of {rows[-1]}: {done.stderr[-600:]}"
+    return [row for row in rows if "begun" not in row]
+
+
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
-    """What became of each case: {kind, case, outcome, said, seconds}."""
-    place = tmp_path_factory.mktemp("faults")
-    library = str(HERE.parent)
-    env = {k: v for k, v in os.environ.items() if k not in ("ROIGAN_CACHE", "ROIGAN_DATA")}
-    env |= {"PYTHONPATH": os.pathsep.join([library, str(HERE)]), "OMP_NUM_THREADS": "1"}
-    env |= {"MALLOC_ARENA_MAX": "2"}  # a thread's own heap would count as memory that is taken
-    command = [sys.executable, "-W", "ignore", "-m", "fuzz.driver", str(place)]
-    done = subprocess.run(command, cwd=HERE, env=env, capture_output=True, text=True, timeout=1200)
-    lines = [json.loads(line) for line in (place / "cases.jsonl").read_text().splitlines()]
-    assert done.returncode == 0, f"died of {lines[-1]}: {done.stderr[-600:]}"
-    return [line for line in lines if "outcome" in line]
+    return ran(tmp_path_factory.mktemp("faults"), 5)
 
 
 def table(rows):
     """The count as Markdown: kind, cases, sentences, right results."""
-    counted = Counter((row["kind"], row["outcome"]) for row in rows)
-    lines = ["# Faults that were tried", "", HEAD, "", "| kind | cases | sentence | right result |"]
+    counted = Counter((row["kind"], row["wanted"]) for row in rows)
+    lines = ["# Faults that are tried", "", HEAD, "", "| kind | cases | sentence | right result |"]
     lines += ["|---|---:|---:|---:|"]
     for kind in dict.fromkeys(row["kind"] for row in rows):
         numbers = [counted[kind, outcome] for outcome in WANTED]
@@ -45,25 +48,40 @@ def table(rows):
     return "\n".join(lines) + "\n"
 
 
-HEAD = (
-    "Written by `FAULTS_WRITE=1 pytest tests/test_faults.py`; the cases are in `tests/fuzz`. Each\n"
-    "ends in one sentence that names what is wrong, or in a right result, within 10 seconds of the\n"
-    "processor; all of them together take no more than 1 GB beyond the library itself."
-)
+HEAD = """\
+Written by `FAULTS_WRITE=1 pytest tests/test_faults.py`; the cases are in `tests/fuzz`. Each ends in
+one sentence that names what is wrong, or in a right result, within 10 seconds of the processor;
+all of them together take no more than 1 GB beyond the library itself."""
 
 
-def test_every_case_ends_in_a_sentence_or_a_right_result(rows):
-    wrong = [row for row in rows if row["outcome"] not in WANTED]
+def all_as_wanted(rows):
+    tried = [row for row in rows if "outcome" in row]
+    wrong = [row for row in tried if row["outcome"] != row["wanted"]]
     told = "\n".join(f"{r['kind']}: {r['case']}: {r['outcome']} {r['said'][:200]}" for r in wrong)
-    assert not wrong, f"{len(wrong)} of {len(rows)}:\n{told[:6000]}"
+    assert not wrong, f"{len(wrong)} of {len(tried)}:\n{told[:6000]}"
+    return len(tried)
+
+
+def test_each_fifth_case_ends_in_a_sentence_or_a_right_result(rows):
+    assert all_as_wanted(rows) >= len(rows) // 5 > 100
+
+
+@pytest.mark.slow
+def test_every_case_ends_in_a_sentence_or_a_right_result(tmp_path):
+    rows = ran(tmp_path, 1)
+    assert all_as_wanted(rows) == len(rows)
 
 
 def test_the_cases_are_many_and_no_two_are_one(rows):
     names = Counter((row["kind"], row["case"]) for row in rows)
-    assert len(rows) >= 800 and max(names.values()) == 1, names.most_common(3)
+    assert len(rows) >= 5000 and max(names.values()) == 1, names.most_common(3)
 
 
 def test_the_count_is_current(rows):
+    from PIL import features
+
+    if not sys.platform.startswith("linux") or not features.check("avif"):
+        pytest.skip("the count is that of Linux, with a Pillow that reads AVIF")
     path, found = HERE / "faults.md", table(rows)
     if os.environ.get("FAULTS_WRITE"):
         path.write_text(found, encoding="utf-8")

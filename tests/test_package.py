@@ -210,7 +210,8 @@ def test_nothing_committed_names_a_path_of_one_machine():
             )
 
 
-PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{n}.md" for n in ("using", "results"))]
+DOCS = ("using", "results", "grid", "scaling", "cost")
+PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{name}.md" for name in DOCS)]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -2,7 +2,9 @@
 
 import base64
 import http.server
+import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -19,10 +21,11 @@ pytest.importorskip("anywidget")
 
 import roigan_lib as rg  # noqa: E402
 from roigan_lib import photo as photos  # noqa: E402
+from roigan_lib.control.directions import Directed, Directions  # noqa: E402
 from roigan_lib.errors import RoiganError  # noqa: E402
 from roigan_lib.explorer import page as pages  # noqa: E402
 from roigan_lib.explorer.graphs import export  # noqa: E402
-from roigan_lib.explorer.places import eye_places  # noqa: E402
+from roigan_lib.explorer.places import eye_places, regions  # noqa: E402
 
 NAME = "synthfaces"
 CANVAS = """node => {
@@ -108,7 +111,23 @@ def folder(tmp_path_factory):
     except RoiganError as error:  # no npm, or no network
         pytest.skip(str(error))
     pages.write_page(out, [NAME], say=lambda line: None)
+    (card,) = json.loads((out / "models.json").read_text())
+    n = card["n_continuous"]
+    moved = {"name": "moved", "label": "Moved", "n_continuous": n + 1, "checkpoint": "moved"}
+    moved |= {"order": [f"c{n + 1}", *card["order"]], "directions": pages._steps(direction(card))}
+    for part in ("fixed.onnx", "moving.onnx", "png"):
+        shutil.copy(out / f"models/{NAME}.{part}", out / f"models/moved.{part}")
+    pages.assemble(out, [card, {**card, **moved}])
     return out
+
+
+def direction(card):
+    """A step of all codes and all of the noise at once."""
+    draw = torch.Generator().manual_seed(5)
+    codes, noise = (
+        0.3 * torch.randn(1, card[key], generator=draw) for key in ("n_continuous", "n_noise")
+    )
+    return Directions(codes, noise, torch.ones(1))
 
 
 @pytest.fixture(scope="module")
@@ -338,6 +357,68 @@ class TestOnThePage:
         assert (before != after).any() and (canvas(page, "roi-canvas") == after).all()
         page.get_by_test_id("show-outline").check()
         assert not opened.errors
+
+    def test_ready_regions_are_taken_added_and_taken_away(self, opened):
+        page = opened.page
+
+        def taken(name, *keys):
+            page.get_by_test_id(f"region-{name}").click(modifiers=keys)
+            page.wait_for_timeout(100)
+            drawn(page)
+            return on_screen(page)[2]
+
+        y, x = np.mgrid[:64, :64]
+        inside = lambda list_: np.any(
+            [((x + 0.5) / 64 - a) ** 2 / c**2 + ((y + 0.5) / 64 - b) ** 2 / d**2 <= 1
+             for a, b, c, d in list_], 0
+        )  # fmt: skip
+        there = regions(NAME, 64)
+        eyes, mouth = inside(there["eyes"]), inside(there["mouth"])
+        assert (taken("eyes") == eyes).all()
+        assert (taken("mouth", "Shift") == eyes | mouth).all()
+        assert (taken("eyes", "Alt") == mouth & ~eyes).all()
+        assert (taken("whole-face") == inside(there["whole face"])).all()
+        page.get_by_test_id("roi-undo").click()
+        page.wait_for_timeout(100)
+        drawn(page)
+        assert (on_screen(page)[2] == mouth & ~eyes).all() and not opened.errors
+
+    def test_undo_outlives_the_view(self, opened):
+        page = opened.page
+        rectangle(page, 16, 20, 48, 52)
+        rectangle(page, 20, 20, 30, 30)
+        page.get_by_test_id("model-moved").check()
+        drawn(page)
+        page.get_by_test_id(f"model-{NAME}").check()  # drawn anew, as after a reload in a notebook
+        drawn(page)
+        assert on_screen(page)[2].sum() == 100
+        page.get_by_test_id("roi-undo").click()  # the rectangle
+        page.get_by_test_id("roi-undo").click()  # the clearing before it
+        page.wait_for_timeout(100)
+        drawn(page)
+        assert on_screen(page)[2].sum() == 32 * 32 and not opened.errors
+
+    def test_directions_are_further_sliders(self, opened, gan):
+        page = opened.page
+        page.get_by_test_id("model-moved").check()
+        drawn(page)
+        rectangle(page, 16, 20, 48, 52)
+        n = gan.n_continuous
+        codes = [0.0] * (n + 1 + gan.n_discrete)
+        for code, key in ((2, "Home"), (n + 1, "End")):
+            page.get_by_test_id(f"code-{code}").focus()
+            page.keyboard.press(key)
+            codes[code - 1] = {"End": 2.0, "Home": -2.0}[key]
+        drawn(page)
+        original, completed, region = on_screen(page)
+        card = {"n_continuous": n, "n_noise": gan.n_noise}
+        seed = int(page.get_by_test_id("roi-seed").input_value())
+        wanted = by_kernel(Directed(gan, direction(card)), original, region, codes, seed)
+        assert np.abs(completed.astype(int) - wanted).max() <= 2
+        still = by_kernel(gan, original, region, codes[:n] + codes[n + 1 :], seed)
+        assert np.abs(wanted - still)[region].mean() > 1 and not opened.errors
+        page.get_by_test_id(f"model-{NAME}").check()
+        drawn(page)
 
     def test_empty_and_full_regions_get_a_sentence(self, opened):
         page = opened.page

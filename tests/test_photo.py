@@ -196,6 +196,27 @@ def test_the_mismatch_along_the_border_is_taken_off(width, height, eyes, offset,
     )  # there a pixel holds old and new alike
 
 
+@pytest.mark.parametrize("level, fineness", [(0, 0), (6, 0), (6, 0.7)])
+def test_what_is_pasted_has_the_grain_of_its_surroundings(level, fineness):
+    grain = np.random.default_rng(2).normal(0, 1, (400, 480, 3))
+    grain = ph.cv2.GaussianBlur(grain, (0, 0), fineness) if fineness else grain
+    picture = scene(480, 400) * 0.3 + 90 + level * grain / grain.std()
+    picture = picture.round().clip(0, 255).astype(np.uint8)
+    frame, mask = ph.face_frame(((190, 180), (290, 180)), 64), blob(480, 400, 240, 200, 60)
+    pasted = ph.inpaint_photo(Same(), picture, mask, frame)  # which draws without grain
+    rough = pasted - ph.cv2.GaussianBlur(pasted.astype(np.float32), (0, 0), 1.5)
+    inside, around = blob(480, 400, 240, 200, 55), blob(480, 400, 240, 200, 90) & ~mask
+    there, here = rough[around].std(0), rough[inside].std(0)
+    assert np.abs(here - there).max() < 0.2 * level + 0.15
+
+    def alike(places):
+        pairs = places[:, 1:] & places[:, :-1]
+        return np.corrcoef(rough[:, 1:][pairs].ravel(), rough[:, :-1][pairs].ravel())[0, 1]
+
+    assert not level or abs(alike(inside) - alike(around)) < 0.12
+    assert (ph.inpaint_photo(Same(), picture, mask, frame) == pasted).all()
+
+
 def test_a_region_of_the_model_in_the_photograph_and_back():
     frame = ph.face_frame(((130, 100), (180, 112)), 64)
     small = torch.zeros(1, 1, 64, 64)
@@ -281,7 +302,7 @@ def test_frame_and_mask_refusals(tmp_path):
     assert "crop 'ful'" in refusal(ph.face_frame, ((10, 10), (30, 10)), crop="ful")
     assert "crop=90 does not fit" in refusal(ph.crop_frame, 100, 80, 64, 90)
     assert "not two points" in refusal(ph.face_frame, "left and right")
-    assert "is no model's size" in refusal(ph.face_frame, ((10, 10), (30, 10)), 6.4)
+    assert "whole number from 8 to 4096" in refusal(ph.face_frame, ((10, 10), (30, 10)), 6.4)
     frame = ph.crop_frame(300, 240, 64)
     assert "must be (H, W)" in refusal(ph.mask_to_model, np.ones((240, 300, 3)), frame)
     assert "must be (H, W)" in refusal(ph.mask_to_model, "mask.png", frame)

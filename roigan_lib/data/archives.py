@@ -81,8 +81,8 @@ class Files:
         return found
 
     def _open(self, path, prefix):
-        if trouble := diagnose(path):
-            raise RoiganError(trouble)
+        if told := diagnose(path):
+            raise RoiganError(told)
         try:
             archive = self._archives[prefix] = zipfile.ZipFile(path)
         except Exception:  # a damaged directory raises many types
@@ -148,4 +148,5 @@ def _is_picture(name):
 
 
 def _hidden(name):
-    return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
+    parts = (part for part in PurePosixPath(name).parts if part != "..")
+    return any(part.startswith((".", "__MACOSX")) for part in parts)

@@ -49,7 +49,7 @@ class Cats(FileSet):
         """{photograph: ((x, y), (x, y))} in pixels, left and right; none where they are spoiled."""
         # Kaggle packs every photograph twice, in CAT_00 and in cats/CAT_00
         names = _once(self._marked, lambda name: PurePosixPath(name).parts[-2:])
-        eyes = {name: _landmarks(self.read(name + ".cat")) for name in names}
+        eyes = {name: _landmarks(self._content(name + ".cat", whole=True)) for name in names}
         return {name: pair for name, pair in eyes.items() if pair}
 
     @property
@@ -77,11 +77,12 @@ class Cats(FileSet):
             files = [f for f in json.load(answer)["files"] if f["name"].endswith(".zip")]
         return [(f"{ARCHIVE.format('download')}/{f['name']}", f["md5"], f["name"]) for f in files]
 
-    def _content(self, name):
+    def _content(self, name, whole=False):
         try:
-            return hashlib.sha1(self.read(name)).digest()
-        except OSError:  # decoding will name it
-            return name
+            data = self.read(name)
+        except Exception:  # as many types as for pictures; decoding will name it
+            return b"" if whole else name
+        return data if whole else hashlib.sha1(data).digest()
 
 
 def _once(names, key):
@@ -97,7 +98,8 @@ def _landmarks(data):
     except ValueError:
         return None
     left, right = sorted([(x1, y1), (x2, y2)])
-    return (left, right) if right[0] - left[0] >= 1 else None
+    inside = all(abs(v) < 10**5 for v in (x1, y1, x2, y2))  # of any photograph; no NaN
+    return (left, right) if inside and right[0] - left[0] >= 1 else None
 
 
 def align(image, eyes, size):

@@ -69,7 +69,7 @@ class CelebA(FileSet):
         head, *rows = re.split(r"^\s*(?=\d{6}\.)", text, flags=re.M)
         names = [word for word in re.findall(r"\w*[A-Za-z]\w*", head) if word != "image_id"]
         values = {int(row[:6]): re.split(r"[\s,]+", row.strip())[1:] for row in rows}
-        wrong = [i for i in ids if len(values.get(i, ())) != len(names)]
+        wrong = [i for i in ids if not names or len(values.get(i, ())) != len(names)]
         _demand(f"list_attr_celeba has no full row for {len(wrong)}", wrong)
         rows = torch.tensor([[value == "1" for value in values[i]] for i in ids])
         return {"attributes": rows, "attribute_names": names}

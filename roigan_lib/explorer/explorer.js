@@ -96,7 +96,7 @@ function render({ model, el }) {
   let tool = "brush", radius = Math.max(1, size / 16), stroke = null, cursor = null, byKey = false, wipe = size / 2;
   let showing = "completed", held = false, waiting = false, timer = null, frame = 0, note = null, lost = false;
   let count = 1, across = 1, tile = { x: 0, y: 0 }; // pictures on the stage, in a row of it, and where the cursor is
-  let first = model.get("seed"), filled = "", ended = "", round = 0, later = null; // the row of seeds, the ends of sliders
+  let first = model.get("seed"), filled = "", ended = "", place = "", round = 0, later = null; // the row of seeds, the ends of sliders
   let darkroom = null, playing = 0, closed = false;
 
   // --- talking to the back end: the newest state only, and only after its last answer ------------------------------
@@ -647,7 +647,9 @@ function render({ model, el }) {
   // What nobody waits for, when all has been at rest for a while: the row of seeds, and the sliders' ends.
   function refreshIdle() {
     const now = model.get("seed"), on = seeds.checked && !model.get("batch");
-    const mine = ++round, state = [codes(), model.get("index"), mask.join("")].join(";");
+    const here = [model.get("index"), mask.join("")].join(";"), mine = ++round, state = [codes(), here].join(";");
+    if (here !== place) for (const node of ends.flat()) node.firstChild.width = 1; // they show another region
+    place = here;
     clearTimeout(later);
     seedRow.hidden = !on;
     if (on && (now < first || now >= first + SEEDS)) first = now;
@@ -730,8 +732,19 @@ function render({ model, el }) {
   }
 
   // --- painting ---------------------------------------------------------------------------------------------------
+  const drawer = `roi-undo ${model.get("title")} ${model.get("checkpoint")} ${size}`; // outlives a reload, not the browser's tab
+  function remember() {
+    try { sessionStorage.setItem(drawer, JSON.stringify({ mask: pack(mask), past: past.slice(-20).map(pack) })); } catch { /* not allowed */ }
+  }
+  function recall() {
+    try {
+      const there = JSON.parse(sessionStorage.getItem(drawer));
+      if (there?.mask === pack(mask)) past = there.past.map((words) => unpack(words, size * size));
+    } catch { /* nothing kept, or nothing of this kind */ }
+  }
   function send() {
     request({ mask_bytes: kept(mask) });
+    remember();
     refreshControls();
     refreshPictures();
     tellRegion();
@@ -865,6 +878,7 @@ function render({ model, el }) {
   track(width, 1);
   refreshThumbs();
   refreshMask();
+  recall();
   refreshControls();
   refreshNames();
   showStatus();

@@ -95,6 +95,9 @@ def add_model(folder, name, gan, images, graphs):
     """
     images, names = images if isinstance(images, tuple) else (images, None)
     view = Explorer(gan, images, region(gan.size, *FACE))
+    if "eyes" in view.regions:  # looks right on any face, and moves with the first sliders
+        eyes = [region(gan.size, *ellipse) for ellipse in view.regions["eyes"]]
+        view.set_mask(torch.stack(eyes).amax(0))
     found = getattr(gan, "directions", None)
     for part, data in zip(("fixed", "moving"), graphs):
         write_atomically(folder / f"{name}.{part}.onnx", data)

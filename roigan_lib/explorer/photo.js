@@ -219,7 +219,7 @@ export function paste(photo, rgb, mask, frame, size) {
       const to = around[y * wide + x], steps = Math.max(Math.abs(x - to % wide), Math.abs(y - Math.floor(to / wide)));
       const grainy = step > 1 && steps > 2 && steps < ring;
       if (steps !== 1 && !grainy) continue;
-      const smooth = outside(x, y), at = 4 * ((top + y) * width + left + x);
+      const at = 4 * ((top + y) * width + left + x), smooth = step > 1 ? outside(x, y) : [...pixels.subarray(at, at + 3)];
       if (grainy) smooth.forEach((value, n) => { rough[3 * (y * wide + x) + n] = pixels[at + n] - value; });
       if (steps !== 1) continue;
       rim[y * side + x] = 1;

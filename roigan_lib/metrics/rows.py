@@ -85,7 +85,7 @@ def keep(file, values, **about):
             if isinstance(value, dict):
                 yield from told(value, *names, str(name))
             else:
-                yield *names, str(name), torch.as_tensor(value).double().flatten()
+                yield *names, str(name), torch.as_tensor(value, dtype=torch.float64).flatten()
 
     if not isinstance(values, pd.DataFrame):
         values = [

@@ -68,6 +68,7 @@ def read_recipe(name: str, above: tuple = ()) -> dict:
             )
         rows = table if isinstance(table, list) else [table]
         tables_in = [row[k] for row in rows if isinstance(row, dict) for k in INNER if k in row]
+        tables_in += [t["weights"] for t in tables_in if isinstance(t, dict) and "weights" in t]
         kind = {"stages": dict, "average": str}.get(key, object)
         if not (
             isinstance(table, KINDS[key])

@@ -27,7 +27,7 @@ from torch.utils.flop_counter import flop_registry
 from .. import plots
 from ..config import load_config
 from ..errors import RoiganError
-from ..files import read_rows
+from ..files import read_rows, write_atomically
 from ..perceptual import PerceptualNet
 from ..precision import processor
 from ..training import Trainer
@@ -285,6 +285,15 @@ def to_markdown(rows, metric="run"):
             line += [f"{value:.3g}" for value in gpu] * of_run
             lines.append(line + [f"{r[part]:.0%}" for part in PARTS])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def renew(page, *tables):
+    """Put Markdown tables in the places of those of the same first line in a page."""
+    text = Path(page).read_text(encoding="utf-8")
+    for table in tables:
+        begin = text.index(table.split("\n")[0])
+        text = text[:begin] + table + text[begin:][text[begin:].index("\n\n") :]
+    write_atomically(page, text.encode())
 
 
 def picture(rows):

@@ -17,6 +17,9 @@ from pathlib import Path
 from string import Template
 from urllib.parse import quote, unquote
 
+from ..errors import RoiganError
+from ..files import plain_file, trouble
+
 ENTRY = """<section class="entry"><a href="{stem}.html">{image}</a>
 <div><h2><a href="{stem}.html">{title}</a></h2><p>{abstract}</p>
 <p class="soft">{stem}{status}</p></div></section>
@@ -50,10 +53,17 @@ def write_pages(out, series, subtitle, stored=False):
     present = [source for source in series if there(source).exists()]
     body, texts, titles, headings = f"<h1>RoI-GAN</h1><p class='soft'>{subtitle}</p>", {}, {}, []
     for source in present:
-        stem, notebook = source.stem, nbformat.read(there(source), as_version=4)
-        titles[stem], abstract = map(html.escape, heading(notebook))
-        picture, stamp = thumbnail(notebook), read_stamp(out / f"{stem}.json")
-        texts[stem] = _with_files(to_html(notebook, source.parent), source.parent, out)
+        stem, stamp = source.stem, read_stamp(out / f"{source.stem}.json")
+        try:
+            notebook = nbformat.read(plain_file(there(source), "notebook"), as_version=4)
+            titles[stem], abstract = map(html.escape, heading(notebook))
+            picture = thumbnail(notebook)
+            texts[stem] = _with_files(to_html(notebook, source.parent), source.parent, out)
+        except Exception as error:  # its readers raise many types on files of other programs
+            why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            raise RoiganError(
+                f"{there(source)} is no notebook to be shown ({why[:200]}); run it anew."
+            ) from error
         for anchor, text in re.findall(r'<h[1-3] id="([^"]+)">(.*?)<a class="anchor', texts[stem]):
             plain = html.unescape(re.sub(r"<[^>]+>", "", text)).strip()
             headings.append([f"{stem}.html#{html.unescape(anchor)}", plain, stem])
@@ -139,11 +149,13 @@ def read_stamp(path):
     checkpoints that it left.
     """
     try:
-        stamp = dict(json.loads(Path(path).read_text("utf-8")))
+        if trouble(path):
+            return {}
+        stamp = dict(json.loads(path.read_text(encoding="utf-8")))
         if "key" in stamp:
-            float(stamp["seconds"])
+            stamp["seconds"] = float(stamp["seconds"])
         return stamp
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
 
 

@@ -2,8 +2,8 @@
 
 `python -m roigan_lib.studies.reading 1 2 4 8` starts so many processes that draw 32 images each,
 of a data set in one mapped file, as `train` does under torch.distributed.run, and leaves rows in
-figures/reading.jsonl. The clock is that of the process: what a draw costs of a core, whatever else
-runs. The own memory of a process is PyTorch's for the most part; the map is shared.
+figures/reading.jsonl, a table in docs/scaling.md. The clock is that of the process: what a draw
+costs of a core, whatever else runs. The own memory of a process is PyTorch's for the most part.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from ..data.cache import cached
 from ..metrics import write_rows
 from ..precision import processor
 from .bench import ROOT, noise_images
+from .cost import renew
 
 SHARE, STEP_MS = 32, 5.0  # images of one GPU in a step, and how soon it wants the next ones
 
@@ -48,7 +49,7 @@ def draws(processes, rank, images=20_000, steps=20):
             batches.draw(step)
             took.append(time.process_time() - begin)
     rollup = Path("/proc/self/smaps_rollup")
-    own = re.findall(r"Private_\w+: +(\d+)", rollup.read_text()) if rollup.exists() else []
+    own = re.findall(r"Private_\w+: +(\d+)", rollup.read_text("utf-8")) if rollup.exists() else []
     ms = 1e3 * sorted(took[1:])[steps // 2]
     return {"ms": ms, "mib_own": sum(map(int, own)) / 1024, "mib_mapped": pixels.nbytes / 2**20}
 
@@ -92,4 +93,4 @@ if __name__ == "__main__":
     else:
         found = rows([int(k) for k in sys.argv[1:]] or (1, 2, 4, 8))
         write_rows(ROOT / "figures" / "reading.jsonl", found)
-        print(to_markdown(found))
+        renew(ROOT / "docs" / "scaling.md", to_markdown(found))

@@ -1,7 +1,8 @@
 """Width and depth against quality, latency and megabytes, from stored trainings of `experiments`.
 
-`python -m roigan_lib.studies.sizes` leaves figures/sizes.jsonl and figures/sizes.png. The trainings
-are those of the claim "the best size depends on the data set": 32 pixels, short, three seeds each.
+`python -m roigan_lib.studies.sizes` leaves figures/sizes.jsonl, figures/sizes.png and a table in
+docs/cost.md. The trainings are those of the claim "the best size depends on the data set": 32
+pixels, short, three seeds each.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ..metrics import over_seeds, write_rows
 from ..models import networks
 from ..precision import processor
 from .bench import ROOT
+from .cost import renew
 from .experiments import EXPERIMENTS, STEPS, name_of, plan
 
 METRICS = ("frechet", "l1_hole")
@@ -87,4 +89,4 @@ if __name__ == "__main__":
     made = rows(read_rows(ROOT / "figures" / "experiments.jsonl"))
     write_rows(ROOT / "figures" / "sizes.jsonl", made)
     plots.save(picture(made), ROOT / "figures" / "sizes.png")
-    print(to_markdown(made))
+    renew(ROOT / "docs" / "cost.md", to_markdown(made))

@@ -230,7 +230,8 @@ def pairs(s):
     shaped = lambda *n: torch.zeros(n)
     spoiled = lambda t, v: t.clone().index_fill_(0, torch.tensor(0), v)
     images = {
-        "None": None, "'x'": "x", "path": Path("x.png"), "bytes": b"x", "1": 1, "nan": NAN, "[]": [],
+        "None": None, "'x'": "x", "path": Path("x.png"), "bytes": b"x", "1": 1, "nan": NAN,
+        "[]": [],
         "ragged": [[1, 2], [3]], "{}": {}, "Odd()": Odd(), "strings": np.array(["a"]),
         "objects": np.array([Odd()]), "uint8": shaped(2, 3, 64, 64).byte(),
         "int64": shaped(2, 3, 64, 64).long(), "bool": shaped(2, 3, 64, 64).bool(),
@@ -337,9 +338,11 @@ def codes(s):
         (torch.tensor(row), torch.tensor(column)), torch.tensor(float(value))
     )
     bad = {
-        "'x'": "x", "''": "", "[]": [], "{}": {}, "Odd()": Odd(), "1": 1, "nan": NAN, "path": Path("c"),
+        "'x'": "x", "''": "", "[]": [], "{}": {}, "Odd()": Odd(), "1": 1, "nan": NAN,
+        "path": Path("c"),
         "ragged": [[1.0], [1.0, 2.0]], "strings": [["a"] * n], "NaN": put(0, 0, NAN), "inf":
-        put(0, 0, INF), "5": put(0, 0, 5), "-1.5": put(1, 3, -1.5), "category 10": put(0, n - 1, 10),
+        put(0, 0, INF), "5": put(0, 0, 5), "-1.5": put(1, 3, -1.5), "category 10": put(0, n - 1,
+        10),
         "category -1": put(0, n - 1, -1), "category 0.5": put(0, n - 1, 0.5), "short": good[:, :-1],
         "three rows": s.gan.sample_codes(3, 0), "no rows": good[:0], "3-d": good[None],
         "complex": good.cfloat(), "meta": good.to("meta"), "sparse": good.to_sparse(), "Nones":
@@ -353,7 +356,8 @@ def codes(s):
         )
         for name, value in {
             "numpy": good.numpy(), "list": good.tolist(), "one row": good[0], "float64":
-            good.double(), "read-only": _locked(good), "with gradients": good.clone().requires_grad_(),
+            good.double(), "read-only": _locked(good),
+            "with gradients": good.clone().requires_grad_(),
         }.items():  # fmt: skip
             yield Case(
                 "codes",
@@ -364,7 +368,8 @@ def codes(s):
     yield from each("codes", "Explorer.set_codes(", bad, explorer.set_codes, "code")
     noise, width = s.gan.sample_noise(2, 0), s.gan.n_noise
     wrong = {
-        "'x'": "x", "''": "", "[]": [], "{}": {}, "Odd()": Odd(), "1": 1, "ragged": [[1.0], [1.0, 2.0]],
+        "'x'": "x", "''": "", "[]": [], "{}": {}, "Odd()": Odd(), "1": 1, "ragged": [[1.0], [1.0,
+        2.0]],
         "NaN": noise * NAN, "inf": noise + INF, "short": noise[:, :-1], "three rows":
         s.gan.sample_noise(3), "no rows": noise[:0], "3-d": noise[None], "complex": noise.cfloat(),
         "meta": noise.to("meta"), "sparse": noise.to_sparse(), "Nones": [None] * width, "path":
@@ -412,7 +417,8 @@ def photographs(s):
         ((1, 2),), "three": ((1, 2), (3, 4), (5, 6)), "NaN": ((NAN, 2), (30, 4)), "inf":
         ((INF, 2), (30, 4)), "same": ((5, 5), (5, 5)), "close": ((5, 5), (7, 5)), "strings":
         (("a", "b"), ("c", "d")), "Nones": ((None, 1), (2, 3)), "ragged": ((1,), (2, 3)), "flat":
-        (1, 2, 30, 4), "3-d": (((1, 2), (30, 4)),), "complex": ((1j, 2), (30, 4)), "text": "1,2,30,4",
+        (1, 2, 30, 4), "3-d": (((1, 2), (30, 4)),), "complex": ((1j, 2), (30, 4)),
+        "text": "1,2,30,4",
         "1e300": ((0, 0), (1e300, 0)), "1e9 apart": ((0, 0), (1e9, 0)), "1e30 away":
         ((1e30, 0), (1e30 + 30, 0)), "bool": ((True, False), (False, True)),
     }  # fmt: skip
@@ -431,7 +437,8 @@ def photographs(s):
         )
     regions = {
         "None": None, "'x'": "x", "5": 5, "[]": [], "{}": {}, "Odd()": Odd(), "empty":
-        np.zeros((80, 96), bool), "other size": np.ones((20, 20), bool), "3-d": np.ones((2, 80, 96)),
+        np.zeros((80, 96), bool), "other size": np.ones((20, 20), bool), "3-d": np.ones((2, 80,
+        96)),
         "strings": np.full((80, 96), "a"), "objects": np.full((80, 96), None), "nan": np.full(
         (80, 96), NAN), "path": Path("m.png"), "32x32": s.m[:1, :, ::2, ::2], "complex":
         np.ones((80, 96), complex), "negative": -np.ones((80, 96)),
@@ -488,7 +495,8 @@ def measures(s):
     features = {
         "None": None, "'x'": "x", "[]": [], "{}": {}, "1-d": f[0], "3-d": f[None], "one": f[:1],
         "NaN": f * NAN, "inf": f + INF, "complex": f.cfloat(), "ragged": [[1], [1, 2]], "strings":
-        np.array([["a"]]), "other dims": torch.rand(12, 5), "no dims": f[:, :0], "meta": f.to("meta"),
+        np.array([["a"]]), "other dims": torch.rand(12, 5), "no dims": f[:, :0],
+        "meta": f.to("meta"),
         "Odd()": Odd(), "sparse": f.to_sparse(), "path": Path("f"),
     }  # fmt: skip
     for what in ("frechet_distance", "kernel_distance", "precision_recall"):

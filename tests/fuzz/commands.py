@@ -47,13 +47,17 @@ def cases(folder):
             (p, "--mask", "nope.png"), (p, "--mask", str(folder / "empty.png")), (p, "--mask", ""),
             (p, "--mask", str(folder)), (p, "--mask", str(folder / "notes.txt")),
             (p, "--model", "nonesuch"), (p, "--model", ""), (p, "--model", "runs/celeba"),
-            (p, "--model", p), (p, "--model", str(folder)), (p, "--crop", "sqare"), (p, "--crop", ""),
-            (p, "--crop", "-5"), (p, "--crop", "9999"), (p, "--crop", "thesis"), (p, "--eyes", "1,2"),
+            (p, "--model", p), (p, "--model", str(folder)), (p, "--crop", "sqare"), (p, "--crop",
+            ""),
+            (p, "--crop", "-5"), (p, "--crop", "9999"), (p, "--crop", "thesis"), (p, "--eyes",
+            "1,2"),
             (p, "--eyes", "a,b,c,d"), (p, "--eyes", "nan,1,2,3"), (p, "--eyes", "1,1,2,1"),
             (p, "--eyes", ""), (p, "--eyes", "1e9,0,1e9,50"), (p, "--eyes", "auto"),
-            (p, "--eyes", "5,5,9"), (p, "--codes", "a"), (p, "--codes", "1,2"), (p, "--codes", "nan"),
+            (p, "--eyes", "5,5,9"), (p, "--codes", "a"), (p, "--codes", "1,2"), (p, "--codes",
+            "nan"),
             (p, "--codes", ""), (p, "--codes", ",,,"), (p, "--codes", "5," * 19 + "5"),
-            (p, "--seed", "-1"), (p, "--seed", "x"), (p, "--seed", "1.5"), (p, "--seed", str(2**64)),
+            (p, "--seed", "-1"), (p, "--seed", "x"), (p, "--seed", "1.5"), (p, "--seed",
+            str(2**64)),
             (p, "--out", str(folder)), (p, "--out", "x.gif"), (p, "--out", "x"), (p, "--out", ""),
             (p, "--out", str(folder / "file" / "x.png")), (p, "--out", "/proc/x.png"),
             (p, "--device", "gpu"), (p, "--device", ""), (p, "--device", "cuda:99"),
@@ -61,7 +65,8 @@ def cases(folder):
         ],
         "compare": [
             ("--model", "nonesuch"), ("--dataset", "nonesuch"), ("--dataset", ""), ("--split", "x"),
-            ("--root", "nowhere"), ("--root", ""), ("--dataset", "folder"), ("--n", "0"), ("--n", "-1"),
+            ("--root", "nowhere"), ("--root", ""), ("--dataset", "folder"), ("--n", "0"), ("--n",
+            "-1"),
             ("--n", "x"), ("--n", "2"), ("--dims", "5"), ("--dims", "x"), ("--families", "x"),
             ("--families", ""), ("--families", ","), ("--seed", "-1"), ("--seed", "x"),
             ("--sheet", "x.jpg"), ("--sheet", str(folder)), ("--rows", str(folder)),
@@ -70,7 +75,8 @@ def cases(folder):
         ],
         "data": [
             (), ("check",), ("check", "nonesuch"), ("look", "celeba"), ("check", "celeba"),
-            ("check", "folder", "--root", "nowhere"), ("check", "folder", "--root", str(folder / "file")),
+            ("check", "folder", "--root", "nowhere"), ("check", "folder", "--root",
+            str(folder / "file")),
             ("prepare", "folder"), ("prepare", "folder", "--root", ""), ("prepare", "nonesuch"),
             ("prepare", "folder", "--root", str(folder / "file")), ("download", "folder"),
             ("prepare", "folder", "--root", str(folder), "--size", "3"),
@@ -78,13 +84,17 @@ def cases(folder):
             ("prepare", "folder", "--root", str(folder), "--crop", "x"), ("download", "nonesuch"),
         ],
         "train": [
-            ("--profile", "x"), ("--recipe", "x"), ("--recipe", ""), ("--recipe", str(folder / "file")),
-            ("--steps", "0"), ("--steps", "-5"), ("--steps", "x"), ("--batch", "0"), ("--lr-g", "-1"),
+            ("--profile", "x"), ("--recipe", "x"), ("--recipe", ""), ("--recipe",
+            str(folder / "file")),
+            ("--steps", "0"), ("--steps", "-5"), ("--steps", "x"), ("--batch", "0"), ("--lr-g",
+            "-1"),
             ("--lr-g", "nan"), ("--size", "63"), ("--dataset", "x"), ("--dataset", "folder"),
             ("--root", "nowhere", "--dataset", "folder"), ("--seed", "-1"), ("--device", "gpu"),
-            ("--out", str(folder / "file")), ("--out", ""), ("--labels", "nonesuch"), ("--width", "1e9"),
+            ("--out", str(folder / "file")), ("--out", ""), ("--labels", "nonesuch"), ("--width",
+            "1e9"),
             ("--start", "nonesuch"), ("--start", str(folder / "file")), ("--crop", "x", "--dataset",
-            "folder"), ("--mask-family", "x"), ("--precision", "fp8"), ("--nonesuch", "1"), ("extra",),
+            "folder"), ("--mask-family", "x"), ("--precision", "fp8"), ("--nonesuch", "1"),
+            ("extra",),
         ],
         "directions": [
             (), ("nonesuch",), ("synthfaces", "--root", "nowhere"), ("synthfaces", "--seed", "x"),
@@ -102,7 +112,8 @@ def cases(folder):
             ("--only", "nonesuch"), ("--steps", "0"), ("--seeds", "0"), ("--out", str(folder)),
             ("--celeba", "nowhere"), ("--steps", "x"), ("--only", ""),
         ],
-        "page": [("--model", "nonesuch"), ("--out", str(folder / "file")), ("--runtime", "nowhere.tgz"),
+        "page": [("--model", "nonesuch"), ("--out", str(folder / "file")), ("--runtime",
+        "nowhere.tgz"),
                  ("--out", "")],
         "reproduce": [
             ("--profile", "x"), ("--dataset", "x"), ("--notebooks", "nowhere"), ("--only", "zz"),
@@ -121,7 +132,8 @@ def cases(folder):
             if command == "inpaint" and "--out" not in argv and argv:
                 given += ("--out", out)
             yield Case("command", shown[:90], functools.partial(told, *given), lines)
-    for argv in (("inpaint", p, "--out", out), ("models",), ("inpaint", p, "--out", out, "--seed", "5",
+    for argv in (("inpaint", p, "--out", out), ("models",), ("inpaint", p, "--out", out, "--seed",
+    "5",
                  "--codes", ",".join(["0"] * 20)), ("--help",), ("inpaint", "--help")):  # fmt: skip
         shown = " ".join(a.replace(str(folder), "…") for a in argv)
         yield Case("command", f"right: {shown}"[:90], functools.partial(told, *argv))

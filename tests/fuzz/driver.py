@@ -1,6 +1,7 @@
 """Run every case of the tables under a time and a memory limit; one JSON line for each.
 
-`python -m fuzz.driver PLACE [KIND …]`, with tests/ on the path. A case ends in a sentence (the
+`python -m fuzz.driver PLACE EVERY [KIND …]`, with tests/ on the path; EVERY 4 tries each fourth
+case and names the others. A case ends in a sentence (the
 kit's own error: one sentence that names what is wrong), in a right result, or in a fault.
 """
 
@@ -93,8 +94,8 @@ def data_bytes():
     return 1024 * int(re.search(r"VmData:\s+(\d+)", status.read_text())[1])
 
 
-def main(place, *kinds):
-    place = Path(place)
+def main(place, every, *kinds):
+    place, every, number = Path(place), int(every), 0
     os.environ.setdefault("ROIGAN_CACHE", str(place / "cache"))
     os.environ.pop("ROIGAN_DATA", None)
     import torch
@@ -105,7 +106,17 @@ def main(place, *kinds):
     signal.signal(signal.SIGALRM, ring), signal.signal(signal.SIGPROF, ring)
     tables = [importlib.import_module(f"fuzz.{name}") for name in TABLES]
     # the imports of the library lie before the limit
-    for name in ("cli", "metrics", "photo", "explorer", "control", "baselines", "data", "making"):
+    for name in (
+        "cli",
+        "metrics",
+        "photo",
+        "explorer",
+        "control",
+        "baselines",
+        "data",
+        "making",
+        "studies.pages",
+    ):
         importlib.import_module(f"roigan_lib.{name}")
     for table in tables:
         getattr(table, "warm", lambda: None)()
@@ -119,13 +130,19 @@ def main(place, *kinds):
             for case in table.cases(folder):
                 if kinds and case.kind not in kinds:
                     continue
-                begun = time.process_time()
-                out.write(json.dumps({"kind": case.kind, "case": case.name}) + "\n")
+                wanted = SENTENCE if case.words else RIGHT
+                row = {"kind": case.kind, "case": case.name, "wanted": wanted}
+                number += 1
+                if number % every:
+                    out.write(json.dumps(row) + "\n")
+                    continue
+                out.write(json.dumps(row | {"begun": True}) + "\n")
                 out.flush()  # a process that dies has named what it died of
+                begun = time.process_time()
                 outcome, said = tried(case)
                 seconds = round(time.process_time() - begun, 3)
-                row = {"kind": case.kind, "case": case.name, "outcome": outcome}
-                out.write(json.dumps(row | {"said": said[:700], "seconds": seconds}) + "\n")
+                row |= {"outcome": outcome, "said": said[:700], "seconds": seconds}
+                out.write(json.dumps(row) + "\n")
     return 0
 
 

@@ -21,6 +21,10 @@ from .driver import Case
 from .places import picture
 
 
+def warm():
+    import nbconvert  # noqa: F401
+
+
 def cases(folder):
     yield from recipes(folder)
     yield from rows(folder)
@@ -112,8 +116,10 @@ def rows(folder):
         path.write_bytes(data)
         for call in (read_rows, load_rows, check_rows, lambda p: write_rows(p, [])):
             what = getattr(call, "__name__", "").replace("<lambda>", "write_rows")
-            yield Case("text", f"{what}: {name}", functools.partial(_whole, call, path, data), ("rows", "line"))  # fmt: skip
-    odd = {"NaN": {"a": float("nan")}, "infinity": {"a": float("inf")}, "numpy": {"a": np.float64(1)},
+            yield Case("text", f"{what}: {name}", functools.partial(_whole, call, path, data),
+            ("rows", "line"))  # fmt: skip
+    odd = {"NaN": {"a": float("nan")}, "infinity": {"a": float("inf")},
+    "numpy": {"a": np.float64(1)},
            "a long text": {"a": "x" * 10**6}, "odd characters": {"a": "\0\n\u2028ä"}}  # fmt: skip
     for n, (name, row) in enumerate(odd.items()):
         path = folder / f"odd{n}.jsonl"
@@ -135,7 +141,8 @@ def _back(path, row):
 def stamps(folder):
     """What `reproduce` left beside a notebook, and notebooks, as other programs leave them."""
     contents = {"[]": b"[]", "null": b"null", "a number": b"5", "a text": b'"x"', "no JSON": b"{",
-                "zero bytes": b"", "bytes": b"\xff\xfe", "a key of 5": b'{"key": 5}', "seconds of text":
+                "zero bytes": b"", "bytes": b"\xff\xfe", "a key of 5": b'{"key": 5}',
+                "seconds of text":
                 b'{"key": "a", "seconds": "x"}', "made of a list": b'{"made": [1]}', "a deep list":
                 b"[" * 5000 + b"]" * 5000, "NaN": b'{"seconds": NaN}'}  # fmt: skip
     for n, (name, data) in enumerate(contents.items()):
@@ -143,16 +150,20 @@ def stamps(folder):
         path.write_bytes(data)
         yield Case("text", f"read_stamp: {name}", lambda p=path: _stamp(p))
     for name, make in {"a folder": lambda p: p.mkdir(), "a pipe": os.mkfifo, "a link to nothing":
-                       lambda p: p.symlink_to("no"), "missing": lambda p: None}.items():  # fmt: skip
+                       lambda p: p.symlink_to("no"),
+                       "missing": lambda p: None}.items():  # fmt: skip
         path = folder / f"stamp-{name}.json"
         make(path)
         yield Case("text", f"read_stamp: {name}", lambda p=path: _stamp(p))
     cell = {"cell_type": "code", "source": "1", "metadata": {}, "outputs": [], "execution_count": 1}
     book = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}
-    books = {"right": book, "no JSON": b"{", "a list": [], "a number": 5, "no cells": {}, "cells of 5":
+    books = {"right": book, "no JSON": b"{", "a list": [], "a number": 5, "no cells": {},
+    "cells of 5":
              book | {"cells": 5}, "a cell of 5": book | {"cells": [5]}, "a cell without source":
-             book | {"cells": [{"cell_type": "code"}]}, "an unknown kind of cell": book | {"cells": [
-                 cell | {"cell_type": "odd"}]}, "outputs of 5": book | {"cells": [cell | {"outputs": 5}]},
+             book | {"cells": [{"cell_type": "code"}]},
+             "an unknown kind of cell": book | {"cells": [
+                 cell | {"cell_type": "odd"}]},
+                 "outputs of 5": book | {"cells": [cell | {"outputs": 5}]},
              "an output of 5": book | {"cells": [cell | {"outputs": [5]}]}, "a newer format":
              book | {"nbformat": 99}, "zero bytes": b"", "bytes": b"\xff\xfe"}  # fmt: skip
     for n, (name, value) in enumerate(books.items()):
@@ -203,19 +214,23 @@ def lists(folder):
             call = lambda r=root: rg.open_dataset("celeba", "train", 16, r, "square")
         yield Case("text", f"{file}: {name}", call, (file[:-4],))
     marks = {"empty": b"", "words": b"a b c d", "one eye": b"9 1 1", "NaN": b"9 nan nan nan nan",
-             "infinity": b"9 inf 0 -inf 0", "1e300": b"9 0 0 1e300 0", "bytes": b"\xff\xfe", "far away":
+             "infinity": b"9 inf 0 -inf 0", "1e300": b"9 0 0 1e300 0", "bytes": b"\xff\xfe",
+             "far away":
              b"9 1e7 1e7 10000040 1e7", "eyes on one spot": b"9 5 5 5 5"}  # fmt: skip
     for n, (name, data) in enumerate(marks.items()):
         root = folder / f"cats{n}"
         (picture(root / "c.jpg").parent / "c.jpg.cat").write_bytes(data)
-        yield Case("text", f".jpg.cat: {name}", lambda r=root: rg.open_dataset("cats", "all", 16, r),
+        yield Case("text", f".jpg.cat: {name}", lambda r=root: rg.open_dataset("cats", "all", 16,
+        r),
                    ("holds no", "cannot be read", "landmarks"))  # fmt: skip
-    for n, (name, data) in enumerate({"empty": b"", "text": b"x" * 200, "bytes": bytes(range(256)) * 9,
-                                      "a head alone": b"MATLAB 5.0 MAT-file" + b" " * 109}.items()):  # fmt: skip
+    annos = {"empty": b"", "text": b"x" * 200, "bytes": bytes(range(256)) * 9}
+    annos["a head alone"] = b"MATLAB 5.0 MAT-file" + b" " * 109
+    for n, (name, data) in enumerate(annos.items()):
         root = folder / f"cars{n}"
         picture(root / "cars_train" / "00001.jpg")
         (root / "cars_train_annos.mat").write_bytes(data)
-        yield Case("text", f"annos.mat: {name}", lambda r=root: rg.open_dataset("cars", "all", 16, r),
+        yield Case("text", f"annos.mat: {name}", lambda r=root: rg.open_dataset("cars", "all", 16,
+        r),
                    ("annotation", "cannot be read"))  # fmt: skip
 
 
@@ -230,8 +245,10 @@ def messages(folder):
         {"code_values": [float("nan")] * 20}, "codes of 9": {"code_values": [9.0] * 20}, "index 99":
         {"index": 99}, "index -1": {"index": -1}, "index of text": {"index": "x"}, "seed -1":
         {"seed": -1}, "seed of text": {"seed": "x"}, "seed 2**70": {"seed": 2**70}, "names of 5":
-        {"names": 5}, "names of a list": {"names": []}, "a name of markup": {"names": {"c1": "<b>x" * 99}},
-        "a name of none": {"names": {"zz": "smile"}}, "batch of text": {"batch": "yes"}, "an unknown":
+        {"names": 5}, "names of a list": {"names": []},
+        "a name of markup": {"names": {"c1": "<b>x" * 99}},
+        "a name of none": {"names": {"zz": "smile"}}, "batch of text": {"batch": "yes"},
+        "an unknown":
         {"nonesuch": 1}, "tick of text": {"tick": "x"}, "nothing": {}, "mask all 9":
         {"mask_bytes": b"\x09" * 4096},
     }  # fmt: skip
@@ -239,8 +256,10 @@ def messages(folder):
         yield Case(
             "text", f"a message of the widget: {name}", lambda s=state: _answered(explorer, s)
         )
-    for name, content in {"None": None, "5": 5, "a list": [], "text": "x", "nothing": {}, "an unknown "
-                          "kind": {"kind": "nonesuch"}, "a strip of 9": {"kind": "strip", "code": 9},
+    for name, content in {"None": None, "5": 5, "a list": [], "text": "x", "nothing": {},
+    "an unknown "
+                          "kind": {"kind": "nonesuch"}, "a strip of 9": {"kind": "strip",
+                          "code": 9},
                           "a strip of none": {"kind": "strip", "code": "zz"}}.items():  # fmt: skip
         yield Case("text", f"a question of the widget: {name}",
                    lambda c=content: explorer._message(explorer, c, []))  # fmt: skip

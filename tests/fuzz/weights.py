@@ -25,8 +25,10 @@ from roigan_lib.models import networks
 
 from .driver import Case
 
-WORDS = ("safetensors", "checkpoint", "weights", "architecture", "layers", "holds", "empty", "lacks",
-         "damaged", "release", "training", "completion network", "directions", "factornet")  # fmt: skip
+WORDS = ("safetensors", "checkpoint", "weights", "architecture", "layers", "holds", "empty",
+"lacks",
+         "damaged", "release", "training", "completion network", "directions",
+         "factornet")  # fmt: skip
 
 
 def parts(path):
@@ -62,7 +64,8 @@ def safetensors(folder):
 
     first = next(iter(state))
     nan = state | {first: state[first] * float("nan")}
-    cards = {"a list": "[]", "a text": '"x"', "labels of 5": '{"training": {"labels": 5}}', "shares "
+    cards = {"a list": "[]", "a text": '"x"', "labels of 5": '{"training": {"labels": 5}}',
+    "shares "
              "of 0": '{"label_shares": [0, 1]}', "shares of text": '{"label_shares": ["a"]}',
              "images of text": '{"images_seen": "many"}', "training of 5": '{"training": 5}',
              "a deep one": "[" * 3000 + "]" * 3000, "no JSON": "{"}  # fmt: skip
@@ -126,8 +129,10 @@ def safetensors(folder):
     card = json.loads(header["card"])
     for n, (name, change) in enumerate({
         "width 10,000": {"width": 1e4}, "width of text": {"width": "x"}, "a million dilations":
-        {"dilations": [1] * 10**6}, "dilations of 10**9": {"dilations": [10**9] * 4}, "a mean of two":
-        {"mean": [0, 0]}, "a mean of NaN": {"mean": [float("nan")] * 3}, "a size of -1": {"size": -1},
+        {"dilations": [1] * 10**6}, "dilations of 10**9": {"dilations": [10**9] * 4},
+        "a mean of two":
+        {"mean": [0, 0]}, "a mean of NaN": {"mean": [float("nan")] * 3},
+        "a size of -1": {"size": -1},
         "a size of text": {"size": "x"}, "no size": {"size": None},
     }.items()):  # fmt: skip
         path = folder / f"g{n}.safetensors"
@@ -228,7 +233,8 @@ def checkpoints(folder):
             run.mkdir()
             torch.save(state, run / "checkpoint.pt")
             yield Case("weights", f"train goes on: {key} {what}",
-                       functools.partial(rg.train, more, run, **quiet), WORDS + ("trained with",))  # fmt: skip
+                       functools.partial(rg.train, more, run, **quiet),
+                       WORDS + ("trained with",))  # fmt: skip
 
 
 FINE = {(key, "empty") for key in ("reader", "heads", "classifier")}
