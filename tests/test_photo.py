@@ -207,7 +207,7 @@ def test_what_is_pasted_has_the_grain_of_its_surroundings(level, fineness):
     rough = pasted - ph.cv2.GaussianBlur(pasted.astype(np.float32), (0, 0), 1.5)
     inside, around = blob(480, 400, 240, 200, 55), blob(480, 400, 240, 200, 90) & ~mask
     there, here = rough[around].std(0), rough[inside].std(0)
-    assert np.abs(here - there).max() < 0.2 * level + 0.15
+    assert (here < 1.1 * there + 0.15).all() and (here > 0.65 * there - 0.15).all()
 
     def alike(places):
         pairs = places[:, 1:] & places[:, :-1]
@@ -305,7 +305,7 @@ def test_frame_and_mask_refusals(tmp_path):
     assert "whole number from 8 to 4096" in refusal(ph.face_frame, ((10, 10), (30, 10)), 6.4)
     frame = ph.crop_frame(300, 240, 64)
     assert "must be (H, W)" in refusal(ph.mask_to_model, np.ones((240, 300, 3)), frame)
-    assert "must be (H, W)" in refusal(ph.mask_to_model, "mask.png", frame)
+    assert "must be a tensor or an array" in refusal(ph.mask_to_model, "mask.png", frame)
     assert "open it with open_mask" in refusal(
         ph.inpaint_photo, Same(), scene(), np.ones((10, 10)), frame
     )
