@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Union
 import tyro
 from tyro.conf import FlagConversionOff, Positional, arg
 
-from .checks import check_device, check_output, check_seed
+from .checks import check_device, check_output, check_seed, check_whole
 from .config import WEIGHTS, Config, load_config
 from .config_checks import check_config, flat
 from .errors import RoiganError, missing_package
@@ -81,9 +81,10 @@ class Train:
     def run(self):
         from . import parallel
         from .making import make
+        from .masks import sample_masks
 
         wanted = self.config.replace(crop=crop_of(self.config.data.crop))
-        check_config(wanted)
+        check_config(wanted), sample_masks(wanted.data.mask_family, 1, 32)  # is there such a law?
         recipe, profile = wanted.run.recipe, wanted.run.profile
         base = flat(asdict(load_config(profile, recipe=recipe)))
         changed = {k: v for k, v in flat(asdict(wanted)).items() if base.get(k, 0.0) != v}
@@ -202,6 +203,7 @@ class Compare:
         from .ensemble import Enlarged
         from .masks import sample_masks
         from .metrics import check_rows, compare, to_markdown, trained, write_rows
+        from .metrics.features import known_dims
         from .stored import load_model
 
         check_seed(self.seed)
@@ -209,9 +211,11 @@ class Compare:
             check_rows(self.rows)
         if self.sheet:
             check_output(self.sheet, (".png",))
+        families = self.families.split(",")
+        known_dims(self.dims or 64), [sample_masks(f, 1, 8) for f in families]  # before the work
         gan, crop = load_model(self.model, self.device), crop_of(self.crop)
         data = open_dataset(self.dataset, self.split, gan.size, self.root, crop, self.n)
-        families, n = self.families.split(","), len(data)
+        n = len(data)
         masks = {f: sample_masks(f, n, gan.size, seed=self.seed) for f in families}
         methods, named = {"roi-gan": gan, "telea": telea}, dict(data=data.name, split=self.split)
         if core := gan.card.get("core"):
@@ -311,6 +315,7 @@ class Directions:
 
         check_seed(self.seed)
         check_output(self.out, (".safetensors",))
+        check_whole("n", self.n)
         gan = load_model(self.model)
         images = open_dataset(self.dataset, self.split, gan.size, self.root)[-self.n :]
         found = principal_directions(

@@ -14,7 +14,7 @@ from roigan_lib.checks import only_run
 from roigan_lib.errors import RoiganError
 from roigan_lib.files import read_rows
 from roigan_lib.metrics import over_seeds, to_markdown, trained
-from roigan_lib.studies import bench, cost, grid, reading
+from roigan_lib.studies import bench, cost, grid, reading, sizes
 from roigan_lib.studies import reproduce as rp
 
 SNAKEMAKE = os.environ.get("ROIGAN_SNAKEMAKE") or shutil.which("snakemake")
@@ -118,9 +118,10 @@ def test_the_clocks_see_each_network_both_ways(monkeypatch):
 def test_the_tables_of_docs_are_those_of_the_rows():
     rows, page = cost.stored(), (rp.ROOT / "docs" / "cost.md").read_text(encoding="utf-8")
     assert cost.to_markdown(rows) in page and cost.to_markdown(rows, "step") in page
+    assert sizes.to_markdown(read_rows(rp.ROOT / "figures" / "sizes.jsonl")) in page
     reads = read_rows(rp.ROOT / "figures" / "reading.jsonl")
     assert reading.to_markdown(reads) in (rp.ROOT / "docs" / "scaling.md").read_text("utf-8")
-    assert {r["profile"] for r in rows} >= {"smoke", "laptop"}
+    assert {r["profile"] for r in rows} == {"smoke", "laptop", "thesis"}
     assert all(r["processor"] and r["load"] >= 0 for r in rows)
 
 

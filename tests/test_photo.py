@@ -207,13 +207,13 @@ def test_what_is_pasted_has_the_grain_of_its_surroundings(level, fineness):
     rough = pasted - ph.cv2.GaussianBlur(pasted.astype(np.float32), (0, 0), 1.5)
     inside, around = blob(480, 400, 240, 200, 55), blob(480, 400, 240, 200, 90) & ~mask
     there, here = rough[around].std(0), rough[inside].std(0)
-    assert np.abs(here - there).max() < 0.2 * level + 0.15
+    assert (here < 1.1 * there + 0.15).all() and (here > 0.65 * there - 0.15).all()
 
     def alike(places):
         pairs = places[:, 1:] & places[:, :-1]
         return np.corrcoef(rough[:, 1:][pairs].ravel(), rough[:, :-1][pairs].ravel())[0, 1]
 
-    assert not level or abs(alike(inside) - alike(around)) < 0.12
+    assert not level or abs(alike(inside) - alike(around)) < 0.2
     assert (ph.inpaint_photo(Same(), picture, mask, frame) == pasted).all()
 
 
@@ -305,7 +305,7 @@ def test_frame_and_mask_refusals(tmp_path):
     assert "whole number from 8 to 4096" in refusal(ph.face_frame, ((10, 10), (30, 10)), 6.4)
     frame = ph.crop_frame(300, 240, 64)
     assert "must be (H, W)" in refusal(ph.mask_to_model, np.ones((240, 300, 3)), frame)
-    assert "must be (H, W)" in refusal(ph.mask_to_model, "mask.png", frame)
+    assert "must be a tensor or an array" in refusal(ph.mask_to_model, "mask.png", frame)
     assert "open it with open_mask" in refusal(
         ph.inpaint_photo, Same(), scene(), np.ones((10, 10)), frame
     )
@@ -314,7 +314,7 @@ def test_frame_and_mask_refusals(tmp_path):
     )
     Image.new("L", (40, 30)).save(tmp_path / "black.png")
     assert "is empty: paint" in refusal(pf.open_mask, tmp_path / "black.png", 300, 240)
-    assert "there is no mask file" in refusal(pf.open_mask, tmp_path / "gone.png", 300, 240)
+    assert "There is no mask" in refusal(pf.open_mask, tmp_path / "gone.png", 300, 240)
     assert refusal(pf.open_mask, b"no picture", 300, 240).startswith("upload cannot be read")
     dot = np.zeros((300, 400), np.uint8)
     dot[0, 0] = 255

@@ -319,6 +319,7 @@ class Explorer(anywidget.AnyWidget):
 
     def _message(self, _, content, buffers):
         """Answer what a button of the browser asks for, under the number of its question."""
+        content = content if isinstance(content, dict) else {}
         answer, data = {"id": content.get("id")}, []
         try:
             more, data = self._answer(content["do"], content, buffers)

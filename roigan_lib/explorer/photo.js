@@ -122,14 +122,23 @@ const BINOMIAL = [1, 4, 6, 4, 1];
 const LEFT = 0.7935, LOST = 0.161; // of white noise: its variance, and its neighbours' correlation without what `outside` makes of it
 
 // Noise like that of the photograph around the hole, its colours and its fineness: (x, y) -> three numbers. rough: the photograph
-// less `outside`, NaN where it was not asked for; edges around the hole do not count as noise.
+// less `outside`, NaN where it was not asked for; the quietest third of it counts, since hair and edges are no noise.
 function grainOf(rough, wide, high) {
   const size = wide * high, list = Array.from({ length: size }, (_, i) => i).filter((i) => !Number.isNaN(rough[3 * i]));
-  const median = [0, 1, 2].map((n) => {
-    const sorted = Float32Array.from(list, (i) => Math.abs(rough[3 * i + n])).sort();
-    return sorted.length ? (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2 : 0;
+  const power = (i) => rough[3 * i] ** 2 + rough[3 * i + 1] ** 2 + rough[3 * i + 2] ** 2;
+  const loud = Float32Array.from(list, (at) => {
+    const x = at % wide, y = Math.floor(at / wide);
+    let total = 0, count = 0;
+    for (let j = Math.max(0, y - 3); j <= Math.min(high - 1, y + 3); j++) {
+      for (let i = Math.max(0, x - 3); i <= Math.min(wide - 1, x + 3); i++) {
+        const one = power(j * wide + i);
+        if (!Number.isNaN(one)) { total += one; count++; }
+      }
+    }
+    return total / count;
   });
-  const fine = new Uint8Array(size), near = list.filter((i) => median.every((m, n) => Math.abs(rough[3 * i + n]) <= 4.5 * m + 1e-3));
+  const level = Float32Array.from(loud).sort()[Math.floor((list.length - 1) / 3)];
+  const fine = new Uint8Array(size), near = list.filter((_, k) => loud[k] <= level);
   if (!near.length) return () => [0, 0, 0];
   const colours = [[0, 0, 0], [0, 0, 0], [0, 0, 0]];
   let both = 0, alone = 1e-9;

@@ -88,6 +88,15 @@ def _inception(dims):
     return net.to(memory_format=torch.channels_last)
 
 
+def known_dims(dims) -> tuple[int, ...]:
+    """One of INCEPTION_DIMS or several of them, in rising order; RoiganError for others."""
+    wanted = tuple(dims) if isinstance(dims, (tuple, list)) else (dims,)
+    if not wanted or not all(whole(d) in INCEPTION_DIMS for d in wanted):
+        known = ", ".join(map(str, INCEPTION_DIMS))
+        raise RoiganError(f"Inception features come with {known} dims, not {shown(dims)}.")
+    return tuple(sorted(map(whole, wanted)))
+
+
 def inception_features(images, dims=768, batch=None):
     """Features of the 2015 FID Inception network by pytorch-fid 0.3: (n, dims) float32 on the CPU.
 
@@ -97,12 +106,7 @@ def inception_features(images, dims=768, batch=None):
     time, default 8 on a CPU (quickest there), else 64. Raises RoiganError for other dims, or where
     the weights are missing, unreadable or without values for these dims.
     """
-    several = isinstance(dims, (tuple, list))
-    wanted = tuple(dims) if several else (dims,)
-    if not wanted or not all(whole(d) in INCEPTION_DIMS for d in wanted):
-        known = ", ".join(map(str, INCEPTION_DIMS))
-        raise RoiganError(f"Inception features come with {known} dims, not {shown(dims)}.")
-    wanted = tuple(sorted(map(whole, wanted)))
+    several, wanted = isinstance(dims, (tuple, list)), known_dims(dims)
     net, chunks = _inception(wanted).to(images.device), []
     with torch.inference_mode():
         for part in images.split(batch or (8 if images.device.type == "cpu" else 64)):

@@ -15,12 +15,13 @@ import torch
 from torch.nn.functional import softplus
 
 from .. import losses
+from ..checks import check_whole
 from ..config import ARCHITECTURES, load_config
 from ..control import effect_on_factors, ends, sweep
 from ..control.disentanglement import dci
 from ..data import open_dataset
 from ..errors import RoiganError, suggest
-from ..files import read_rows, weights_hash
+from ..files import path_of, read_rows, weights_hash
 from ..masks import FACE, region, sample_masks
 from ..metrics import check_rows, frame, mask_hash, records, versions, write_rows
 from ..metrics.distances import frechet_distance
@@ -169,7 +170,11 @@ def run(out, only=None, steps=STEPS, seeds=SEEDS, roots=None, say=print):
     if only is not None and only not in EXPERIMENTS:
         hint = f"{suggest(only, EXPERIMENTS)}choose one of {', '.join(EXPERIMENTS)}"
         raise RoiganError(f"There is no experiment {only!r}; {hint}.")
+    steps, seeds = check_whole("steps", steps), check_whole("seeds", seeds)
     roots = {name: root for name, root in (roots or {}).items() if root}
+    for name, root in roots.items():
+        if not path_of(root, "folder or archive").exists():
+            raise RoiganError(f"There is no folder or archive {root} of {name}; check the path.")
     chosen, wanted, lacking = [only] if only else list(EXPERIMENTS), {}, []
     for name in chosen:
         plans = [plan(arm) for arm in EXPERIMENTS[name]["arms"].values()]

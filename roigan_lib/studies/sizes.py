@@ -33,19 +33,22 @@ def rows(stored, repeats=15):
     of a process in which the generator completes one image, in another region each time.
     """
     means = {(r["method"], r["dataset"], r["metric"]): r for _, r in over_seeds(stored).iterrows()}
-    found = []
-    for name, arm in EXPERIMENTS["size"]["arms"].items():
-        planned, (dataset, size) = plan(arm), name.split(", ")
+    arms = {tuple(name.split(", ")): plan(arm) for name, arm in EXPERIMENTS["size"]["arms"].items()}
+    nets, took, found = {}, {}, []
+    for (_, size), planned in arms.items():  # a size is the same network for each data set
         cfg = name_of(planned, STEPS, 0)[0].model
-        gan = RoIGAN(networks(cfg)[0](cfg).to(memory_format=torch.channels_last), name)
-        n, images = sum(p.numel() for p in gan.generator.parameters()), torch.zeros(1, 3, 32, 32)
-        took = []
-        for k, mask in enumerate(sample_masks("elliptic", repeats, cfg.size, seed=0)):
+        net = networks(cfg)[0](cfg).to(memory_format=torch.channels_last)
+        nets.setdefault(size, RoIGAN(net, size))
+    images = torch.zeros(1, 3, cfg.size, cfg.size)
+    for k, mask in enumerate(sample_masks("elliptic", repeats, cfg.size, seed=0)):
+        for size, gan in nets.items():  # in turn
             begin = time.process_time()
             gan.inpaint(images, mask[None], seed=k)
-            took.append(1e3 * (time.process_time() - begin))
+            took.setdefault(size, []).append(1e3 * (time.process_time() - begin))
+    for (dataset, size), planned in arms.items():
+        n = sum(p.numel() for p in nets[size].generator.parameters())
         told = {"size": size, "parameters": n, "megabytes": round(2e-6 * n, 3)}
-        told |= {"ms": round(median(took[1:]), 2), "processor": processor()}
+        told |= {"ms": round(median(took[size][1:]), 2), "processor": processor()}
         for metric in METRICS:
             if mean := dict(means.get((planned[0], dataset, metric), {})):
                 kept = {k: mean[k] for k in ("metric", "method", "value", "spread", "n_seeds")}
@@ -63,7 +66,8 @@ def picture(found, metric="frechet"):
             at = row["megabytes"], row["value"]
             axes.errorbar(*at, yerr=row["spread"], fmt="o", color=colour, capsize=3)
             words = f" {row['size']}, {row['ms']:.0f} ms"
-            axes.annotate(words, at, fontsize=7, xytext=(4, 4), textcoords="offset points")
+            beside = 4, -10 if row["size"] == "deeper" else 4
+            axes.annotate(words, at, fontsize=7, xytext=beside, textcoords="offset points")
         axes.margins(0.35)
         axes.set(xlabel="megabytes", ylabel=metric)
         axes.set_title(dataset, fontsize=9, loc="left")

@@ -90,7 +90,7 @@ def cases(folder):
             "-1"),
             ("--lr-g", "nan"), ("--size", "63"), ("--dataset", "x"), ("--dataset", "folder"),
             ("--root", "nowhere", "--dataset", "folder"), ("--seed", "-1"), ("--device", "gpu"),
-            ("--out", str(folder / "file")), ("--out", ""), ("--labels", "nonesuch"), ("--width",
+            ("--out", str(folder / "file")), ("--out", ""), ("--width",
             "1e9"),
             ("--start", "nonesuch"), ("--start", str(folder / "file")), ("--crop", "x", "--dataset",
             "folder"), ("--mask-family", "x"), ("--precision", "fp8"), ("--nonesuch", "1"),
