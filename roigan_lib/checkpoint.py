@@ -141,7 +141,7 @@ def load(trainer, path, start: bool = False) -> None:
     trainer.started_from = state.get("started_from")
     now = [f"{k} {old} → {new} at step {state['step']}" for k, (old, new) in differ.items()]
     before = state.get("changed")
-    trainer.changed = (before if isinstance(before, list) else []) + now
+    trainer.changed = [str(b) for b in before] + now if isinstance(before, list) else now
 
 
 def _differing(cfg, about) -> dict:
