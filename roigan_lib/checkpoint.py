@@ -140,7 +140,8 @@ def load(trainer, path, start: bool = False) -> None:
     trainer.step_count, trainer.seconds = state["step"], state["seconds"]
     trainer.started_from = state.get("started_from")
     now = [f"{k} {old} → {new} at step {state['step']}" for k, (old, new) in differ.items()]
-    trainer.changed = state.get("changed", []) + now
+    before = state.get("changed")
+    trainer.changed = [str(b) for b in before] + now if isinstance(before, list) else now
 
 
 def _differing(cfg, about) -> dict:

@@ -61,7 +61,9 @@ def load_model(name_or_path="synthfaces", device: str = "cpu") -> RoIGAN:
         state, header = read_weights(path, FORMAT, "a generator of this kit")
     else:
         state, header = _read_checkpoint(path)
-    if core := header["card"].get("core"):  # the file has the shells around a shipped model alone
+    card = header.get("card")
+    if isinstance(card, dict) and (core := card.get("core")):
+        # the file has the shells around a shipped model alone
         within = load_model(core["name"])
         if within.checkpoint_hash != core["weights"]:
             raise RoiganError(

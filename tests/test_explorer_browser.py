@@ -662,8 +662,8 @@ def place_eyes(page, *shares):
     box = page.locator("dialog img").bounding_box()
     for x, y in shares:
         page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
-    places = [page.get_by_test_id(f"roi-eye-{k}") for k in (0, 1)]
-    styles = [place.last.get_attribute("style") for place in places]
+    places = [page.locator("dialog").get_by_test_id(f"roi-eye-{k}") for k in (0, 1)]
+    styles = [place.get_attribute("style") for place in places]
     page.get_by_test_id("eyes-take").click()
     page.get_by_test_id("eyes-take").wait_for(state="hidden")
     found = [re.findall(r"(?:left|top): ([\d.]+)%", style) for style in styles]

@@ -55,6 +55,7 @@ def write_rows(path, rows):
     A row replaces the old one of the same KEY. Numbers that JSON lacks (NaN, infinity) are written
     as null. RoiganError where the file cannot be written or an old line in it cannot be read.
     """
+    path = check_output(path)
     with one_at_a_time(path):
         old = read_rows(path) if path_of(path).exists() else []
         kept = {tuple(row.get(key) for key in KEY): row for row in old}
