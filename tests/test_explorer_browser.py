@@ -776,22 +776,3 @@ def test_a_click_moves_the_nearer_eye_and_arrows_the_chosen_one(opened):
         page.keyboard.press(key)
     page.get_by_text(re.compile(f"EyePicker.eyes at 51, 50 and {there}")).wait_for()
     assert point.evaluate("node => node.style.left") == f"{100 * 51.5 / 200:g}%"
-
-
-def test_a_restarted_kernel_is_told_and_its_cell_brings_the_explorer_back(opened):
-    page = opened.page
-    if not page.locator(".jp-Notebook").count():
-        pytest.skip("the page has no kernel")
-    page.locator(".lm-MenuBar-item", has_text="Kernel").first.click()
-    page.locator('[data-command="kernelmenu:restart"]').click()
-    page.locator(".jp-Dialog .jp-mod-accept").click()
-    page.get_by_test_id("roi-status").get_by_text("The kernel has restarted or gone").wait_for()
-    parts = page.locator(".roi-toolbar, .roi-stage, .roi-right")
-    assert parts.evaluate_all("nodes => nodes.map(node => node.inert)") == 3 * [True]
-    opened.wait_idle()
-    opened.run_all()
-    start = until(page, lambda s: "rendered in" in s.status)
-    page.get_by_test_id("code-1").focus()
-    page.keyboard.press("End")
-    until(page, lambda s: (s.completed != start.completed).any())
-    assert not page.locator(".roi-right").evaluate("node => node.inert")
