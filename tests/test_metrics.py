@@ -429,7 +429,7 @@ def test_numbers_that_leave_nothing_to_compare_are_refused_before_the_work(pair,
 
     with pytest.raises(RoiganError, match="is [01]; give a whole number from [12]"):
         metrics.compare({"never": never}, *pair, **numbers)
-    with pytest.raises(RoiganError, match="batches of 0"):
+    with pytest.raises(RoiganError, match="batch is 0"):
         metrics.complete("never", never, *pair, batch=0)
 
 
