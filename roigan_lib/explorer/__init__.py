@@ -209,7 +209,8 @@ class Explorer(anywidget.AnyWidget):
     @property
     def original(self):
         """The chosen picture, (1, 3, H, W); in the batch view the first nine, (9, 3, H, W)."""
-        return self.images[:BATCH] if self.batch else self.images[self.index : self.index + 1]
+        one = slice(self.index, self.index + 1)
+        return self.images[slice(BATCH) if self.batch else one].clone()
 
     @property
     def completed(self):
@@ -217,7 +218,7 @@ class Explorer(anywidget.AnyWidget):
 
         In the batch view each picture has noise of its own, as `inpaint` draws it for several.
         """
-        return self._completed
+        return self._completed.clone()
 
     def set_mask(self, mask):
         """Take a region (H, W), (1, H, W) or (1, 1, H, W) of zeros and ones, or a RoiganError."""
