@@ -101,8 +101,8 @@ def whole(value):
     if isinstance(value, (bool, np.bool_)) or getattr(value, "dtype", None) == torch.bool:
         return None
     try:
-        return operator.index(value)
-    except (TypeError, RuntimeError, ValueError):  # RuntimeError: a tensor of many values
+        return None if getattr(value, "ndim", 0) else operator.index(value)  # [3] is no number
+    except (TypeError, RuntimeError, ValueError):  # RuntimeError: a tensor of fractions
         return None
 
 
