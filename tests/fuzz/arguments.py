@@ -110,6 +110,7 @@ def counts(s):
     f, one = s.features, (s.x[:1], s.m[:1])
     calls = {
         "sample_masks(n": (lambda v: rg.sample_masks("elliptic", v, 16), "n is"),
+        "sample_factors(n": (synthfaces.sample_factors, "n is"),
         "sample_codes(n": (lambda v: s.gan.sample_codes(v), "n is"),
         "sample_noise(n": (lambda v: s.gan.sample_noise(v), "n is"),
         "complete(batch": (lambda v: metrics.complete("x", s.calm, s.x, s.m, batch=v), "batch"),
