@@ -136,6 +136,11 @@ def check_name(what, value, known, more=""):
     return value
 
 
+def pixel_size(width, height) -> tuple[int, int]:
+    """(width, height) of a photograph, whole numbers from 1 to 65536; else a RoiganError."""
+    return check_whole("width", width, 1, 2**16), check_whole("height", height, 1, 2**16)
+
+
 def height_width(size) -> tuple[int, int]:
     """(H, W) of masks from one whole number or a pair, each from 8 to 4096; else a RoiganError."""
     pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)

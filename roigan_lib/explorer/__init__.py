@@ -73,9 +73,9 @@ def _take(images, size, limit):
     elif hasattr(images, "__len__") and not isinstance(images, (dict, set, str, bytes)):
         images = images[0 : min(limit, len(images))]
         if isinstance(images, (list, tuple)):
-            if len({np.shape(image) for image in images}) > 1:
-                raise RoiganError("The images differ in shape: pass them all at the model's size.")
             images = [numbers("images", image) for image in images]
+            if len({image.shape for image in images}) > 1:
+                raise RoiganError("The images differ in shape: pass them all at the model's size.")
             images = torch.stack(images) if images else torch.empty(0, 3, 1, 1)
     if not isinstance(images, torch.Tensor):
         kind = type(images).__name__
