@@ -242,7 +242,15 @@ def fits(build, state) -> bool:
     """
     import torch
 
-    with torch.device("meta"):
+    class Undrawn(torch.overrides.TorchFunctionMode):
+        """Draws no first weights: of tensors without memory PyTorch would load its compiler."""
+
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            if func is torch.Tensor.normal_ or getattr(func, "__module__", "") == "torch.nn.init":
+                return None
+            return func(*args, **(kwargs or {}))
+
+    with torch.device("meta"), Undrawn():
         wanted = build().state_dict()
     return {k: v.shape for k, v in wanted.items()} == {k: v.shape for k, v in state.items()}
 

@@ -355,7 +355,8 @@ def _grain(rough, hole, rim, window):
     total, count = (cv2.boxFilter(part.astype(np.float32), **how) for part in power)
     loud = total / np.maximum(count, 1)
     near &= loud <= np.sort(loud[near])[(near.sum() - 1) // 3]
-    colours = rough[near].T @ rough[near] / (max(1, near.sum()) * LEFT)
+    found = rough[near].astype(np.float64)  # few pixels leave float32 no positive matrix
+    colours = found.T @ found / (max(1, near.sum()) * LEFT)
     pairs = near[:, 1:] & near[:, :-1]
     along = (rough[:, 1:] * rough[:, :-1])[pairs].sum() / ((rough[:, 1:] ** 2)[pairs].sum() + 1e-9)
     along = min(0.6, max(0.0, along + LOST))  # the correlation of neighbours

@@ -225,7 +225,7 @@ def test_inpaint_refuses(home, capsys, tmp_path):
     cut.write_text("no picture\n")
     assert "cannot be read" in bad(cut, *model)
     assert "cannot be read" in bad(image, *model, "--mask", cut)
-    assert "no mask file" in bad(image, *model, "--mask", tmp_path / "absent.png")
+    assert "There is no mask" in bad(image, *model, "--mask", tmp_path / "absent.png")
     for value, word in ((0, "empty"), (255, "full")):
         Image.fromarray(np.full((32, 32), value, np.uint8)).save(tmp_path / "mask.png")
         assert word in bad(image, *model, "--mask", tmp_path / "mask.png")

@@ -73,7 +73,7 @@ def test_every_profile_and_recipe_loads(profile, recipe):
         (dict(weights={}), ("'weights'", "no parameter")),
         (dict(perceptual_net="vgg18"), ("perceptual_net", "vgg16")),
         (dict(flip="yes"), ("flip", "'yes'")),
-        (dict(learns="nothing"), ("learns", "all, discriminator, classifier or shells")),
+        (dict(learns="nothing"), ("learns", "reader, classifier or shells")),
         (dict(recipe="thesis", learns="reader"), ("Q sits on the discriminator",)),
     ],
 )

@@ -143,7 +143,7 @@ def test_directions_are_kept_in_a_file(gan, tmp_path):
     assert torch.allclose(further.noise, 1.5 * found.noise, atol=1e-6)
     with pytest.raises(RoiganError, match="cars, cats ship"):
         load_directions("zebras")
-    for name, words in (("none", "no directions at"), ("broken", "holds no directions")):
+    for name, words in (("none", "no file of directions at"), ("broken", "holds no directions")):
         with pytest.raises(RoiganError, match=words):
             load_directions(tmp_path / f"{name}.safetensors")
 

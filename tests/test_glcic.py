@@ -533,7 +533,7 @@ def test_bad_values_are_one_sentence(data, tmp_path, quick, monkeypatch):
     for what, changes, words in (
         (data, dict(size=64), "32×32 pixels and the configuration has size=64"),
         (data, dict(batch=15), "14 images, fewer than one batch of 15"),
-        (data[:], {}, "not as a Tensor"),
+        (data[:], {}, "dataset is None; it has to be a text"),
         (data, dict(size=40), "size is 40"),
         (data, dict(width=0), "width is 0"),
         (data, dict(steps=0), "steps is 0"),

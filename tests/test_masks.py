@@ -366,7 +366,7 @@ def test_load_mask_names_what_is_too_faint_and_what_fills_when_it_shrinks(tmp_pa
 @pytest.mark.parametrize(
     "content, words",
     [
-        (None, "there is no mask file"),
+        (None, "There is no mask"),
         (b"not a picture", "cannot be read as a picture"),
         (0, "is empty"),
         (255, "is full"),

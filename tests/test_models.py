@@ -435,7 +435,7 @@ def test_missing_models_name_what_there_is(tmp_path):
     )
     assert "factor_net" not in str(error.value)
     for missing in (tmp_path / "no.safetensors", tmp_path / "no.pt", tmp_path):
-        with pytest.raises(RoiganError, match="no checkpoint"):
+        with pytest.raises(RoiganError, match="no checkpoint|is a folder"):
             load_model(missing)
 
 

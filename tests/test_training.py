@@ -641,14 +641,14 @@ def test_a_run_starts_with_the_networks_of_the_shipped_faces(tmp_path):
     faces = ImageSet(
         "random", "train", 64, torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
     )
-    gan = load_model("celeba")
+    gan = load_model("celeba_found")
     cfg = load_config(
-        "laptop", steps=1, batch=4, projected=0.0, perceptual_net="factors", start="celeba"
+        "laptop", steps=1, batch=4, projected=0.0, perceptual_net="factors", start="celeba_found"
     )
     cfg = checkpoint.with_start(cfg)
     assert cfg.model == gan.generator.cfg != load_config("laptop").model
     trainer = T.Trainer(cfg, faces)
-    checkpoint.load(trainer, "celeba", start=True)
+    checkpoint.load(trainer, "celeba_found", start=True)
     assert all(
         torch.equal(v, gan.generator.state_dict()[k])
         for k, v in trainer.generator.state_dict().items()
@@ -666,13 +666,13 @@ def test_a_run_starts_with_the_networks_of_the_shipped_faces(tmp_path):
         logits.argmax(-1) == codes[:, gan.n_continuous :]
     ).float().mean() > 0.8  # it can read what they draw
     assert T.train(cfg, tmp_path, faces, progress=None).finished
-    cfg = checkpoint.with_start(load_config("laptop", batch=4, projected=0.1, start="celeba"))
-    checkpoint.load(T.Trainer(cfg, faces), "celeba", start=True)  # heads of other maps
+    cfg = checkpoint.with_start(load_config("laptop", batch=4, projected=0.1, start="celeba_found"))
+    checkpoint.load(T.Trainer(cfg, faces), "celeba_found", start=True)  # heads of other maps
     with pytest.raises(
         RoiganError, match="trained with width=0.5, this run asks for width=0.25; leave width out"
     ):
         T.train(
-            load_config("laptop", start="celeba", width=0.25, batch=4),
+            load_config("laptop", start="celeba_found", width=0.25, batch=4),
             tmp_path / "other",
             faces,
             progress=None,
@@ -681,7 +681,7 @@ def test_a_run_starts_with_the_networks_of_the_shipped_faces(tmp_path):
         RoiganError, match="architecture='improved', this run asks for architecture='thesis'"
     ):
         T.train(
-            load_config("thesis", start="celeba", batch=4, width=0.125, perceptual=0.0),
+            load_config("thesis", start="celeba_found", batch=4, width=0.125, perceptual=0.0),
             tmp_path / "other",
             faces,
             progress=None,

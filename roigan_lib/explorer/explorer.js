@@ -124,7 +124,7 @@ function render({ model, el }) {
     const waits = late === true && busy(), failed = lost || (note?.failed ?? model.get("failed"));
     status.dataset.state = failed ? "failed" : busy() ? "busy" : "ready";
     if (lost) text.textContent = "The kernel has restarted or gone, and this explorer with it: run its cell again.";
-    else if (waits) text.textContent = model.get("late") ?? "The kernel is busy with something else: the picture follows when it is free.";
+    else if (waits) text.textContent = model.get("late") ?? "No answer from the kernel yet: it is busy with another cell, or has restarted; then run this cell again.";
     else text.textContent = note?.text ?? model.get("status");
     if (failed) told.textContent = text.textContent;
   }
