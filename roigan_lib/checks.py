@@ -101,8 +101,8 @@ def whole(value):
     if isinstance(value, (bool, np.bool_)) or getattr(value, "dtype", None) == torch.bool:
         return None
     try:
-        return operator.index(value)
-    except (TypeError, RuntimeError, ValueError):  # RuntimeError: a tensor of many values
+        return None if getattr(value, "ndim", 0) else operator.index(value)  # [3] is no number
+    except (TypeError, RuntimeError, ValueError):  # RuntimeError: a tensor of fractions
         return None
 
 
@@ -134,6 +134,11 @@ def check_name(what, value, known, more=""):
             f"{', '.join(known)}{more}."
         )
     return value
+
+
+def pixel_size(width, height) -> tuple[int, int]:
+    """(width, height) of a photograph, whole numbers from 1 to 65536; else a RoiganError."""
+    return check_whole("width", width, 1, 2**16), check_whole("height", height, 1, 2**16)
 
 
 def height_width(size) -> tuple[int, int]:

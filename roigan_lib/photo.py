@@ -21,7 +21,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .checks import check_name, check_whole, numbers
+from .checks import check_name, check_whole, numbers, pixel_size
 from .data.decode import check_crop, crop_box
 from .errors import RoiganError, missing_package, shown
 from .models import pyramid_fill
@@ -102,6 +102,7 @@ def crop_frame(width, height, size, crop="square") -> Frame:
     crop: as in `data.decode`, "square", "thesis", "full" or a number of pixels, or a box (left,
     top, right, bottom) in pixels.
     """
+    width, height = pixel_size(width, height)
     box = crop if isinstance(crop, tuple) else crop_box(width, height, check_crop(crop))
     try:
         left, top, right, bottom = map(float, box)

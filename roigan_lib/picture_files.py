@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .checks import check_output, height_width
+from .checks import check_output, check_whole, height_width, pixel_size
 from .data.decode import BYTES, crop_box, levels, opened, resize, to_rgb
 from .errors import RoiganError, shown
 from .files import plain_file, write_atomically
@@ -145,6 +145,8 @@ def open_mask(source, width, height, size=None):
     proportions, is a region in the model's own pixels: float32 (1, 1, size, size). RoiganError:
     those of `load_mask`, and other proportions, which would put the region elsewhere.
     """
+    width, height = pixel_size(width, height)
+    size = size if size is None else check_whole("size", size, 8, 4096)
     mask = _read_mask(source, "upload" if isinstance(source, bytes) else source)
     if same_proportions(mask.shape, (height, width)):
         return place_mask(mask, scaling(mask.shape, (height, width)), height, width)

@@ -111,7 +111,7 @@ def test_folders_and_files(tmp_path):
         sentence(error)
     for path, words in (
         (tmp_path, "is a folder"),
-        ("", "is no path of a file"),
+        ("", "is empty"),
         (tmp_path / "x.gif", "end in .png or .jpg"),
         (tmp_path / "file" / "x.png", "could not be written to"),
     ):

@@ -1,8 +1,7 @@
 """Some five thousand faults: each ends in a sentence or a right result, in time.
 
 The tables lie in tests/fuzz; one child process runs them under limits of time and memory, and
-`faults.md` beside this file holds the count; FAULTS_WRITE=1 writes it anew. Here each fifth case is
-tried, and all of them where slow tests run.
+`faults.md` beside this file holds the count of what a run found; FAULTS_WRITE=1 writes it anew.
 """
 
 import json
@@ -18,26 +17,24 @@ HERE = Path(__file__).parent
 WANTED = ("a sentence", "a right result")
 
 
-def ran(place, every):
-    """The rows of all cases, {kind, case, wanted}; of those tried also outcome, said, seconds."""
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    """What became of every case: {kind, case, wanted, outcome, said, seconds}."""
+    place = tmp_path_factory.mktemp("faults")
     env = {k: v for k, v in os.environ.items() if k not in ("ROIGAN_CACHE", "ROIGAN_DATA")}
     env |= {"PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE)]), "OMP_NUM_THREADS": "1"}
     env |= {"MALLOC_ARENA_MAX": "2"}  # a thread's own heap would count as memory that is taken
-    command = [sys.executable, "-W", "ignore", "-m", "fuzz.driver", str(place), str(every)]
+    command = [sys.executable, "-W", "ignore", "-m", "fuzz.driver", str(place)]
     done = subprocess.run(command, cwd=HERE, env=env, capture_output=True, text=True, timeout=3600)
-    rows = [json.loads(line) for line in (place / "cases.jsonl").read_text().splitlines()]
-    assert done.returncode == 0, f"died of {rows[-1]}: {done.stderr[-600:]}"
+    found = place / "cases.jsonl"
+    rows = [json.loads(line) for line in found.read_text().splitlines()] if found.exists() else []
+    assert done.returncode == 0, f"died after {rows[-1:]}: {done.stderr[-600:]}"
     return [row for row in rows if "begun" not in row]
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory):
-    return ran(tmp_path_factory.mktemp("faults"), 5)
 
 
 def table(rows):
     """The count as Markdown: kind, cases, sentences, right results."""
-    counted = Counter((row["kind"], row["wanted"]) for row in rows)
+    counted = Counter((row["kind"], row["outcome"]) for row in rows)
     lines = ["# Faults that are tried", "", HEAD, "", "| kind | cases | sentence | right result |"]
     lines += ["|---|---:|---:|---:|"]
     for kind in dict.fromkeys(row["kind"] for row in rows):
@@ -54,22 +51,10 @@ one sentence that names what is wrong, or in a right result, within 10 seconds o
 all of them together take no more than 1 GB beyond the library itself."""
 
 
-def all_as_wanted(rows):
-    tried = [row for row in rows if "outcome" in row]
-    wrong = [row for row in tried if row["outcome"] != row["wanted"]]
+def test_every_case_ends_in_a_sentence_or_a_right_result(rows):
+    wrong = [row for row in rows if row["outcome"] != row["wanted"]]
     told = "\n".join(f"{r['kind']}: {r['case']}: {r['outcome']} {r['said'][:200]}" for r in wrong)
-    assert not wrong, f"{len(wrong)} of {len(tried)}:\n{told[:6000]}"
-    return len(tried)
-
-
-def test_each_fifth_case_ends_in_a_sentence_or_a_right_result(rows):
-    assert all_as_wanted(rows) >= len(rows) // 5 > 100
-
-
-@pytest.mark.slow
-def test_every_case_ends_in_a_sentence_or_a_right_result(tmp_path):
-    rows = ran(tmp_path, 1)
-    assert all_as_wanted(rows) == len(rows)
+    assert not wrong, f"{len(wrong)} of {len(rows)}:\n{told[:6000]}"
 
 
 def test_the_cases_are_many_and_no_two_are_one(rows):

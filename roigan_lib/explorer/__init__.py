@@ -73,9 +73,9 @@ def _take(images, size, limit):
     elif hasattr(images, "__len__") and not isinstance(images, (dict, set, str, bytes)):
         images = images[0 : min(limit, len(images))]
         if isinstance(images, (list, tuple)):
-            if len({np.shape(image) for image in images}) > 1:
-                raise RoiganError("The images differ in shape: pass them all at the model's size.")
             images = [numbers("images", image) for image in images]
+            if len({image.shape for image in images}) > 1:
+                raise RoiganError("The images differ in shape: pass them all at the model's size.")
             images = torch.stack(images) if images else torch.empty(0, 3, 1, 1)
     if not isinstance(images, torch.Tensor):
         kind = type(images).__name__
@@ -209,7 +209,8 @@ class Explorer(anywidget.AnyWidget):
     @property
     def original(self):
         """The chosen picture, (1, 3, H, W); in the batch view the first nine, (9, 3, H, W)."""
-        return self.images[:BATCH] if self.batch else self.images[self.index : self.index + 1]
+        one = slice(self.index, self.index + 1)
+        return self.images[slice(BATCH) if self.batch else one].clone()
 
     @property
     def completed(self):
@@ -217,7 +218,7 @@ class Explorer(anywidget.AnyWidget):
 
         In the batch view each picture has noise of its own, as `inpaint` draws it for several.
         """
-        return self._completed
+        return self._completed.clone()
 
     def set_mask(self, mask):
         """Take a region (H, W), (1, H, W) or (1, 1, H, W) of zeros and ones, or a RoiganError."""

@@ -16,6 +16,7 @@ from roigan_lib.checks import check_device, check_pair
 from roigan_lib.control import directions
 from roigan_lib.data import ImageSet, decode, sources, synthfaces
 from roigan_lib.data.synthfaces.reader import load_factor_net
+from roigan_lib.picture_files import open_mask
 
 from .driver import Case
 from .values import INF, NAN, NOT_COUNTS, NOT_DEVICES, NOT_NAMES, NOT_NUMBERS, NOT_SEEDS, SEEDS, Odd
@@ -110,6 +111,7 @@ def counts(s):
     f, one = s.features, (s.x[:1], s.m[:1])
     calls = {
         "sample_masks(n": (lambda v: rg.sample_masks("elliptic", v, 16), "n is"),
+        "sample_factors(n": (synthfaces.sample_factors, "n is"),
         "sample_codes(n": (lambda v: s.gan.sample_codes(v), "n is"),
         "sample_noise(n": (lambda v: s.gan.sample_noise(v), "n is"),
         "complete(batch": (lambda v: metrics.complete("x", s.calm, s.x, s.m, batch=v), "batch"),
@@ -147,6 +149,15 @@ def counts(s):
     )
     yield from each("size", "face_frame(size", sizes, lambda v: _frame(v), "size")
     yield from each("size", "crop_frame(size", sizes, lambda v: photo.crop_frame(99, 99, v), "size")
+    sides = {
+        "crop_frame(width": (lambda v: photo.crop_frame(v, 9, 64), "width"),
+        "crop_frame(height": (lambda v: photo.crop_frame(9, v, 64), "height"),
+        "open_mask(width": (lambda v: open_mask(b"", v, 9), "width"),
+        "open_mask(height": (lambda v: open_mask(b"", 9, v), "height"),
+        "open_mask(size": (lambda v: open_mask(b"", 9, 9, 0 if v is None else v), "size"),
+    }
+    for what, (call, word) in sides.items():
+        yield from each("size", what, NOT_COUNTS, call, word)
     yield from each(
         "size",
         "open_dataset(limit",

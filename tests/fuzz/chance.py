@@ -76,6 +76,14 @@ def targets(folder):
         explorer.set_state(given)
         assert explorer.codes.isfinite().all() and explorer.mask.shape == (1, 1, 64, 64)
 
+    def chosen(pixels, index):
+        data = ImageSet("a", "b", 5, pixels)
+        try:
+            data[index]
+        except IndexError:  # where a loop over a sequence stops
+            if (k := checks.whole(index)) is None or -len(data) <= k < len(data):
+                raise
+
     names = (*HOME, *WEIGHTS)
     return {
         "check_pair": (checks.check_pair, pair),
@@ -96,7 +104,7 @@ def targets(folder):
         "compare": (rg.compare, dict(
             methods=[{"x": s.calm}], images=[s.x], masks=[s.m, "elliptic"], seed=seeds, batch=[4],
             diversity_images=[1], bins=[None, (0, 0.5, 1)])),
-        "load_config": (lambda name, value: rg.load_config("smoke", **{name: value}), dict(
+        "load_config": (lambda name, value: rg.load_config("smoke", **{str(name): value}), dict(
             name=list(names), value=[1, 0.5, "x"])),
         "open_photo": (rg.open_photo, dict(source=spots["photo"])),
         "load_mask": (rg.load_mask, dict(path=[folder / "p.png"], size=[None, 16])),
@@ -119,7 +127,7 @@ def targets(folder):
             name=["folder"], split=["all"], size=[16], root=[data], crop=["square"], limit=[None])),
         "check_crop": (decode.check_crop, dict(crop=["square", 9])),
         "data check": (sources.check, dict(name=["folder"], root=[data])),
-        "ImageSet": (lambda pixels, index: ImageSet("a", "b", 5, pixels)[index], dict(
+        "ImageSet": (chosen, dict(
             pixels=[x.byte()], index=[0, [1, 0], slice(None)])),
         "load_model": (rg.load_model, dict(name_or_path=["synthfaces"], device=["cpu"])),
         "check_device": (checks.check_device, dict(device=["cpu", "auto"])),

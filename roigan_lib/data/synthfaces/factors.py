@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ...checks import check_seed
+from ...checks import check_seed, check_whole
 from ...errors import RoiganError
 
 HAIR_STYLES = "bald,cropped,side parting,swept back,long,wavy,curly,fringe,bun".split(",")
@@ -108,6 +108,7 @@ def sample_factors(n, seed=0):
     beard, jaw, brows and make-up together.
     """
     random = torch.Generator().manual_seed(check_seed(seed))
+    n = check_whole("n", n, 1, 2**19)
     u = torch.rand((n, len(FACTORS) + 4), generator=random, dtype=torch.float64)
     fem, old, chance, other = u[:, -4:].unbind(1)
     col = dict(zip(NAMES, u.unbind(1)))
