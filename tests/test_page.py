@@ -160,7 +160,8 @@ def on_screen(page):
 
 def rectangle(page, left, top, right, bottom, size=64):
     """A region of whole pixels, painted with the mouse."""
-    page.get_by_test_id("roi-clear").click()
+    if (clear := page.get_by_test_id("roi-clear")).is_enabled():  # else there is no region
+        clear.click()
     page.get_by_test_id("tool-rectangle").click()
     node = page.get_by_test_id("roi-canvas")
     node.scroll_into_view_if_needed()
@@ -224,7 +225,7 @@ def mix(one, other, share):
 def by_kernel(gan, original, region, codes, seed):
     image = torch.tensor(original.copy()).permute(2, 0, 1)[None] / 127.5 - 1
     mask = torch.tensor(region)[None, None].float()
-    done = gan.inpaint(image, mask, torch.tensor([codes]), seed)
+    done = gan.inpaint(image, mask, torch.tensor([codes]), seed, reach=2)
     return rg.plots.to_uint8(done)[0].astype(int)
 
 
@@ -235,6 +236,7 @@ class TestOnThePage:
         page = opened.page
         assert rectangle(page, 16, 20, 48, 52).startswith("mask 1,024 px, rendered in")
         codes = [0.0] * (gan.n_continuous + gan.n_discrete)
+        page.get_by_test_id("roi-more").evaluate("node => { node.open = true; }")
         for seed, moves in [(0, {}), (0, {1: "End", 4: "Home"}), (12345, {1: "Home"})]:
             for code, key in moves.items():
                 page.get_by_test_id(f"code-{code}").focus()
@@ -445,7 +447,7 @@ class TestOnThePage:
         page.get_by_text("The link is copied.").wait_for()
         link, there = page.evaluate("navigator.clipboard.readText()"), on_screen(page)
         assert link.startswith(f"{opened.url}/?gpu=0#{NAME}~") and len(link) < 2000
-        other = page.context.new_page()
+        other = page.context.browser.new_page()
         other.goto(link)
         other.locator(".roi-status[data-state=ready]").wait_for()
         drawn(other)

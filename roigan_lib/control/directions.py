@@ -121,8 +121,10 @@ class Directed:
         own, kinds = self.gan.sample_codes(n, seed).tensor_split([self.gan.n_continuous], 1)
         return torch.cat([own, torch.zeros(n, len(self.directions.share)), kinds], 1)
 
-    def inpaint(self, images, masks, codes=None, seed=0):
-        """Completed images (n, 3, S, S), as the model's, from rows with the direction sliders."""
+    def inpaint(self, images, masks, codes=None, seed=0, reach=None):
+        """Completed images (n, 3, S, S), as the model's, from rows with direction sliders, which
+        lead the model's own beyond any `reach`: it does not count here.
+        """
         n = len(images) if images.ndim == 4 else 1
         codes = self.sample_codes(n, seed) if codes is None else codes
         rows = torch.atleast_2d(numbers("codes", codes).float())
