@@ -455,7 +455,8 @@ class TestOnThePage:
         assert all((a == b).all() for a, b in zip(on_screen(other), there))
         other.goto("about:blank")
         other.goto(link[:-9])
-        other.get_by_text("the link is no complete file of settings").wait_for()
+        told = other.get_by_test_id("roi-status")
+        told.get_by_text("the link is no complete file of settings").wait_for()
         other.close()
 
     def test_it_says_what_draws(self, opened):
