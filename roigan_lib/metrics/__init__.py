@@ -6,4 +6,4 @@ from .features import factor_features, inception_available, inception_dims, ince
 from .inpainting import METRICS, border_ratio, diversity, l1_hole, outside_change, psnr, ssim
 from .rows import check_rows, frame, keep, load_rows, records, write_rows
 from .seeds import over_seeds, trained
-from .table import best, pivot, show, to_markdown, value
+from .table import best, markdown_lines, pivot, show, to_markdown, value

@@ -88,8 +88,14 @@ def to_markdown(rows):
         return "(no rows)"
     heads = ["metric", *(f"{law}: {method}" for law, method in texts.columns)]
     lines = [[metric, *cells] for metric, cells in zip(texts.index, texts.to_numpy())]
-    head, *lines = (f"| {' | '.join(cells)} |" for cells in [heads, *lines])
-    return "\n".join([head, "|---|" + "---:|" * texts.shape[1], *lines])
+    return "\n".join(markdown_lines(heads, lines))
+
+
+def markdown_lines(head, rows, texts=1):
+    """Lines of a Markdown table of texts; its first `texts` columns stand left, numbers right."""
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
+    sides = ["---"] * texts + ["---:"] * (len(head) - texts)
+    return [lines[0], f"|{'|'.join(sides)}|", *lines[1:]]
 
 
 def show(rows):

@@ -28,6 +28,7 @@ from .. import plots
 from ..config import load_config
 from ..errors import RoiganError
 from ..files import read_rows, write_atomically
+from ..metrics import markdown_lines
 from ..perceptual import PerceptualNet
 from ..precision import processor
 from ..training import Trainer
@@ -274,8 +275,7 @@ def to_markdown(rows, metric="run"):
     of_run = metric == "run"
     head = ["training" if of_run else "step of", "images" if of_run else "images/s"]
     head += ["s a step", "hours", "GiB", "kWh", "GPU hours", "GPU kWh"] if of_run else ["s", "GiB"]
-    lines = [head, ["---"] + ["---:"] * (len(head) + 3)]
-    head += PARTS
+    lines = []
     for r in rows:
         if r["metric"] == metric:
             line = [r["method"], f"{r['images'] if of_run else r['images_per_second']:,}"]
@@ -284,7 +284,7 @@ def to_markdown(rows, metric="run"):
             gpu = (r["kwh"], r["gpu_seconds"] / 3600, r["gpu_kwh"])
             line += [f"{value:.3g}" for value in gpu] * of_run
             lines.append(line + [f"{r[part]:.0%}" for part in PARTS])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(markdown_lines([*head, *PARTS], lines))
 
 
 def renew(page, *tables):

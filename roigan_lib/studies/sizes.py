@@ -16,7 +16,7 @@ from .. import plots
 from ..files import read_rows
 from ..inpainter import RoIGAN
 from ..masks import sample_masks
-from ..metrics import over_seeds, write_rows
+from ..metrics import markdown_lines, over_seeds, write_rows
 from ..models import networks
 from ..precision import processor
 from .bench import ROOT
@@ -77,7 +77,7 @@ def picture(found, metric="frechet"):
 def to_markdown(found):
     """A table of `rows`, a line for each arm."""
     heads = ["data set", "network", "parameters", "MB", "ms", *METRICS]
-    lines, arms = [heads, ["---", "---"] + ["---:"] * (len(heads) - 2)], {}
+    lines, arms = [], {}
     for row in found:
         arms.setdefault((row["dataset"], row["size"]), {})[row["metric"]] = row
     for (dataset, size), of in arms.items():
@@ -85,7 +85,7 @@ def to_markdown(found):
         line = [dataset, size, f"{row['parameters']:,}", f"{row['megabytes']:.2f}"]
         line += [f"{row['ms']:.1f}"]
         lines.append(line + [f"{of[m]['value']:.4g} ± {of[m]['spread']:.2g}" for m in METRICS])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(markdown_lines(heads, lines, 2))
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from ..metrics import (
     inception_dims,
     inception_features,
     load_rows,
+    markdown_lines,
     versions,
     write_rows,
 )
@@ -159,12 +160,6 @@ def which_fid(
     return frame(rows)
 
 
-def _markdown(head, rows):
-    """Lines of a Markdown table; all columns but the first are numbers."""
-    lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
-    return [lines[0], "|---|" + "---:|" * (len(head) - 1), *lines[1:]]
-
-
 def _number(value, form=".3f"):
     return "–" if pd.isna(value) else f"{value:{form}}"
 
@@ -182,7 +177,7 @@ def which_fid_table(rows):
             cells.append(_number(floor[metric]) if key[1] == "other" else "0")
             lines.append([f"{metric}, {key[1]} images", *cells])
     lines.append(["thesis, FMM", *(_number(of_thesis("telea", law)) for law in laws), "–"])
-    return "\n".join(_markdown(["features, reference", *laws, "two real sets"], lines))
+    return "\n".join(markdown_lines(["features, reference", *laws, "two real sets"], lines))
 
 
 def _by_law(rows, index):
@@ -200,7 +195,7 @@ def summary(rows, metric="fid768"):
         for title, m in ROWS.items()
         if m in ours.index
     ]
-    return "\n".join(_markdown([metric, *head], lines))
+    return "\n".join(markdown_lines([metric, *head], lines))
 
 
 def figure_4_3(pixels, methods, seed=0, faces=4):
@@ -266,7 +261,7 @@ def model_cards(folder):
         if len(own):
             scores = _by_law(own, "metric")
             cells = [[m, *(_number(v, ".4g") for v in scores.loc[m])] for m in scores.index]
-            lines += ["", *_markdown(["score", *FAMILIES], cells)]
+            lines += ["", *markdown_lines(["score", *FAMILIES], cells)]
         if (folder / f"card_{path.stem}.png").exists():
             lines += ["", f"![first test pictures, regions, two answers](card_{path.stem}.png)"]
     return "\n".join(lines) + "\n"
