@@ -57,10 +57,11 @@ def stretch(recipe: str) -> dict[str, float]:
     Position 1 of such a slider acts as that number did in training. RoiganError for a name that is
     no slider of the recipe and for another value.
     """
-    tables, (_, cfg) = read_recipe(recipe), stages(recipe)[-1]
+    if not (found := read_recipe(recipe).get("stretch")):
+        return {}
+    _, cfg = stages(recipe)[-1]
     labels = label_names(cfg.objective.labels)
     labels += [f"c{k}" for k in range(len(labels) + 1, cfg.model.n_continuous + 1)]
-    found = tables.get("stretch", {})
     for name, value in found.items():
         if name not in labels:
             raise RoiganError(
@@ -69,7 +70,7 @@ def stretch(recipe: str) -> dict[str, float]:
             )
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value <= 2:
             raise RoiganError(f"stretch of {name} is {value!r}; it is a number from 1 to 2.")
-    return {name: float(found.get(name, 1)) for name in labels} if found else {}
+    return {name: float(found.get(name, 1)) for name in labels}
 
 
 def make(
@@ -114,10 +115,7 @@ def make(
     state, states = run.model.generator.state_dict(), []
     for found in (read(f / "checkpoint.pt") for f in folders.values()):
         fewer = flat(found["config"])["n_continuous"]  # a stage may have had fewer codes
-        more = fewer < cfg.model.n_continuous
-        states.append(
-            with_codes_of(state, found["ema"], cfg.model, fewer) if more else found["ema"]
-        )
+        states.append(with_codes_of(state, found["ema"], cfg.model, fewer))
     if states:
         state = {k: torch.stack([s[k].float() for s in states]).mean(0) for k in states[0]}
     if longer:  # the columns of z that the sliders fill
