@@ -47,13 +47,7 @@ def check_pair(images, masks) -> tuple[torch.Tensor, torch.Tensor]:
     what `PAIR` lists, where sets whose median mask covers over 90 % of the image are "inverted".
     """
     images, masks = numbers("images", images), numbers("masks", masks)
-    _need(images.is_floating_point(), "floats", str(images.dtype).split(".")[-1])
-    images = (images[None] if images.ndim == 3 else images).to(torch.float32, copy=True)
-    _need(_has_channels(images, 3), "images", tuple(images.shape))
-    low, high = images.aminmax()
-    _need(low.isfinite() and high.isfinite(), "finite")
-    _need(-1 - 1e-4 <= low and high <= 1 + 1e-4, "range", low, high)
-
+    images = check_floats(images)
     masks = masks[None] if masks.ndim == 2 else masks
     masks = (masks[:, None] if masks.ndim == 3 else masks).float()
     _need(_has_channels(masks, 1), "masks", tuple(masks.shape))
@@ -71,6 +65,17 @@ def check_pair(images, masks) -> tuple[torch.Tensor, torch.Tensor]:
     for fault, those in {"empty": share == 0, "full": share == 1, "inverted": inverted}.items():
         _need(not those.any(), fault, int(those.int().argmax()))
     return images, masks.expand(len(images), -1, -1, -1).to(images.device).contiguous()
+
+
+def check_floats(images) -> torch.Tensor:
+    """A copy of images, a tensor, as float32 (n, 3, H, W); RoiganError for what `PAIR` lists."""
+    _need(images.is_floating_point(), "floats", str(images.dtype).split(".")[-1])
+    images = (images[None] if images.ndim == 3 else images).to(torch.float32, copy=True)
+    _need(_has_channels(images, 3), "images", tuple(images.shape))
+    low, high = images.aminmax()
+    _need(low.isfinite() and high.isfinite(), "finite")
+    _need(-1 - 1e-4 <= low and high <= 1 + 1e-4, "range", low, high)
+    return images
 
 
 def _need(fits, what, *given):

@@ -9,7 +9,7 @@ from hashlib import sha256
 import numpy as np
 import torch
 
-from ..checks import check_pair, check_seed, check_whole, numbers
+from ..checks import check_floats, check_pair, check_seed, check_whole, numbers
 from ..errors import RoiganError, shown
 from ..masks import FACE, region, sample_masks
 from . import features as nets
@@ -233,12 +233,10 @@ def _reference(reference, images):
     if reference is None:
         return images
     reference = numbers("reference", reference[:] if hasattr(reference, "uint8") else reference)
-    hole = torch.zeros(reference.shape[-2:] if reference.ndim > 1 else (2, 2))
-    hole[:1] = 1  # of `check_pair` only the images count here
     try:
-        if len(check_pair(reference, hole)[0]) >= 4:
+        if len(checked := check_floats(reference)) >= 4 and checked.shape[2] > 1:
             return reference
-        raise RoiganError("4 images are the least.")
+        raise RoiganError("4 images of more than one row are the least.")
     except RoiganError as error:
         raise RoiganError(f"compare, reference: {error}") from None
 
