@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import warnings
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 
@@ -71,11 +72,12 @@ def _inception(dims):
         )
     from pytorch_fid import inception
 
+    # its own loader unpickles whatever lies in the cache
     safely = lambda *_, **__: torch.load(_weight_file(), weights_only=True, map_location="cpu")
-    inception.load_state_dict_from_url = safely  # its own unpickles whatever lies in the cache
     try:
         blocks = [inception.InceptionV3.BLOCK_INDEX_BY_DIM[d] for d in dims]
-        net = inception.InceptionV3(blocks).eval()
+        with patch.object(inception, "load_state_dict_from_url", safely):
+            net = inception.InceptionV3(blocks).eval()
     except Exception as error:  # unpickling a broken file raises nearly anything
         raise RoiganError(
             f"{inception_path()} cannot be read as Inception weights ({type(error).__name__}): "
