@@ -8,15 +8,13 @@ import threading
 
 def main(argv=None) -> int:
     """`cli.main`; Ctrl-C while its modules load ends the program at once, as nothing is begun."""
-    if threading.current_thread() is not threading.main_thread():
-        from .cli import main
-
-        return main(argv)
-    before = signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    hears = threading.current_thread() is threading.main_thread()  # no other gets signals
+    before = signal.signal(signal.SIGINT, lambda *_: os._exit(130)) if hears else None
     try:
         from .cli import main
     finally:
-        signal.signal(signal.SIGINT, before)
+        if hears:
+            signal.signal(signal.SIGINT, before)
     return main(argv)
 
 

@@ -183,12 +183,10 @@ def load_glcic(name_or_path="glcic_celeba", device="cpu") -> GLCIC:
         state, card = _read_otenim(path)
     try:
         dilations = [check_whole("dilation", d, 1, 64) for d in card["dilations"]]
-        if not 0 < card["width"] <= 16 or not 0 <= min(card["mean"]) <= max(card["mean"]) <= 1:
-            raise ValueError
-        if len(dilations) != len(DILATIONS):
-            raise ValueError
+        right = 0 < card["width"] <= 16 and len(dilations) == len(DILATIONS)
+        right = right and 0 <= min(card["mean"]) <= max(card["mean"]) <= 1
         build = lambda: CompletionNetwork(card["width"], card["dilations"], card["mean"])
-        if not fits(build, state) or not all(v.isfinite().all() for v in state.values()):
+        if not (right and fits(build, state) and all(v.isfinite().all() for v in state.values())):
             raise ValueError
         network, size = build(), check_whole("size", card["size"], 8, 4096)
         network.load_state_dict(state)

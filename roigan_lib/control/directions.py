@@ -122,9 +122,7 @@ class Directed:
         return torch.cat([own, torch.zeros(n, len(self.directions.share)), kinds], 1)
 
     def inpaint(self, images, masks, codes=None, seed=0, reach=None):
-        """Completed images (n, 3, S, S), as the model's, from rows with direction sliders, which
-        lead the model's own beyond any `reach`: it does not count here.
-        """
+        """Completed images (n, 3, S, S) from rows with direction sliders; `reach` bounds none."""
         n = len(images) if images.ndim == 4 else 1
         codes = self.sample_codes(n, seed) if codes is None else codes
         rows = torch.atleast_2d(numbers("codes", codes).float())

@@ -8,7 +8,7 @@ import torch
 
 from ..checks import check_output
 from ..errors import RoiganError, shown
-from ..files import one_at_a_time, path_of, place, read_rows, write_atomically
+from ..files import one_at_a_time, place, read_rows, write_atomically
 
 KEY = ("metric", "method", "dataset", "split", "mask_law", "seed", "n_fake", "reference")
 
@@ -57,7 +57,7 @@ def write_rows(path, rows):
     """
     path = check_output(path)
     with one_at_a_time(path):
-        old = read_rows(path) if path_of(path).exists() else []
+        old = read_rows(path) if path.exists() else []
         kept = {tuple(row.get(key) for key in KEY): row for row in old}
         for row in records(rows):
             place = tuple(row.get(key) for key in KEY)

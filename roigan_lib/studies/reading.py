@@ -26,7 +26,7 @@ from ..batches import Batches
 from ..config import load_config
 from ..data import ImageSet
 from ..data.cache import cached
-from ..metrics import markdown_lines, write_rows
+from ..metrics import write_rows
 from ..precision import processor
 from .bench import ROOT, noise_images
 from .cost import renew
@@ -81,10 +81,9 @@ def rows(processes=(1, 2, 4, 8)):
 
 def to_markdown(rows):
     """A table of rows of this module."""
-    head = "processes", "a draw, ms of a core", "draws/s", "threads for a step of 5 ms", "own MiB"
-    cells = "{processes}", "{ms:.1f}", "{value:.0f}", "{threads}", "{mib_own:.0f}"
-    lines = [[cell.format(**row) for cell in cells] for row in rows]
-    return "\n".join(markdown_lines(head, lines, 0))
+    head = "| processes | a draw, ms of a core | draws/s | threads for a step of 5 ms | own MiB |"
+    line = "| {processes} | {ms:.1f} | {value:.0f} | {threads} | {mib_own:.0f} |"
+    return "\n".join([head, "|---:|---:|---:|---:|---:|", *(line.format(**row) for row in rows)])
 
 
 if __name__ == "__main__":
