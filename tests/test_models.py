@@ -2,13 +2,13 @@
 
 import json
 import math
-import os
 import pickle
 from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from strangers import Malicious
 from torch.nn import functional as F
 
 from roigan_lib.config import load_config
@@ -497,16 +497,6 @@ def test_a_header_of_another_architecture(saved, tmp_path, change):
     with pytest.raises(RoiganError, match="another architecture") as error:
         load_model(rewrite(saved, tmp_path / "other.safetensors", edit))
     assert "\n" not in str(error.value)
-
-
-class Malicious:
-    """Unpickled carelessly, it would make a folder."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")

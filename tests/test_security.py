@@ -21,6 +21,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
 import browser  # noqa: E402
+from strangers import Malicious  # noqa: E402
 
 import roigan_lib as rg  # noqa: E402
 from roigan_lib import files  # noqa: E402
@@ -59,14 +60,6 @@ def test_every_promise_names_the_test_that_holds_it():
 
 
 # ---- code of strangers
-
-
-class Malicious:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
 
 
 def calls(tree):
