@@ -558,9 +558,6 @@ def test_a_slider_plays_and_becomes_a_film(opened, tmp_path):
 def test_ends_of_sliders_show_what_training_saw(opened):
     page = opened.page
     start_anew(page)
-    page.get_by_test_id("code-1").focus()  # the slider at hand is the one with pictures
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowLeft")
     low, high = (page.get_by_test_id(f"end-1-{value}") for value in (-1, 1))
     deadline = time.monotonic() + 120
     red = lambda node: picture(node.locator("canvas"))[20, 20, 0]

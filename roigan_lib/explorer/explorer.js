@@ -648,8 +648,10 @@ function render({ model, el }) {
   function refreshIdle() {
     const now = model.get("seed"), on = seeds.checked && !model.get("batch");
     const here = [model.get("index"), mask.join("")].join(";"), mine = ++round, state = [codes(), here].join(";");
-    if (here !== place) for (const node of ends.flat()) node.firstChild.width = 1; // they show another region
-    place = here;
+    if (here !== place) {
+      for (const node of ends.flat()) node.firstChild.width = 1; // they show another region
+      [place, ended] = [here, ""];
+    }
     clearTimeout(later);
     seedRow.hidden = !on;
     if (on && (now < first || now >= first + SEEDS)) first = now;
