@@ -201,7 +201,7 @@ class Config:
 # Every term that a recipe can weigh; `objective` has the equations.
 WEIGHTS = (
     *Config().objective.weights,
-    *("projected", "style", "mirror", "apart", "faint", "l1_seam", "label", "penalty"),
+    *("projected", "style", "mirror", "apart", "faint", "label", "penalty"),
 )
 HOME = {f.name: part.name for part in fields(Config) for f in fields(getattr(Config(), part.name))}
 NOT_HASHED = (

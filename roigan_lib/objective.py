@@ -80,8 +80,13 @@ class Step:
             features = self.net.generator.features_of(self.x, self.m)
             return features, self.net.generator.decode(features, self.m, z)
 
-    features = property(lambda step: step.drawn[0])
-    raw = property(lambda step: step.drawn[1])
+    @property
+    def features(self):
+        return self.drawn[0]
+
+    @property
+    def raw(self):
+        return self.drawn[1]
 
     @cached_property
     def done(self):
@@ -276,12 +281,6 @@ def faint(s):
 def l1_border(s):
     """The original in a band inside the border: no seams."""
     return L.masked_l1(s.raw, s.x, R.border_band(s.m, max(1, s.cfg.model.size // 16)))
-
-
-@term("l1_seam", "ours")
-def l1_seam(s):
-    """The same in the first pixels of that band, where an eye finds a seam."""
-    return L.masked_l1(s.raw, s.x, R.border_band(s.m, max(1, s.cfg.model.size // 64)))
 
 
 @term(

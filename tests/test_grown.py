@@ -13,7 +13,7 @@ from roigan_lib.data import ImageSet
 from roigan_lib.ensemble import Enlarged
 from roigan_lib.making import make
 from roigan_lib.models import Classifier, Generator, Reader, networks
-from roigan_lib.models.additions import shrunk
+from roigan_lib.models.additions import border_blend, shrunk
 from roigan_lib.models.grown import CORE
 from roigan_lib.training import Trainer, train
 
@@ -58,6 +58,19 @@ def test_before_it_fades_in_a_shell_only_enlarges_what_the_core_draws(small, siz
             wanted = F.interpolate(wanted, scale_factor=2, mode="bilinear", align_corners=False)
             wanted = known * (1 - hole) + wanted * hole
     torch.testing.assert_close(drawn, wanted, atol=1e-5, rtol=0)
+
+
+def test_the_first_pixels_inside_the_border_continue_what_lies_outside():
+    x, m = torch.rand(1, 3, 8, 8), torch.zeros(1, 1, 8, 8)
+    m[..., 2:7, 2:7] = 1
+    colours, share = border_blend(x, m, shares=(0.5, 0.25))
+    rings = torch.tensor([0, 0, 0.5, 0.25, 0, 0.25, 0.5, 0])
+    torch.testing.assert_close(share[0, 0, 4], rings)
+    torch.testing.assert_close(share[0, 0, 2], torch.tensor([0, 0, *[0.5] * 5, 0]))
+    near = x[0, :, 3:6, 1].mean(1)  # the three known neighbours of a pixel at the left border
+    torch.testing.assert_close(colours[0, :, 4, 2], 0.5 * near)
+    again = torch.full_like(x, 0.3)  # one colour goes on as that colour
+    torch.testing.assert_close(border_blend(again, m)[0], again * border_blend(again, m)[1])
 
 
 def test_a_grown_generator_draws_with_kept_tables_what_it_draws_in_training(small, pair):

@@ -29,6 +29,23 @@ def shrunk(images, masks, side=64):
     return F.avg_pool2d(images, k), F.max_pool2d(masks, of_mask)
 
 
+def border_blend(images, masks, shares=(0.25, 0.1)):
+    """What lies next to the border, continued into the first pixels inside it, and where.
+
+    Images (n, 3, S, S), masks (n, 1, S, S) -> (colours · share, share): a share of each ring of
+    pixels, from the border inwards, is the mean of its known neighbours. A drawing d that becomes
+    d · (1 - share) + colours · share has no seam there. The shares were chosen on valid faces.
+    """
+    known, share = 1 - masks, torch.zeros_like(masks)
+    colours = images * known
+    for weight in shares:
+        near = F.avg_pool2d(known, 3, 1, 1)
+        ring = (near > 0).to(masks.dtype) * (1 - known)
+        colours = colours + ring * F.avg_pool2d(colours, 3, 1, 1) / near.clamp_min(1e-6)
+        known, share = known + ring, share + weight * ring
+    return colours * share, share
+
+
 class Refinement(nn.Module):
     """Residual block behind an upsample block (He et al. 2016): (n, c, H, W) -> the same.
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from . import fast
-from .additions import Refinement, shrunk, smooth_colour
+from .additions import Refinement, border_blend, shrunk, smooth_colour
 from .discriminator import DOWN, Discriminator
 from .generator import DECODER, ENCODER, Generator, pyramid_fill, scaled
 from .layers import SLOPE, GatedConv, conv, enlarge, leaky
@@ -79,17 +79,22 @@ class GrownGenerator(Generator):
         small = shrunk(images, masks, CORE)
         sides = (CORE << i for i in range(1, len(self.shells) + 1))
         levels = [s.features_of(*shrunk(images, masks, n)) for s, n in zip(self.shells, sides)]
-        return super().features_of(*small) | {"levels": levels, "masks": small[1]}
+        edge = border_blend(images, masks)
+        return super().features_of(*small) | {"levels": levels, "masks": small[1], "edge": edge}
 
     def decode(self, f, masks, z):
-        """As `Generator.decode`: each shell adds its colours to the enlarged drawing within."""
+        """As `Generator.decode`: each shell adds its colours to the enlarged drawing within.
+
+        The first pixels inside the border continue what lies outside.
+        """
         y, z = self.last_map(f, f["masks"], z)
         drawn = self.colours(f, y)
         for shell, level in zip(self.shells, f["levels"]):
             y, added = shell(y, level, z)
             share = self.fade if shell is self.shells[-1] else 1.0
             drawn = level["seen"][:, :3] + level["masks"] * enlarge(drawn) + share * added
-        return drawn
+        near, share = (self.fade * t for t in f["edge"])
+        return drawn * (1 - share) + near
 
 
 class GrownDiscriminator(Discriminator):
