@@ -217,7 +217,7 @@ def to_html(notebook, folder):
             pictured = any(kind.startswith("image/") or kind == "text/html" for kind in data)
             bare = BARE.match(data.get("text/plain", ""))  # the widget's own repr
             if bare and (WIDGET in data or bare[1]) and not pictured:
-                data["text/html"] = "<p class='soft'>A live widget: open the notebook.</p>"
+                data["text/html"] = "<p class='soft'>An interactive widget: open the notebook.</p>"
     exporter = HTMLExporter(template_name="basic", embed_images=True)
     exporter.register_preprocessor("nbconvert.preprocessors.CoalesceStreamsPreprocessor", True)
     body, _ = exporter.from_notebook_node(notebook, {"metadata": {"path": str(folder)}})
