@@ -16,7 +16,10 @@ ROOT = Path(__file__).resolve().parents[1]
 def build(out=ROOT / "build" / "site"):
     """Write a page for each notebook, and index.html, whose path is returned."""
     Path(out).mkdir(parents=True, exist_ok=True)
-    subtitle = "a course on RoI-GAN"
+    subtitle = (
+        "Mark a region of a photograph, let a network redraw it, and steer what it draws: a "
+        'course, from a neuron to the finished tool. <a href="00_quickstart.html">Begin here</a>'
+    )
     try:
         from roigan_lib.explorer.page import write_page
 

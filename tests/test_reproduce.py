@@ -354,4 +354,4 @@ def test_heading_is_the_first_heading_and_paragraph():
 @pytest.mark.parametrize("links", ["← [a](a.ipynb) · [b](b.ipynb) →", "[b](b.ipynb) →"])
 def test_heading_passes_over_the_links_to_the_neighbours(links):
     cells = [new_markdown_cell(f"# A\n\n{links}\n\n**Question.** What?")]
-    assert heading(new_notebook(cells=cells)) == ("A", "Question. What?")
+    assert heading(new_notebook(cells=cells)) == ("A", "What?")

@@ -59,11 +59,14 @@ def small(tmp_path):
     (tmp_path / "data.csv").write_text("a\n")
     picture = new_output("display_data", {"image/png": PNG, "text/plain": "<Figure>"})
     kept = new_output("execute_result", {"text/plain": "VBox(children=(Image(),))"})
+    said = new_output("display_data", {"text/markdown": "the slope of $K_f$", "text/plain": "<M>"})
+    lines = [new_output("stream", name="stdout", text=text) for text in ("first\n", "second\n")]
     cells = [
         new_markdown_cell("# 00 Begin\n\n[next](01_end.ipynb) →\n\nA page, [data](data.csv)."),
         new_markdown_cell("## A <b>& B of $N$\n\n[there](01_end.ipynb#cell-id=there)"),
         new_code_cell("x", outputs=[picture]),
         new_code_cell("y", outputs=[kept]),
+        new_code_cell("w", outputs=[said, *lines]),
     ]
     nbformat.write(new_notebook(cells=cells), tmp_path / "00_begin.ipynb")
     cells = [new_markdown_cell("# End\n\n[up](00_begin.ipynb)"), new_code_cell("z", id="there")]
@@ -80,6 +83,7 @@ def test_a_small_site_is_whole(small):
     assert 'alt="Figure in “A' in page and 'href="files/data.csv"' in page
     assert 'id="A-&amp;-B-of-formula"' in page  # no formula's markup in an anchor
     assert "VBox" not in page and "interactive widget" in page
+    assert "$K_f$" not in page and "the slope of <math" in page and "first\nsecond" in page
     assert re.search(r'<a href="00_begin.html" aria-current="page">00 Begin</a>', page)
     assert 'href="01_end.html">01 end →</a>' in page and "failed" not in page.split("</style>")[1]
     headings = json.loads(re.search(r"const HEADINGS = (.*);\n", page)[1])

@@ -25,7 +25,6 @@ ENTRY = """<section class="entry"><a href="{stem}.html">{image}</a>
 <p class="soft">{stem}{status}</p></div></section>
 """
 FAILED = ' · <span class="failed">failed or unfinished</span>'
-STATIC = "<p class='soft'>An interactive widget stands here: open the notebook to use it.</p>"
 CODE_OR_MATH = re.compile(
     r"(```.*?```|~~~.*?~~~|`[^`\n]+`)|\$\$(.+?)\$\$"
     r"|(?<![\\$])\$(?![\s$])([^$\n]*?[^\s\\$])\$(?!\d)",
@@ -132,8 +131,7 @@ def _with_files(body, folder, out):
     """The page with links to files of the repository, of which copies go to out/files."""
 
     def keep(match):
-        path = _inside(folder, unquote(html.unescape(match[1])))
-        if path is None:
+        if (path := _inside(folder, unquote(html.unescape(match[1])))) is None:
             return match[0]
         (out / "files").mkdir(exist_ok=True)
         shutil.copyfile(path, out / "files" / path.name)
@@ -162,7 +160,7 @@ def read_stamp(path):
 def heading(notebook):
     """(title, abstract): the first heading and the first paragraph of prose, without markup."""
     cells = [cell["source"] for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
-    text = re.sub(r"^[ >]+", "", "\n\n".join(cells), flags=re.MULTILINE)
+    text = re.sub(r"^[ >]+|^\*\*Question\.\*\* ", "", "\n\n".join(cells), flags=re.MULTILINE)
     title = re.search(r"^#+ *(.*)", text, re.MULTILINE)
     prose = re.sub(r"^(#|!|<|\||```|- |---|←|.*→$).*", "", text, flags=re.MULTILINE).strip()
     abstract = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", re.split(r"\n\s*\n", prose)[0])
@@ -200,10 +198,9 @@ def to_html(notebook, folder):
     notebook["metadata"].pop("widgets", None)  # without a state nbconvert shows the next best form
 
     def hide(match):
-        code, display, inline = match.groups()
-        if code:
-            return code
-        formulas.append(_mathml((display or inline).strip(), "block" if display else "inline"))
+        if match[1]:  # code
+            return match[1]
+        formulas.append(_mathml((match[2] or match[3]).strip(), "block" if match[2] else "inline"))
         return f"roiganmath{len(formulas) - 1}x"
 
     section = ""
@@ -213,13 +210,16 @@ def to_html(notebook, folder):
             cell["source"] = CODE_OR_MATH.sub(hide, cell["source"])
         for output in cell.get("outputs", ()):
             data, about = output.get("data", {}), f"Figure in “{section}”"
+            if "text/markdown" in data:
+                data["text/markdown"] = CODE_OR_MATH.sub(hide, data["text/markdown"])
             if "image/png" in data:
                 output.metadata["image/png"] = {"alt": about} | output.metadata.get("image/png", {})
             pictured = any(kind.startswith("image/") or kind == "text/html" for kind in data)
             bare = BARE.match(data.get("text/plain", ""))  # the widget's own repr
             if bare and (WIDGET in data or bare[1]) and not pictured:
-                data["text/html"] = STATIC
+                data["text/html"] = "<p class='soft'>An interactive widget: open the notebook.</p>"
     exporter = HTMLExporter(template_name="basic", embed_images=True)
+    exporter.register_preprocessor("nbconvert.preprocessors.CoalesceStreamsPreprocessor", True)
     body, _ = exporter.from_notebook_node(notebook, {"metadata": {"path": str(folder)}})
     body = re.sub(r'src="(\.\./[^"]+)"', lambda match: _embedded(folder, match[1]), body)
     in_link = lambda match: re.sub(r"roiganmath\d+x", "formula", match[0])  # a heading's anchor
