@@ -127,7 +127,8 @@ def measure(repeats=3, device="cpu", profile="laptop", **fields):
     seconds, whole = early * few + (opt.steps - early) * step, sum(took["whole"])
     shares = {part: max(0.0, watch.spent[part] / whole) for part in PARTS[:-1]}
     shares["generator"] = 1 - sum(shares.values())
-    watts, on_gpu = WATTS_PER_THREAD * torch.get_num_threads(), opt.steps * flops / GPU_FLOPS
+    here, on_gpu = torch.device(device).type == "cuda", opt.steps * flops / GPU_FLOPS
+    watts = GPU_WATTS if here else WATTS_PER_THREAD * torch.get_num_threads()
     spread = max(took["whole"]) - min(took["whole"])
     row = {"profile": profile, "recipe": cfg.run.recipe, "width": cfg.model.width, "size": size}
     row |= {"batch": opt.batch, "steps": opt.steps, "images": opt.steps * opt.batch}
@@ -135,7 +136,7 @@ def measure(repeats=3, device="cpu", profile="laptop", **fields):
     row |= {"step_s": round(step, 4), "step_spread": round(spread / 2, 4)}
     row["repeats"] = len(took["whole"])
     row |= {"warmup_step_s": round(few, 4), "seconds": round(seconds, 1)}
-    row |= {"images_per_second": round(opt.batch / step, 2), "memory_gib": round(_peak(), 3)}
+    row |= {"images_per_second": round(opt.batch / step, 2), "memory_gib": round(_peak(here), 3)}
     row |= {part: round(share, 4) for part, share in shares.items()}
     row |= {"kwh": round(seconds * watts / 3.6e6, 5), "watts": watts, "tflop_step": flops / 1e12}
     row |= {"gpu": GPU, "gpu_seconds": round(on_gpu, 1)}
@@ -172,8 +173,8 @@ def _seconds(trainer, repeats):
     return took
 
 
-def _peak():
-    if torch.cuda.is_available():
+def _peak(on_gpu):
+    if on_gpu:
         return torch.cuda.max_memory_allocated() / 2**30
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**30 if sys.platform == "darwin" else 2**20)
