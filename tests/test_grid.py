@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from roigan_lib import cli, load_config, load_model, open_dataset
+from roigan_lib import cli, load_config, load_model, open_dataset, sample_masks
 from roigan_lib.checks import only_run
 from roigan_lib.errors import RoiganError
 from roigan_lib.files import read_rows
@@ -121,10 +121,29 @@ def test_the_tables_of_docs_are_those_of_the_rows():
     rows, page = cost.stored(), (rp.ROOT / "docs" / "cost.md").read_text(encoding="utf-8")
     assert cost.to_markdown(rows) in page and cost.to_markdown(rows, "step") in page
     assert sizes.to_markdown(read_rows(rp.ROOT / "figures" / "sizes.jsonl")) in page
+    assert sizes.bits_to_markdown(read_rows(rp.ROOT / "figures" / "bits.jsonl")) in page
     reads = read_rows(rp.ROOT / "figures" / "reading.jsonl")
-    assert reading.to_markdown(reads) in (rp.ROOT / "docs" / "scaling.md").read_text("utf-8")
+    scaling = (rp.ROOT / "docs" / "scaling.md").read_text("utf-8")
+    assert reading.to_markdown(reads) in scaling and cost.projection(rows) in scaling
     assert {r["profile"] for r in rows} == {"smoke", "laptop", "thesis"}
     assert all(r["processor"] and r["load"] >= 0 for r in rows)
+
+
+def test_a_model_in_int8_takes_half_the_place_and_draws_nearly_the_same():
+    gan, x = bench._untrained("smoke"), bench.noise_images(2)[:]
+    masks, n = sample_masks("elliptic", 2, gan.size, seed=0), weights(gan.generator)
+    drawn, gaps = gan.inpaint(x, masks), []
+    for bits in (8, 4):
+        small, megabytes = sizes.in_bits(gan, bits)
+        assert 0 < megabytes - bits / 8 * 1e-6 * n < 0.1 * megabytes
+        rows = [p.flatten(1) for p in small.generator.parameters() if p.ndim > 1]
+        assert max(len(row.unique()) for p in rows for row in p) < 2**bits
+        gaps.append((small.inpaint(x, masks) - drawn).abs().mean().item())
+    assert 0 < gaps[0] < gaps[1] / 4 and gan.inpaint(x, masks).equal(drawn)
+
+
+def weights(network):
+    return sum(p.numel() for p in network.parameters())
 
 
 def plan(tmp_path, *targets, **config):
