@@ -1,15 +1,17 @@
 """The grid: its plan where snakemake is installed, its rows, means over seeds, what a run costs."""
 
+import contextlib
 import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from roigan_lib import cli, load_config, load_model, open_dataset
+from roigan_lib import cli, load_config, load_model, open_dataset, sample_masks
 from roigan_lib.checks import only_run
 from roigan_lib.errors import RoiganError
 from roigan_lib.files import read_rows
@@ -119,10 +121,29 @@ def test_the_tables_of_docs_are_those_of_the_rows():
     rows, page = cost.stored(), (rp.ROOT / "docs" / "cost.md").read_text(encoding="utf-8")
     assert cost.to_markdown(rows) in page and cost.to_markdown(rows, "step") in page
     assert sizes.to_markdown(read_rows(rp.ROOT / "figures" / "sizes.jsonl")) in page
+    assert sizes.bits_to_markdown(read_rows(rp.ROOT / "figures" / "bits.jsonl")) in page
     reads = read_rows(rp.ROOT / "figures" / "reading.jsonl")
-    assert reading.to_markdown(reads) in (rp.ROOT / "docs" / "scaling.md").read_text("utf-8")
+    scaling = (rp.ROOT / "docs" / "scaling.md").read_text("utf-8")
+    assert reading.to_markdown(reads) in scaling and cost.projection(rows) in scaling
     assert {r["profile"] for r in rows} == {"smoke", "laptop", "thesis"}
     assert all(r["processor"] and r["load"] >= 0 for r in rows)
+
+
+def test_a_model_in_int8_takes_half_the_place_and_draws_nearly_the_same():
+    gan, x = bench._untrained("smoke"), bench.noise_images(2)[:]
+    masks, n = sample_masks("elliptic", 2, gan.size, seed=0), weights(gan.generator)
+    drawn, gaps = gan.inpaint(x, masks), []
+    for bits in (8, 4):
+        small, megabytes = sizes.in_bits(gan, bits)
+        assert 0 < megabytes - bits / 8 * 1e-6 * n < 0.1 * megabytes
+        rows = [p.flatten(1) for p in small.generator.parameters() if p.ndim > 1]
+        assert max(len(row.unique()) for p in rows for row in p) < 2**bits
+        gaps.append((small.inpaint(x, masks) - drawn).abs().mean().item())
+    assert 0 < gaps[0] < gaps[1] / 4 and gan.inpaint(x, masks).equal(drawn)
+
+
+def weights(network):
+    return sum(p.numel() for p in network.parameters())
 
 
 def plan(tmp_path, *targets, **config):
@@ -137,7 +158,7 @@ def plan(tmp_path, *targets, **config):
     for line in (done.stdout + done.stderr).splitlines():
         if named := re.match(r"(?:local)?rule (\w+):", line):
             rule = named[1]
-        elif line.startswith("Shell command: "):
+        elif line.startswith("Shell command: ") and rule != "all":
             found.setdefault(rule, []).append(line.removeprefix("Shell command: "))
     return found
 
@@ -149,10 +170,41 @@ def test_the_small_grid_is_planned_whole_and_each_command_can_be_typed(tmp_path)
     counts = {rule: len(commands) for rule, commands in found.items()}
     counts.pop("discs", None)  # made before
     crossed = dict.fromkeys(("training", "rows", "sliders"), 8)  # 2 profiles, data sets and seeds
-    assert counts == crossed | dict(ablation=1, notebook=4, over_seeds=2, pages=2)
+    assert counts == crossed | dict(ablation=1, notebook=1, over_seeds=2, pages=1)
     for command in {c for rule in found for c in found[rule] if "-m roigan_lib" in c}:
-        words = shlex.split(re.split(r" > | 2>|;", command.partition("-m roigan_lib ")[2])[0])
-        cli.command([w.replace("$(dirname", "").strip(")") or "x" for w in words])
+        cli.command(words(command))
+
+
+def words(command):
+    """The arguments of a node's `roigan`, as the shell gives them."""
+    asked = re.split(r" > | 2>|;", command.partition("-m roigan_lib ")[2])[0]
+    return shlex.split(re.sub(r"\$\(dirname (\S+)\)", lambda m: str(Path(m[1]).parent), asked))
+
+
+def ran(monkeypatch, command):
+    """(name of the notebook, folder of the result) of what a `roigan reproduce` would run."""
+    seen = []
+    monkeypatch.setattr(rp, "check_folder", lambda folder: None)
+    monkeypatch.setattr(rp, "only_run", lambda folder: contextlib.nullcontext())
+    monkeypatch.setattr(rp, "write_pages", lambda out, *_: out)
+    keep = lambda series, chosen, values, out, *_: seen.extend((p.stem, Path(out)) for p in chosen)
+    monkeypatch.setattr(rp, "_run_series", keep)
+    assert cli.command(command).run() == 0
+    return seen
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SNAKEMAKE, reason="snakemake is not installed: pip install '.[grid]'")
+def test_the_grid_and_make_reproduce_run_the_same_notebooks_into_the_same_folder(
+    tmp_path, monkeypatch
+):
+    found = plan(tmp_path, "site", notebooks='["03", "05", "06"]', series="build/none")
+    nodes = [node for command in found["notebook"] for node in ran(monkeypatch, words(command))]
+    ask = ["reproduce", "--profile", "smoke", "--only", "03", "05", "06"]
+    by_one = [(stem, rp.ROOT / "build" / "none" / out.name) for stem, out in ran(monkeypatch, ask)]
+    assert sorted((stem, rp.ROOT / out) for stem, out in nodes) == by_one and len(by_one) == 3
+    text = (rp.ROOT / "workflow" / "config.yaml").read_text("utf-8")
+    assert re.search(r"^series: build\s", text, re.M)  # where `make reproduce` has its own
 
 
 @pytest.mark.slow

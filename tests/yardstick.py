@@ -179,7 +179,7 @@ class Step:
         with torch.no_grad():
             done = m * generate(self.g, self._z(codes, noise), x, m, False)[0] + (1 - m) * x
         fake, real = judge(self.d, done, m, True)[0], judge(self.d, x, m, True)[0]
-        alpha = torch.rand(len(x), 1, 1, 1) if alpha is None else alpha
+        alpha = torch.rand(len(x), 1, 1, 1, device=x.device) if alpha is None else alpha
         between = (alpha * x + (1 - alpha) * done).requires_grad_()
         slope = torch.autograd.grad(
             judge(self.d, between, m, True)[0].sum(), between, create_graph=True

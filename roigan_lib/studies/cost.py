@@ -43,13 +43,18 @@ WATTS_PER_THREAD = 10
 GPU, GPU_FLOPS, GPU_WATTS = "A100, TF32 at a tenth of its peak, 600 W", 15.6e12, 600
 RUNS = ({"profile": "smoke"}, {"profile": "laptop"}, {"profile": "laptop", "recipe": "photographs"})
 RUNS += ({"profile": "thesis"}, {"profile": "thesis", "recipe": "published"})
+# Shells alone around celeba, on pixels without labels. [25] shows 800,000 images while a side fades
+# in, and as many after it; the thesis says of that training "more than 10 days".
+GROWN = {"recipe": "celeba128", "learns": "shells", "labels": None, "label": 0.0, "batch": 4}
+GROWN |= {"profile": "laptop", "n_continuous": 10, "precision": "fp32"}
+SHELLS, SHOWN = [GROWN | {"size": size} for size in (128, 256)], 1_600_000
 ENOUGH = 10.0  # seconds of steps timed, after which no further one is
 CURVE = [{"size": size, "batch": 4} for size in (32, 64, 128, 256)]
 CURVE += [{"size": 64, "batch": batch} for batch in (2, 8, 16)]
 
 
 def run(say=print, quick=False, repeats=3, device="cpu", keep=None):
-    """Rows of all RUNS, and of the CURVE of the recipe photographs at half its width; a line each.
+    """Rows of all RUNS, SHELLS, and the CURVE of the recipe photographs at half its width.
 
     quick: the smoke profile and two points of the curve, one step each: does it run? keep: called
     with each row, in a list, as soon as it is measured.
@@ -59,6 +64,7 @@ def run(say=print, quick=False, repeats=3, device="cpu", keep=None):
     of |= {"width": 0.125 if quick else 0.5}
     jobs = [("run", job) for job in runs]
     jobs += [("step", of | point) for point in curve]
+    jobs += [("shell", job) for job in SHELLS if not quick]
     rows = []
     for metric, job in jobs:
         row = named(metric, apart(job, 1 if quick else repeats, device))
@@ -127,7 +133,8 @@ def measure(repeats=3, device="cpu", profile="laptop", **fields):
     seconds, whole = early * few + (opt.steps - early) * step, sum(took["whole"])
     shares = {part: max(0.0, watch.spent[part] / whole) for part in PARTS[:-1]}
     shares["generator"] = 1 - sum(shares.values())
-    watts, on_gpu = WATTS_PER_THREAD * torch.get_num_threads(), opt.steps * flops / GPU_FLOPS
+    here, on_gpu = torch.device(device).type == "cuda", opt.steps * flops / GPU_FLOPS
+    watts = GPU_WATTS if here else WATTS_PER_THREAD * torch.get_num_threads()
     spread = max(took["whole"]) - min(took["whole"])
     row = {"profile": profile, "recipe": cfg.run.recipe, "width": cfg.model.width, "size": size}
     row |= {"batch": opt.batch, "steps": opt.steps, "images": opt.steps * opt.batch}
@@ -135,7 +142,7 @@ def measure(repeats=3, device="cpu", profile="laptop", **fields):
     row |= {"step_s": round(step, 4), "step_spread": round(spread / 2, 4)}
     row["repeats"] = len(took["whole"])
     row |= {"warmup_step_s": round(few, 4), "seconds": round(seconds, 1)}
-    row |= {"images_per_second": round(opt.batch / step, 2), "memory_gib": round(_peak(), 3)}
+    row |= {"images_per_second": round(opt.batch / step, 2), "memory_gib": round(_peak(here), 3)}
     row |= {part: round(share, 4) for part, share in shares.items()}
     row |= {"kwh": round(seconds * watts / 3.6e6, 5), "watts": watts, "tflop_step": flops / 1e12}
     row |= {"gpu": GPU, "gpu_seconds": round(on_gpu, 1)}
@@ -172,8 +179,8 @@ def _seconds(trainer, repeats):
     return took
 
 
-def _peak():
-    if torch.cuda.is_available():
+def _peak(on_gpu):
+    if on_gpu:
         return torch.cuda.max_memory_allocated() / 2**30
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**30 if sys.platform == "darwin" else 2**20)
@@ -285,6 +292,27 @@ def to_markdown(rows, metric="run"):
             line += [f"{value:.3g}" for value in gpu] * of_run
             lines.append(line + [f"{r[part]:.0%}" for part in PARTS])
     return "\n".join(markdown_lines([*head, *PARTS], lines))
+
+
+def projection(rows):
+    """A table of shells up to 1024 pixels: measured at 128 and 256, beyond that by arithmetic.
+
+    Operations and seconds of an image grow by the factor from 128 to 256 with each doubling, memory
+    by the same for each pixel. GPU days: of SHOWN images, at GPU_FLOPS; added up, last column.
+    """
+    one, two = sorted((r for r in rows if r["metric"] == "shell"), key=lambda r: r["size"])
+    pixel = (two["memory_gib"] - one["memory_gib"]) / (two["size"] ** 2 - one["size"] ** 2)
+    lines, total = [], 0.0
+    for k, size in enumerate((128, 256, 512, 1024)):
+        of = lambda name: one[name] / one["batch"] * (two[name] / one[name]) ** k
+        memory = one["memory_gib"] + pixel * (size**2 - one["size"] ** 2)
+        days = SHOWN * 1e12 * of("tflop_step") / GPU_FLOPS / 86400
+        total += days
+        how = "measured" if k < 2 else "projected"
+        line = [str(size), how, f"{of('tflop_step'):.3f}", f"{of('step_s'):.2f}", f"{memory:.1f}"]
+        lines.append([*line, f"{days:.2f}", f"{total:.2f}"])
+    heads = ["pixels", "how", "TFLOP an image", "s an image, one thread", "GiB at batch 4"]
+    return "\n".join(markdown_lines([*heads, "GPU days", "in all"], lines, 2))
 
 
 def renew(page, *tables):

@@ -1,29 +1,37 @@
-"""Width and depth against quality, latency and megabytes, from stored trainings of `experiments`.
+"""Width, depth and bits a weight against quality, latency and megabytes.
 
 `python -m roigan_lib.studies.sizes` leaves figures/sizes.jsonl, figures/sizes.png and a table in
 docs/cost.md. The trainings are those of the claim "the best size depends on the data set": 32
-pixels, short, three seeds each.
+pixels, short, three seeds each. `python -m roigan_lib.studies.sizes FOLDER [MODEL]` asks a shipped
+model, celeba, for the squares in a folder, as it is and in fewer bits: figures/bits.jsonl and the
+next table.
 """
 
 from __future__ import annotations
 
+import copy
+import sys
 import time
+from pathlib import Path
 from statistics import median
 
 import torch
 
 from .. import plots
+from ..data import open_dataset
 from ..files import read_rows
 from ..inpainter import RoIGAN
 from ..masks import sample_masks
-from ..metrics import markdown_lines, over_seeds, write_rows
+from ..metrics import compare, markdown_lines, over_seeds, records, write_rows
 from ..models import networks
 from ..precision import processor
+from ..stored import load_model
 from .bench import ROOT
 from .cost import renew
 from .experiments import EXPERIMENTS, STEPS, name_of, plan
 
 METRICS = ("frechet", "l1_hole")
+FAMILIES, BITS, MOST = ("elliptic", "rectangular", "mixed"), (8, 4), 1.1
 
 
 def rows(stored, repeats=15):
@@ -88,9 +96,68 @@ def to_markdown(found):
     return "\n".join(markdown_lines(heads, lines, 2))
 
 
+def in_bits(gan, bits=8):
+    """(RoIGAN, megabytes): a copy of a model as whole numbers of `bits` bits, 2 … 8, hold it.
+
+    The weights of each output channel are multiples of one float32, their largest over 2^(bits - 1)
+    - 1 (Krishnamoorthi 2018, section 3.1.2); what has one axis stays float16, activations float32.
+    """
+    net, most, size = copy.deepcopy(gan.generator), 2 ** (bits - 1) - 1, 0.0
+    for p in net.parameters():
+        size += p.numel() * (bits / 8) + 4 * len(p) if p.ndim > 1 else 2 * p.numel()
+        if p.ndim > 1:
+            step = p.flatten(1).abs().amax(1).clamp(min=1e-12) / most
+            zero = torch.zeros(len(p), dtype=torch.int32)
+            p.data = torch.fake_quantize_per_channel_affine(p, step, zero, 0, -most, most)
+    return RoIGAN(net, f"{gan.name}, int{bits}", card=gan.card), round(1e-6 * size, 3)
+
+
+def judge(gan, images, **named):
+    """Rows of FID-768 for a model in float16 and in BITS, on FAMILIES of masks, with megabytes.
+
+    images: (n, 3, S, S) in [-1, 1] or an ImageSet; named: for `compare`. ratio: to float16's.
+    """
+    n = sum(p.numel() for p in gan.generator.parameters())
+    made = {f"int{bits}": in_bits(gan, bits) for bits in BITS}
+    methods = {"float16": gan} | {name: model for name, (model, _) in made.items()}
+    table = compare(methods, images, FAMILIES, 768, diversity_images=8, diversity_seeds=2, **named)
+    found, whole = records(table[table["metric"].str.startswith("fid")]), {}
+    for row in found:
+        whole.setdefault(row["mask_law"], row["value"])
+        row["megabytes"] = made[row["method"]][1] if row["method"] in made else round(2e-6 * n, 3)
+        row |= {"model": gan.name, "ratio": round(row["value"] / whole[row["mask_law"]], 4)}
+        row["method"] = f"{gan.name}, {row['method']}"
+    return found
+
+
+def bits_to_markdown(found):
+    """A table of `judge`, a line for each model and number of bits; kept: no ratio above MOST."""
+    lines, of = [], {}
+    for row in found:
+        of.setdefault(row["method"], []).append(row)
+    for name, rows in of.items():
+        scores = [f"{r['value']:.4f} ({r['ratio']:.2f})" for r in rows]
+        kept = "yes" if max(r["ratio"] for r in rows) <= MOST else "no"
+        lines.append([name, f"{rows[0]['megabytes']:.2f}", *scores, kept])
+    heads = [f"{r['mask_law']}, FID-768 of {r['n_fake']}" for r in next(iter(of.values()))]
+    return "\n".join(markdown_lines(["weights", "MB", *heads, "kept"], lines))
+
+
+def main(folder=None, name="celeba"):
+    """What the module says: without a folder width and depth, with one the bits of a model."""
+    figures, page = ROOT / "figures", ROOT / "docs" / "cost.md"
+    if folder is None:
+        made = rows(read_rows(figures / "experiments.jsonl"))
+        write_rows(figures / "sizes.jsonl", made)
+        plots.save(picture(made), figures / "sizes.png")
+        return renew(page, to_markdown(made))
+    data = name.partition("_")[0].rstrip("0123456789")
+    gan, named = load_model(name), dict(data=data, split=Path(folder).name, progress=True)
+    found = judge(gan, open_dataset("folder", "all", gan.size, folder), **named)
+    write_rows(figures / "bits.jsonl", found)
+    renew(page, bits_to_markdown(read_rows(figures / "bits.jsonl")))
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    made = rows(read_rows(ROOT / "figures" / "experiments.jsonl"))
-    write_rows(ROOT / "figures" / "sizes.jsonl", made)
-    plots.save(picture(made), ROOT / "figures" / "sizes.png")
-    renew(ROOT / "docs" / "cost.md", to_markdown(made))
+    main(*sys.argv[1:])
