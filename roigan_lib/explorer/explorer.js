@@ -836,13 +836,14 @@ function render({ model, el }) {
     event.preventDefault();
   });
   function shortcut(event) {
-    event.stopPropagation();
+    const chord = event.ctrlKey || event.metaKey, steps = chord && event.key.toLowerCase() === "z";
+    if (!chord || steps) event.stopPropagation(); // a notebook's single keys; Ctrl+S and the like stay its own
     if (event.target.type === "text" || event.target.type === "number") return; // there, keys are for what is typed
     if (event.key === "[" || event.key === "]") {
       if (event.key === "[") width.stepDown(); else width.stepUp();
       resize();
     }
-    if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") {
+    if (steps) {
       event.preventDefault();
       if (event.shiftKey) redo(); else undo();
     }
