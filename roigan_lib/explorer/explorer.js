@@ -836,14 +836,15 @@ function render({ model, el }) {
     event.preventDefault();
   });
   function shortcut(event) {
-    const chord = event.ctrlKey || event.metaKey, steps = chord && event.key.toLowerCase() === "z";
-    if (!chord || steps) event.stopPropagation(); // a notebook's single keys; Ctrl+S and the like stay its own
+    event.stopPropagation();
+    const chord = (event.ctrlKey || event.metaKey) && event.key.toLowerCase();
+    if (chord === "s" && !el.dispatchEvent(new KeyboardEvent("keydown", event))) event.preventDefault(); // the notebook saves
     if (event.target.type === "text" || event.target.type === "number") return; // there, keys are for what is typed
     if (event.key === "[" || event.key === "]") {
       if (event.key === "[") width.stepDown(); else width.stepUp();
       resize();
     }
-    if (steps) {
+    if (chord === "z") {
       event.preventDefault();
       if (event.shiftKey) redo(); else undo();
     }
