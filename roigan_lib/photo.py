@@ -344,7 +344,7 @@ def _outside(picture, hole):
 def _grain(rough, hole, rim, window):
     """Noise (h, w, 3) like that of the photograph around the hole: its colours, and its fineness.
 
-    rough: the photograph less `_outside`; the quietest third of it, since hair and edges are none.
+    rough: the photograph less `_outside`; the quieter half of it, since hair and edges are none.
     """
     near = cv2.dilate(hole.astype(np.uint8), np.ones((2 * rim - 1, 2 * rim - 1), np.uint8)) > 0
     near &= cv2.dilate(hole.astype(np.uint8), np.ones((5, 5), np.uint8)) == 0
@@ -354,7 +354,7 @@ def _grain(rough, hole, rim, window):
     how = {"ddepth": -1, "ksize": (7, 7), "normalize": False, "borderType": cv2.BORDER_CONSTANT}
     total, count = (cv2.boxFilter(part.astype(np.float32), **how) for part in power)
     loud = total / np.maximum(count, 1)
-    near &= loud <= np.sort(loud[near])[(near.sum() - 1) // 3]
+    near &= loud <= np.sort(loud[near])[(near.sum() - 1) // 2]
     found = rough[near].astype(np.float64)  # few pixels leave float32 no positive matrix
     colours = found.T @ found / (max(1, near.sum()) * LEFT)
     pairs = near[:, 1:] & near[:, :-1]

@@ -837,12 +837,14 @@ function render({ model, el }) {
   });
   function shortcut(event) {
     event.stopPropagation();
+    const chord = (event.ctrlKey || event.metaKey) && event.key.toLowerCase();
+    if (chord === "s" && !el.dispatchEvent(new KeyboardEvent("keydown", event))) event.preventDefault(); // the notebook saves
     if (event.target.type === "text" || event.target.type === "number") return; // there, keys are for what is typed
     if (event.key === "[" || event.key === "]") {
       if (event.key === "[") width.stepDown(); else width.stepUp();
       resize();
     }
-    if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") {
+    if (chord === "z") {
       event.preventDefault();
       if (event.shiftKey) redo(); else undo();
     }

@@ -122,7 +122,7 @@ const BINOMIAL = [1, 4, 6, 4, 1];
 const LEFT = 0.7935, LOST = 0.161; // of white noise: its variance, and its neighbours' correlation without what `outside` makes of it
 
 // Noise like that of the photograph around the hole, its colours and its fineness: (x, y) -> three numbers. rough: the photograph
-// less `outside`, NaN where it was not asked for; the quietest third of it counts, since hair and edges are no noise.
+// less `outside`, NaN where it was not asked for; the quieter half of it counts, since hair and edges are no noise.
 function grainOf(rough, wide, high) {
   const size = wide * high, list = Array.from({ length: size }, (_, i) => i).filter((i) => !Number.isNaN(rough[3 * i]));
   const power = (i) => rough[3 * i] ** 2 + rough[3 * i + 1] ** 2 + rough[3 * i + 2] ** 2;
@@ -137,7 +137,7 @@ function grainOf(rough, wide, high) {
     }
     return total / count;
   });
-  const level = Float32Array.from(loud).sort()[Math.floor((list.length - 1) / 3)];
+  const level = Float32Array.from(loud).sort()[Math.floor((list.length - 1) / 2)];
   const fine = new Uint8Array(size), near = list.filter((_, k) => loud[k] <= level);
   if (!near.length) return () => [0, 0, 0];
   const colours = [[0, 0, 0], [0, 0, 0], [0, 0, 0]];
