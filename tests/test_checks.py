@@ -1,6 +1,7 @@
 """What a user hands in is refused in one sentence before any work: seeds, devices, busy folders."""
 
 import os
+from pathlib import Path
 import signal
 import subprocess
 import sys
@@ -116,7 +117,7 @@ def test_folders_and_files(tmp_path):
         (tmp_path / "file" / "x.png", "could not be written to"),
     ):
         with pytest.raises(RoiganError, match=words) as error:
-            check_output(path, (".png", ".jpg") if "." in str(path) else None)
+            check_output(path, (".png", ".jpg") if Path(path).suffix else None)
         sentence(error)
 
 
