@@ -1,11 +1,11 @@
 """What a user hands in is refused in one sentence before any work: seeds, devices, busy folders."""
 
 import os
-from pathlib import Path
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
