@@ -86,13 +86,15 @@ def _need(fits, what, *given):
 def numbers(name, value) -> torch.Tensor:
     """A tensor, an array or nested lists of real numbers as a dense tensor; else a RoiganError."""
     try:
+        found = value
         if not isinstance(value, torch.Tensor):
-            value = np.asarray(value)
-            native = value.dtype.newbyteorder("=")
-            value = torch.from_numpy(np.array(value, native, order="C"))  # no view of the caller's
-        if value.is_complex() or value.is_meta or value.layout != torch.strided:
+            found = np.asarray(value)
+            native = found.dtype.newbyteorder("=")
+            found = torch.from_numpy(np.array(found, native, order="C"))  # no view of the caller's
+        dense = found.layout == torch.strided and not (found.is_meta or found.is_nested)
+        if found.is_complex() or not dense:
             raise TypeError
-        return value.detach()
+        return found.detach()
     except (TypeError, ValueError, RuntimeError, OverflowError):
         raise RoiganError(PAIR["numbers"].format(name, type(value).__name__)) from None
 
@@ -249,9 +251,14 @@ def only_run(folder):
             ) from None
         except OSError:  # a file system without locks: nobody can be told apart
             pass
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        try:
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), str(os.getpid()).encode())
+        except OSError as error:  # a full disk takes names of files, and no byte
+            raise RoiganError(
+                f"The folder {folder} takes no more ({error.strerror}); free some space, or choose "
+                "another folder."
+            ) from None
         yield
 
 
@@ -259,7 +266,8 @@ def only_run(folder):
 def on_signals(handler, *signals):
     """Within it the handler gets these signals; only the main thread can ask for that."""
     main = threading.current_thread() is threading.main_thread()
-    previous = {s: signal.signal(s, handler) for s in signals} if main else {}
+    heard = [s for s in signals if main and signal.getsignal(s) != signal.SIG_IGN]  # as by nohup
+    previous = {s: signal.signal(s, handler) for s in heard}
     try:
         yield
     finally:

@@ -119,7 +119,7 @@ def check_overrides(profile, profiles, overrides, names) -> dict:
     for name in overrides:
         if name not in known:
             raise RoiganError(
-                f"There is no parameter {name!r}; {suggest(name, known)}`python -m "
+                f"There is no parameter {shown(name)}; {suggest(name, known)}`python -m "
                 f"roigan_lib train --help` lists them all."
             )
     overrides = {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in overrides.items()}

@@ -39,7 +39,8 @@ def cache_folder() -> Path:
         told = os.environ.get("ROIGAN_CACHE")
         folder, shared = Path(told) if told else Path.home() / ".cache" / "roigan", False
     except RuntimeError:  # HOME is unset and the system knows no other
-        folder, shared = Path(tempfile.gettempdir(), f"roigan-{os.geteuid()}"), True
+        shared = hasattr(os, "geteuid")  # Windows has a temporary folder for each user
+        folder = Path(tempfile.gettempdir(), f"roigan-{os.geteuid()}" if shared else "roigan")
     with suppress(OSError):  # who writes there says so
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if shared and folder.is_dir():
@@ -165,7 +166,7 @@ def read_rows(path) -> list[dict]:
     rows, path, why = [], path_of(path), None
     try:
         why = trouble(path)
-        lines = [] if why else path.read_text(encoding="utf-8").split("\n")
+        lines = [] if why else path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or error
     if why and why != "is empty":

@@ -14,7 +14,7 @@ from . import parallel
 from .checkpoint import read, with_codes_of
 from .config import Config, load_config
 from .config_checks import flat
-from .data.labels import label_names
+from .data.labels import check_labels, label_names
 from .errors import RoiganError, suggest
 from .files import place, read_rows
 from .recipes import PARTS, read_recipe, recipe_names
@@ -90,6 +90,8 @@ def make(
     The card has the recipe's name and hash. Raises RoiganError as `train` does.
     """
     parts, longer = stages(recipe, profile, **overrides), stretch(recipe)
+    for _, cfg in parts if data is None else ():
+        check_labels(cfg)  # those of a later stage too
     folder = Path(folder) if folder else run_folder(parts[0][1])
     folders = {}
     for wanted in read_recipe(recipe).get("average", []):

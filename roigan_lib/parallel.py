@@ -15,6 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from .errors import RoiganError
+
 
 def size() -> int:
     """Number of processes that train together."""
@@ -28,11 +30,17 @@ def rank() -> int:
 
 def start() -> None:
     """Join the processes that torch.distributed.run started: nccl with a GPU each, else gloo."""
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not dist.is_initialized():
-        gpu = torch.cuda.device_count() >= int(os.environ.get("LOCAL_WORLD_SIZE", 1)) > 0
-        if gpu:
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        dist.init_process_group("nccl" if gpu else "gloo")
+    try:
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not dist.is_initialized():
+            gpu = torch.cuda.device_count() >= int(os.environ.get("LOCAL_WORLD_SIZE", 1)) > 0
+            if gpu:
+                torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+            dist.init_process_group("nccl" if gpu else "gloo")
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise RoiganError(
+            f"WORLD_SIZE asks for several processes, which could not join ({error}); start them by "
+            "torch.distributed.run, or unset it."
+        ) from None
 
 
 def stop() -> None:

@@ -22,8 +22,8 @@ from .batches import Batches
 from .checkpoint import run_folder
 from .checks import check_device, check_images, on_signals, whole_step
 from .config import Config, load_config
-from .data import open_dataset
-from .errors import RoiganError
+from .data.labels import training_images
+from .errors import RoiganError, shown
 from .inpainter import RoIGAN
 from .journal import Journal
 from .models import Classifier, ProjectedHeads, Reader, networks
@@ -86,11 +86,10 @@ class Trainer:
 
     def begin(self, cfg, data, device):
         """What every trainer has: device, precision, data, counters, a seed that is set."""
-        self.cfg, self.device, d = cfg, check_device(device), cfg.data
+        self.cfg, self.device = cfg, check_device(device)
         self.precision, self.remark = precision.decide(cfg.optimisation.precision, self.device)
         size, batch = cfg.model.size, cfg.optimisation.batch
-        if data is None:
-            data = open_dataset(d.dataset, "train", size, d.root, d.crop)
+        data = training_images(cfg) if data is None else data
         self.data = check_images(data, size)
         if len(data) < batch:
             raise RoiganError(
@@ -226,7 +225,8 @@ def train(
     for a folder that cannot be written or where another run is at work, images or a checkpoint that
     do not fit; later for NaN, a full disk.
     """
-    cfg = cfg or load_config()
+    if not isinstance(cfg := cfg or load_config(), Config):
+        raise RoiganError(f"cfg is {shown(cfg)} but has to be a Config, as load_config makes one.")
     first = parallel.rank() == 0
     say = progress if progress and first else (lambda text: None)
     folder = Path(folder) if folder else run_folder(cfg)

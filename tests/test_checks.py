@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,7 +117,7 @@ def test_folders_and_files(tmp_path):
         (tmp_path / "file" / "x.png", "could not be written to"),
     ):
         with pytest.raises(RoiganError, match=words) as error:
-            check_output(path, (".png", ".jpg") if "." in str(path) else None)
+            check_output(path, (".png", ".jpg") if Path(path).suffix else None)
         sentence(error)
 
 

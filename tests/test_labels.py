@@ -158,3 +158,24 @@ def test_a_set_without_attributes_cannot_teach(faces):
 def test_a_classifier_needs_labels_and_a_weight(change):
     with pytest.raises(RoiganError, match="give labels and a weight of label"):
         tiny(**change)
+
+
+@pytest.mark.parametrize("labels", ["nonesuch", "gaze,gaze", "smile,nonesuch"])
+def test_labels_are_refused_before_a_picture_is_opened(labels, tmp_path, monkeypatch):
+    """Those of a later stage of a recipe too."""
+    from roigan_lib import making, training
+    from roigan_lib.data import labels as module
+
+    def opened(*_):
+        raise AssertionError("pictures were opened")
+
+    monkeypatch.setattr(module, "open_dataset", opened)
+    staged = tmp_path / "staged.toml"
+    told = f'[[stages]]\nname = "a"\n[[stages]]\nname = "b"\nobjective = {{labels = "{labels}"}}\n'
+    staged.write_text('base = "improved"\n' + told, encoding="utf-8")
+    for train in (
+        lambda: training.train(load_config("smoke", labels=labels), tmp_path / "a", progress=None),
+        lambda: making.make(str(staged), tmp_path / "b", "smoke", None),
+    ):
+        with pytest.raises(RoiganError, match="labels names"):
+            train()

@@ -449,3 +449,52 @@ def test_a_checkpoint_without_the_right_to_read_is_not_called_damaged(data, tmp_
     for read in (checkpoint.read, load_model):
         with pytest.raises(RoiganError, match="cannot be read.*Permission denied"):
             read(tmp_path / "checkpoint.pt")
+
+
+def test_a_full_disk_is_one_sentence_before_the_first_step(data, tmp_path):
+    with small_disk(tmp_path / "disk", 1) as disk:
+        (disk / "fill").write_bytes(bytes(free(disk)))
+        with pytest.raises(RoiganError, match="takes no more.*No space left"):
+            T.train(tiny(steps=1), disk / "run", data, progress=None)
+
+
+@pytest.mark.parametrize("processes", ["x", "2"])
+def test_several_processes_that_nobody_started_are_one_sentence(processes, monkeypatch):
+    from roigan_lib import parallel
+
+    monkeypatch.setenv("WORLD_SIZE", processes)
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(RoiganError, match="WORLD_SIZE asks for several") as error:
+        parallel.start()
+    assert "\n" not in str(error.value)
+
+
+@posix
+def test_a_signal_that_the_parent_ignores_stays_ignored():
+    """As of a training that `nohup` or a shell's `&` started."""
+    import signal
+
+    from roigan_lib.checks import on_signals
+
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with on_signals(signal.default_int_handler, signal.SIGTERM):
+            assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_mark_of_byte_order_before_a_text_is_no_damage(tmp_path):
+    """Editors of Windows put one there."""
+    (tmp_path / "rows.jsonl").write_bytes(b'\xef\xbb\xbf{"metric": "l1"}\n')
+    (tmp_path / "own.toml").write_bytes(b'\xef\xbb\xbfbase = "improved"\n')
+    assert files.read_rows(tmp_path / "rows.jsonl") == [{"metric": "l1"}]
+    from roigan_lib.recipes import read_recipe
+
+    assert read_recipe(str(tmp_path / "own.toml")) == read_recipe("improved")
+
+
+@pytest.mark.parametrize("cfg", ["smoke", 5])
+def test_a_configuration_that_is_none_is_one_sentence(cfg, data, tmp_path):
+    with pytest.raises(RoiganError, match="has to be a Config"):
+        T.train(cfg, tmp_path, data, progress=None)

@@ -29,8 +29,9 @@ HEAD = ["Python", "versions", *SHOWN.split(), "passed", "failed", "skipped", "mi
 def build(uv, python, resolution, folder):
     """An environment in `folder`; the path of its Python."""
     run = lambda *words: subprocess.run([uv, *map(str, words)], check=True, cwd=ROOT)
-    run("venv", "--quiet", "--python", shutil.which(python) or python, folder)
     made = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if not made.exists():  # as of an earlier call with --where
+        run("venv", "--quiet", "--python", shutil.which(python) or python, folder)
     asked = ["--resolution", resolution, "--extra", "notebooks", "--extra", "test"]
     run("pip", "install", "--quiet", "--python", made, "--only-binary", ":all:", *asked, "-r",
         "pyproject.toml")  # fmt: skip

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import secrets
 import shutil
 import warnings
 
@@ -24,7 +25,7 @@ def cached(name, shape, make):
     if found := stored(name, shape):
         return found
     place = _place(name)
-    scratch = place.with_suffix(f".{os.getpid()}.tmp")
+    scratch = place.with_suffix(f".{secrets.token_hex(6)}.tmp")  # two threads have one number
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         # asked beforehand, because writing to a mapped file on a full disk ends the process

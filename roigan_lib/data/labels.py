@@ -11,7 +11,9 @@ from typing import NamedTuple
 import torch
 
 from ..errors import RoiganError, suggest
-from . import celeba, synthfaces
+from . import DATASETS, FILES, celeba, open_dataset, synthfaces
+
+FACTORS = [f.name for f in synthfaces.FACTORS if f.kind == "continuous"]
 
 
 class Labels(NamedTuple):
@@ -29,19 +31,7 @@ def labels_of(data, names, most) -> Labels:
     most: how many sliders there are. RoiganError for a name that the data do not have, for labels
     that all images share, and for more labels than sliders.
     """
-    plain = [name.removeprefix("-") for name in names]
-    known = _known(data) if names else []
-    for name in plain:
-        if name not in known:
-            raise RoiganError(
-                f"labels names {name!r}; {suggest(name, known)}choose labels of "
-                f"{data.name}: {', '.join(known)}."
-            )
-    if len(set(plain)) < len(names) or len(names) > most:
-        raise RoiganError(
-            f"labels names {len(names)} labels for {most} continuous codes; name each once, and "
-            f"no more than there are codes."
-        )
+    plain = _plain(names, _known(data), most, data.name)
     values = torch.stack([_values(data, name) for name in plain], 1) if names else None
     values = torch.zeros(len(data), 0) if values is None else values
     values *= torch.tensor([-1.0 if name.startswith("-") else 1.0 for name in names])
@@ -57,6 +47,22 @@ def labels_of(data, names, most) -> Labels:
     return Labels(values, turned, shares, places)
 
 
+def training_images(cfg):
+    """The train split that a Config names. RoiganError as for `check_labels` and `open_dataset`."""
+    check_labels(cfg)
+    return open_dataset(cfg.data.dataset, "train", cfg.model.size, cfg.data.root, cfg.data.crop)
+
+
+def check_labels(cfg) -> None:
+    """RoiganError where a Config's labels are none of its data set's; no picture is opened."""
+    names, d, known = label_names(cfg.objective.labels), cfg.data, FACTORS
+    if names and d.dataset in DATASETS:  # `open_dataset` names another one
+        if d.dataset in FILES:
+            with FILES[d.dataset](d.root) as files:
+                known = files.known(files.members()[:1]).get("attribute_names", [])
+        _plain(names, known, cfg.model.n_continuous, d.dataset)
+
+
 def label_names(labels: str | None) -> list[str]:
     """The factors that `labels` names, in the order of the sliders that they become."""
     return [name.strip() for name in labels.split(",")] if labels else []
@@ -69,15 +75,33 @@ def shown_name(label: str) -> str:
     return plain.replace("_", " ").lower()
 
 
+def _plain(names, known, most, owner):
+    """The names without a minus, each one of the known; RoiganError as for `labels_of`."""
+    plain = [name.removeprefix("-") for name in names]
+    if names and not known:
+        raise RoiganError(
+            f"{owner} has no factors or attributes that could be labels; leave labels out, use "
+            f"synthfaces, or lay list_attr_celeba.txt beside CelebA's images."
+        )
+    for name in plain:
+        if name not in known:
+            raise RoiganError(
+                f"labels names {name!r}; {suggest(name, known)}choose labels of "
+                f"{owner}: {', '.join(known)}."
+            )
+    if len(set(plain)) < len(names) or len(names) > most:
+        raise RoiganError(
+            f"labels names {len(names)} labels for {most} continuous codes; name each once, and "
+            f"no more than there are codes."
+        )
+    return plain
+
+
 def _known(data):
     if data.attributes is not None:
         return list(data.attribute_names)
-    if data.factors is not None and list(data.factor_names) == synthfaces.NAMES:
-        return [f.name for f in synthfaces.FACTORS if f.kind == "continuous"]
-    raise RoiganError(
-        f"{data!r} has no factors or attributes that could be labels; leave labels out, use "
-        f"synthfaces, or lay list_attr_celeba.txt beside CelebA's images."
-    )
+    drawn = data.factors is not None and list(data.factor_names) == synthfaces.NAMES
+    return FACTORS if drawn else []
 
 
 def _values(data, name):

@@ -53,7 +53,8 @@ def check(name, root=None):
     name: celeba, cats, cars or folder; root: as for `open_dataset`. Decodes nothing.
     """
     kind, lines = _kind(name), []
-    top = path_of(root or os.environ.get("ROIGAN_DATA") or os.devnull, "folder or archive")
+    given = os.environ.get("ROIGAN_DATA") or os.devnull if root is None else root
+    top = path_of(given, "folder or archive")
     for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
         if path.suffix in UNFINISHED:
             lines.append(f"{path} is a download that did not finish: let it go on, or remove it.")

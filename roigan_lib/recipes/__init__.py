@@ -34,7 +34,7 @@ def read_toml(path) -> dict:
     """The tables of a file; RoiganError where it is no TOML."""
     path = plain_file(path, "recipe", most=2**20)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError, OSError) as error:
         why = str(error).rstrip(".")
         raise RoiganError(

@@ -126,6 +126,8 @@ def cases(folder):
             fits = FIT_FOLDER if what == "check_folder" else FIT
             wanted = () if name in fits else words
             yield Case("output", f"{what}: {name}", functools.partial(call, path), wanted)
+    array = functools.partial(sources.check, "folder", np.zeros((2, 3), bool))
+    yield Case("place", "data check: an array", array, words)
     yield from folders(folder)
 
 

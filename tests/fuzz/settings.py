@@ -56,6 +56,8 @@ def cases(folder):
     yield Case("setting", "Config by hand", lambda: _by_hand(steps="x"), ("steps",))
     yield Case("setting", "Config of None", lambda: _by_hand(model=None), ("model",))
     cfg = rg.load_config("smoke")
+    call = functools.partial(rg.load_config, "smoke", **{"x y" * 999: 1})
+    yield Case("setting", "load_config(a name of 3,000 letters", call, ("parameter",))
     yield Case("setting", "replace(nonesuch)", lambda: cfg.replace(nonesuch=1), ("nonesuch",))
 
 
