@@ -106,7 +106,7 @@ def rows(folder):
         "a list": b"[]\n",
         "a number": b'{"a": 1}\n5\n',
         "bytes": b"\xff\xfe{}\n",
-        "a deep list": b'{"a": ' + b"[" * 5000 + b"]" * 5000 + b"}\n",
+        "a deep list": b'{"a": ' + b"[" * 10**5 + b"]" * 10**5 + b"}\n",
         "cut in a line": b'{"a": 1}\n{"a": ',
         "zero bytes in it": b'{"a": 1}\n\0\0\0\0\n',
         "a number of 10,000 digits": b'{"a": ' + b"9" * 10_000 + b"}\n",
