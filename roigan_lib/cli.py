@@ -455,12 +455,13 @@ class Page:
 
     out: str = "build/page"  # the folder; serve it, for example by python -m http.server
     model: tuple[str, ...] = ("synthfaces", "celeba", "cats")  # shipped names or checkpoints
+    weights: Literal["float16", "int8"] = "float16"  # int8 halves what a browser fetches
     runtime: str | None = None  # package of onnxruntime-web (.tgz); default: cached, or by npm
 
     def run(self):
         from .explorer.page import write_page
 
-        index = write_page(self.out, self.model, self.runtime, say)
+        index = write_page(self.out, self.model, self.runtime, say, self.weights)
         say(f"{index}: serve this folder, for example by python -m http.server -d {self.out}")
 
 

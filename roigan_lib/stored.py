@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -166,3 +167,19 @@ def _read_checkpoint(path):
     if data.get("format") != "roigan-train-1" or not {"ema", "step", "config"} <= data.keys():
         raise RoiganError(f"{path.name} is not a training checkpoint of this kit.")
     return data["ema"], {"config": data["config"], "card": {"steps": data["step"]}}
+
+
+def in_bits(gan, bits=8):
+    """(RoIGAN, megabytes): a copy of a model as whole numbers of `bits` bits, 2 … 8, hold it.
+
+    The weights of each output channel are multiples of one float32, their largest over 2^(bits - 1)
+    - 1 (Krishnamoorthi 2018, section 3.1.2); what has one axis stays float16, activations float32.
+    """
+    net, most, size = copy.deepcopy(gan.generator), 2 ** (bits - 1) - 1, 0.0
+    for p in net.parameters():
+        size += p.numel() * (bits / 8) + 4 * len(p) if p.ndim > 1 else 2 * p.numel()
+        if p.ndim > 1:
+            step = p.flatten(1).abs().amax(1).clamp(min=1e-12) / most
+            zero = torch.zeros(len(p), dtype=torch.int32)
+            p.data = torch.fake_quantize_per_channel_affine(p, step, zero, 0, -most, most)
+    return RoIGAN(net, f"{gan.name}, int{bits}", card=gan.card), round(1e-6 * size, 3)

@@ -16,6 +16,7 @@ from roigan_lib.checks import only_run
 from roigan_lib.errors import RoiganError
 from roigan_lib.files import read_rows
 from roigan_lib.metrics import over_seeds, to_markdown, trained
+from roigan_lib.stored import in_bits
 from roigan_lib.studies import bench, cost, grid, reading, sizes
 from roigan_lib.studies import reproduce as rp
 
@@ -134,7 +135,7 @@ def test_a_model_in_int8_takes_half_the_place_and_draws_nearly_the_same():
     masks, n = sample_masks("elliptic", 2, gan.size, seed=0), weights(gan.generator)
     drawn, gaps = gan.inpaint(x, masks), []
     for bits in (8, 4):
-        small, megabytes = sizes.in_bits(gan, bits)
+        small, megabytes = in_bits(gan, bits)
         assert 0 < megabytes - bits / 8 * 1e-6 * n < 0.1 * megabytes
         rows = [p.flatten(1) for p in small.generator.parameters() if p.ndim > 1]
         assert max(len(row.unique()) for p in rows for row in p) < 2**bits

@@ -26,6 +26,7 @@ from roigan_lib.errors import RoiganError  # noqa: E402
 from roigan_lib.explorer import page as pages  # noqa: E402
 from roigan_lib.explorer.graphs import export  # noqa: E402
 from roigan_lib.explorer.places import eye_places, regions  # noqa: E402
+from roigan_lib.stored import in_bits  # noqa: E402
 
 NAME = "synthfaces"
 CANVAS = """node => {
@@ -69,12 +70,16 @@ def gan():
     return rg.load_model(NAME)
 
 
-@pytest.mark.parametrize("name", [NAME, "celeba"])
-def test_two_graphs_draw_what_pytorch_draws(name):
+@pytest.mark.parametrize(
+    "name, weights", [(NAME, "float16"), ("celeba", "float16"), ("celeba", "int8")]
+)
+def test_two_graphs_draw_what_pytorch_draws(name, weights):
     runtime = pytest.importorskip("onnxruntime")
     gan = rg.load_model(name)
+    if weights == "int8":
+        gan, _ = in_bits(gan)
     graphs = export(gan)
-    assert sum(map(len, graphs)) < 10e6
+    assert sum(map(len, graphs)) < {"float16": 10e6, "int8": 5e6}[weights]
     fixed, moving = (runtime.InferenceSession(graph) for graph in graphs)
     outputs, inputs = (
         [put.name for put in side] for side in (fixed.get_outputs(), moving.get_inputs())

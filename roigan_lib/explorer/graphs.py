@@ -11,6 +11,7 @@ import warnings
 from contextlib import ExitStack, contextmanager
 from unittest import mock
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -148,8 +149,8 @@ def _traceable():
 
 
 def _graph(module, taken, given, rows):
-    """The trace of a module as an ONNX model: no node that its outputs do not need, and weights as
-    they ship, in float16, where that loses nothing.
+    """The trace of a module as an ONNX model: no node that its outputs do not need, and weights in
+    few bits where that loses nothing: float16, as they ship, or int8 (`stored.in_bits`).
     """
     onnx = required()
     from onnx import numpy_helper
@@ -182,14 +183,37 @@ def _graph(module, taken, given, rows):
     nodes, casts = [node for node in nodes if not written & set(node.output)], []
     for tensor in (tensor for tensor in graph.initializer if tensor.name in needed):
         numbers = numpy_helper.to_array(tensor)
-        if numbers.dtype == "float32" and (numbers == (half := numbers.astype("float16"))).all():
-            tensor = numpy_helper.from_array(half, f"{tensor.name}_half")
-            name, whole = tensor.name, onnx.TensorProto.FLOAT
-            casts.append(onnx.helper.make_node("Cast", [name], [name[:-5]], to=whole))
-        weights.append(tensor)
+        few, step = _in_few_bits(numbers) if numbers.dtype == "float32" else (numbers, None)
+        if few.dtype != numbers.dtype:
+            name, *names = (f"{tensor.name}{end}" for end in ("", "_few", "_step", "_cast"))
+            weights.append(numpy_helper.from_array(few, names[0]))
+            cast, to = name if step is None else names[2], onnx.TensorProto.FLOAT
+            casts.append(onnx.helper.make_node("Cast", names[:1], [cast], to=to))
+            if step is not None:
+                weights.append(numpy_helper.from_array(step, names[1]))
+                casts.append(onnx.helper.make_node("Mul", [cast, names[1]], [name]))
+        else:
+            weights.append(tensor)
     inputs = [put for put in graph.input if put.name in needed]
     for field, content in (("node", casts + nodes), ("initializer", weights), ("input", inputs)):
         graph.ClearField(field)
         getattr(graph, field).extend(content)
     graph.ClearField("value_info")
     return model
+
+
+def _in_few_bits(numbers):
+    """(the numbers in fewer bits, step along one axis or None); they again, if nothing fits."""
+    if (numbers == (half := numbers.astype("float16"))).all():
+        return half, None
+    for axis in range(numbers.ndim if numbers.size > 1024 else 0):
+        rest = tuple(i for i in range(numbers.ndim) if i != axis)
+        most = np.abs(numbers).max(rest, keepdims=True)
+        step = np.zeros_like(most)
+        for k in range(1, 128):  # the largest of a part need not be the largest of the whole
+            some = np.where(most > 0, most, 1) / np.float32(k)
+            far = np.abs(numbers / some - np.rint(numbers / some)).max(rest, keepdims=True)
+            step = np.where(far < 1e-4, some, step)
+        if step.all():
+            return np.rint(numbers / step).astype("int8"), step
+    return numbers, None

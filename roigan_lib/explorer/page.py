@@ -26,7 +26,7 @@ from ..files import cache_folder, write_atomically
 from ..masks import FACE, region
 from ..photo import _skimage, astronaut, face_frame, find_eyes, to_model
 from ..plots import to_uint8
-from ..stored import load_model
+from ..stored import in_bits, load_model
 from . import DARKROOM, HERE, VIEW, Explorer, pages
 from .graphs import export, required
 
@@ -54,16 +54,19 @@ OURS = (
 )
 
 
-def write_page(out, models=tuple(CREDITS), runtime=None, say=print) -> Path:
+def write_page(out, models=tuple(CREDITS), runtime=None, say=print, weights="float16") -> Path:
     """Write the page for the models (shipped names or checkpoints) to the folder `out`.
 
     runtime: the package of onnxruntime-web (.tgz); None takes it from the cache, or fetches it by
-    npm. Returns the path of index.html. RoiganError: no such model, a folder that cannot be
-    written, a package that cannot be had or is another one.
+    npm. weights: float16, as models ship, or int8 (`stored.in_bits`), half the megabytes. Returns
+    the path of index.html. RoiganError: no such model, a folder that cannot be written, a package
+    that cannot be had or is another one.
     """
     out, cards = Path(out), []
     required()
     check_folder(out)
+    if weights not in (known := ("float16", "int8")):
+        raise RoiganError(f"A page has weights in {' or '.join(known)}, not in {weights!r}.")
     gans = {gan.name: gan for gan in map(load_model, models)}
     moved = {n: Directed(g, load_directions(n)) for n, g in gans.items() if _found(n)}
     for name, gan in gans.items():
@@ -72,7 +75,8 @@ def write_page(out, models=tuple(CREDITS), runtime=None, say=print) -> Path:
     unpack(runtime, out / "ort")
     for name, gan in gans.items():
         shown, pictures = moved.get(name, gan), _pictures(name, gan)
-        cards.append(add_model(out / "models", name, shown, pictures, export(gan)))
+        graphs = export(gan if weights == "float16" else in_bits(gan)[0])
+        cards.append(add_model(out / "models", name, shown, pictures, graphs))
         size, n = cards[-1]["megabytes"], shown.n_continuous + shown.n_discrete
         say(f"{name}: {size} MB in two graphs, {n} sliders")
     return assemble(out, cards)

@@ -9,7 +9,6 @@ next table.
 
 from __future__ import annotations
 
-import copy
 import sys
 import time
 from pathlib import Path
@@ -25,7 +24,7 @@ from ..masks import sample_masks
 from ..metrics import compare, markdown_lines, over_seeds, records, write_rows
 from ..models import networks
 from ..precision import processor
-from ..stored import load_model
+from ..stored import in_bits, load_model
 from .bench import ROOT
 from .cost import renew
 from .experiments import EXPERIMENTS, STEPS, name_of, plan
@@ -94,22 +93,6 @@ def to_markdown(found):
         line += [f"{row['ms']:.1f}"]
         lines.append(line + [f"{of[m]['value']:.4g} ± {of[m]['spread']:.2g}" for m in METRICS])
     return "\n".join(markdown_lines(heads, lines, 2))
-
-
-def in_bits(gan, bits=8):
-    """(RoIGAN, megabytes): a copy of a model as whole numbers of `bits` bits, 2 … 8, hold it.
-
-    The weights of each output channel are multiples of one float32, their largest over 2^(bits - 1)
-    - 1 (Krishnamoorthi 2018, section 3.1.2); what has one axis stays float16, activations float32.
-    """
-    net, most, size = copy.deepcopy(gan.generator), 2 ** (bits - 1) - 1, 0.0
-    for p in net.parameters():
-        size += p.numel() * (bits / 8) + 4 * len(p) if p.ndim > 1 else 2 * p.numel()
-        if p.ndim > 1:
-            step = p.flatten(1).abs().amax(1).clamp(min=1e-12) / most
-            zero = torch.zeros(len(p), dtype=torch.int32)
-            p.data = torch.fake_quantize_per_channel_affine(p, step, zero, 0, -most, most)
-    return RoIGAN(net, f"{gan.name}, int{bits}", card=gan.card), round(1e-6 * size, 3)
 
 
 def judge(gan, images, **named):
