@@ -454,7 +454,8 @@ class Page:
     """The explorer as a static folder: paint, slide, see in a browser, without Python."""
 
     out: str = "build/page"  # the folder; serve it, for example by python -m http.server
-    model: tuple[str, ...] = ("synthfaces", "celeba", "cats")  # shipped names or checkpoints
+    # shipped names or checkpoints
+    model: tuple[str, ...] = ("synthfaces", "celeba", "celeba128", "cats")
     weights: Literal["float16", "int8"] = "float16"  # int8 halves what a browser fetches
     runtime: str | None = None  # package of onnxruntime-web (.tgz); default: cached, or by npm
 

@@ -71,7 +71,8 @@ def gan():
 
 
 @pytest.mark.parametrize(
-    "name, weights", [(NAME, "float16"), ("celeba", "float16"), ("celeba", "int8")]
+    "name, weights",
+    [(NAME, "float16"), ("celeba", "float16"), ("celeba", "int8"), ("celeba128", "float16")],
 )
 def test_two_graphs_draw_what_pytorch_draws(name, weights):
     runtime = pytest.importorskip("onnxruntime")

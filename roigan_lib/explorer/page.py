@@ -39,15 +39,20 @@ SCRIPTS = sorted({*VIEW.split(), *DARKROOM.split(), "page", "random", "session",
 FILES = [f"{name}.js" for name in SCRIPTS] + ["explorer.css", "page.css"]
 CARD = "size n_continuous n_discrete n_categories names order dead title checkpoint eyes regions"
 DRAWN = (2, 3, 5)  # seeds of the faces that the model draws under the first picture's hair
+FACES = (
+    "The first picture is Eileen Collins, photographed by NASA, in the public domain; "
+    "under her hair in the others the model drew nobody's face. It learned from CelebA, whose "
+    "terms make its weights non-commercial."
+)
 CREDITS = {
     "synthfaces": "The faces are nobody's: the kit's painter drew them.",
-    "celeba": "The first picture is Eileen Collins, photographed by NASA, in the public domain; "
-    "under her hair in the others the model drew nobody's face. It learned from CelebA, whose "
-    "terms make its weights non-commercial.",
+    "celeba": FACES,
+    "celeba128": FACES,
     "cats": "Chelsea was photographed by Stéfan van der Walt (CC0). The model learned from the Cat "
     "data set of Zhang, Sun and Tang: photographs of mixed origin, for research only.",
 }
 LABELS = {"synthfaces": "Drawn faces", "celeba": "Photographs of faces", "cats": "Cats"}
+LABELS["celeba128"] = "The same, sharper and slower"
 OURS = (
     "Software: this kit and ONNX Runtime Web (Microsoft), both under the MIT licence. Method: "
     "V. Korshunov, Region-Selected Image Generation with Generative Adversarial Networks, 2020."
