@@ -131,6 +131,7 @@ def test_train_goes_on(home, capsys):
     assert card["steps"] == 2 and data["flip"] is False and data["crop"] == 40
 
 
+@pytest.mark.slow
 def test_train_refuses(home, capsys, tmp_path):
     assert "did you mean 'synthfaces'" in refused(
         capsys, "train", "--profile", "smoke", "--dataset", "synthface"

@@ -158,6 +158,7 @@ def test_directions_ship_and_each_can_be_seen(name):
         assert change.mean() > 0.02, k  # on pictures of another kind; on its own: found.jsonl
 
 
+@pytest.mark.slow
 def test_the_command_finds_directions(tmp_path, capsys):
     out = tmp_path / "own.safetensors"
     words = (
@@ -169,6 +170,7 @@ def test_the_command_finds_directions(tmp_path, capsys):
     assert main([*words.split(), "x.png"]) == 2
 
 
+@pytest.mark.slow
 def test_what_directions_cost_is_measured_on_both():
     gan = rg.load_model("cats")
     directed, data = Directed(gan, load_directions("cats")), rg.open_dataset("synthfaces", limit=10)

@@ -129,6 +129,7 @@ def test_a_full_posterior_explains_errors_that_go_together():
     assert found[True] < found[False] - 0.5
 
 
+@pytest.mark.slow
 def test_rows_are_made_once_and_missing_photographs_are_told(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "PEOPLE", 16)
     monkeypatch.setattr(study, "IMAGES", 16)

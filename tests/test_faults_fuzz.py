@@ -25,6 +25,7 @@ def by_chance(place, n, start):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_two_hundred_examples_of_each(tmp_path):
     by_chance(tmp_path, 200, 0)
 

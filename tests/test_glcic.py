@@ -382,6 +382,7 @@ def test_bfloat16_takes_the_step_of_float32(data, quick, phase):
     assert all(logs["bf16"][k] == pytest.approx(v, rel=0.03) for k, v in logs["fp32"].items())
 
 
+@pytest.mark.slow
 def test_two_and_two_steps_are_four_bit_for_bit(data, tmp_path, quick):
     said = []
     whole = train(data, tmp_path / "whole")
@@ -421,6 +422,7 @@ def test_two_and_two_steps_are_four_bit_for_bit(data, tmp_path, quick):
     assert train(data, tmp_path / "seed", seed=1).checkpoint_hash != whole.checkpoint_hash
 
 
+@pytest.mark.slow
 def test_ctrl_c_within_a_step_saves_whole_steps_only(data, tmp_path, quick, monkeypatch):
     inner, calls = G.GLCICTrainer.learn, []
 
@@ -445,6 +447,7 @@ def test_two_runs_in_one_folder_are_one_too_many(data, tmp_path, quick):
     assert not (tmp_path / "checkpoint.pt").exists()
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_of_a_save_leaves_a_good_checkpoint(
     data, tmp_path, quick, monkeypatch
 ):
@@ -511,6 +514,7 @@ def test_minutes_are_a_budget_of_training_time(data, tmp_path, quick):
     )
 
 
+@pytest.mark.slow
 def test_it_learns_a_trivial_data_set(tmp_path, monkeypatch):
     load = G.load_config
     monkeypatch.setattr(G, "load_config", lambda *a, **fields: load(*a, **fields, log_every=5))

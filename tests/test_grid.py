@@ -59,6 +59,7 @@ def test_means_come_from_files_and_go_to_one(tmp_path, capsys):
     assert cli.main(["seeds", str(tmp_path / "none.jsonl")]) == 2
 
 
+@pytest.mark.slow
 def test_control_rows_say_what_codes_do_and_where_faces_are_known_what_they_mean():
     gan, faces = bench._untrained("smoke"), open_dataset("synthfaces", "test", limit=16)
     found = grid.control(gan, faces).set_index("metric")

@@ -73,6 +73,7 @@ def test_the_first_pixels_inside_the_border_continue_what_lies_outside():
     torch.testing.assert_close(border_blend(again, m)[0], again * border_blend(again, m)[1])
 
 
+@pytest.mark.slow
 def test_a_grown_generator_draws_with_kept_tables_what_it_draws_in_training(small, pair):
     cfg = replace(small, architecture="grown", size=128)
     grown = networks(cfg)[0](cfg)
@@ -101,6 +102,7 @@ def test_readers_see_in_a_large_image_what_they_see_in_the_shrunk_one(small, pai
         torch.testing.assert_close(found, wanted)
 
 
+@pytest.mark.slow
 def test_a_run_of_128_pixels_starts_from_one_of_64_and_fades_in(tmp_path):
     opts = dict(n_continuous=4, width=0.125, batch=4, log_every=1, perceptual_net="none")
     opts |= dict(refine=1, fine=True)
@@ -156,6 +158,7 @@ steps = 2
 """
 
 
+@pytest.mark.slow
 def test_shells_alone_learn_and_ship_beside_the_model_within(tmp_path, monkeypatch):
     recipe = tmp_path / "shells.toml"
     recipe.write_text(SHELLS)

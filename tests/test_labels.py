@@ -72,6 +72,7 @@ def test_two_families_of_regions_take_turns(faces):
     assert (low[24:].mean() > 1.5 * high[24:].mean()) and len(centre) == 8
 
 
+@pytest.mark.slow
 def test_the_classifier_learns_what_a_hole_shows_and_nothing_else_moves(faces):
     cfg = tiny(learns="classifier", steps=80, batch=32, lr_g=3e-3, mask_family="elliptic-face")
     trainer = T.Trainer(cfg, faces)
@@ -95,6 +96,7 @@ def test_the_classifier_sees_the_hole_alone():
         assert not torch.equal(net(x, m), net(x * 0.5, m))
 
 
+@pytest.mark.slow
 def test_path_a_is_shown_half_the_truth_and_half_what_is_seen(faces):
     trainer = T.Trainer(tiny(), faces)
     batch = trainer.batches.draw(0)
@@ -107,6 +109,7 @@ def test_path_a_is_shown_half_the_truth_and_half_what_is_seen(faces):
     assert n_a and torch.allclose(step.shown_labels, ((batch.labels + seen) / 2)[:n_a], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_stage_goes_on_with_the_classifier_of_the_one_before(faces, tmp_path):
     run = T.train(tiny(learns="classifier"), tmp_path / "a", faces, None)
     start = str(run.folder / "checkpoint.pt")
@@ -121,6 +124,7 @@ def test_a_stage_goes_on_with_the_classifier_of_the_one_before(faces, tmp_path):
         T.train(tiny(start=start, labels="Smiling,Male"), tmp_path / "b", faces, None)
 
 
+@pytest.mark.slow
 def test_random_codes_have_a_label_as_often_as_the_images(faces, tmp_path):
     gan = T.train(tiny(steps=1), tmp_path, faces, None).model
     shares = labels_of(faces, ["Smiling", "-No_Beard"], 3).shares

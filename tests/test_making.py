@@ -66,6 +66,7 @@ def test_stages_lie_over_the_recipe(recipe):
     assert c.objective.weight("l1_hole") == a.objective.weight("l1_hole") == 2.0
 
 
+@pytest.mark.slow
 def test_a_model_is_the_mean_of_its_stages_and_goes_on_after_a_stop(recipe, tmp_path, monkeypatch):
     images = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)
     from roigan_lib.data import ImageSet
@@ -127,6 +128,7 @@ def test_bad_recipes_are_one_sentence(tmp_path, text, words):
     assert all(word in said for word in words) and "Traceback" not in said, said
 
 
+@pytest.mark.slow
 def test_shipped_models_say_how_they_were_made(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("ROIGAN_FIGURES", str(Path(__file__).resolve().parent.parent / "figures"))
     rows, agree = check(shipped())
@@ -155,6 +157,7 @@ def test_a_changed_recipe_is_seen(tmp_path):
     assert load_config("thesis", recipe="improved").model.architecture == "improved"
 
 
+@pytest.mark.slow
 def test_told_sliders_are_lengthened_at_the_end(tmp_path):
     start = RECIPE.index("[[stages]]")
     text = RECIPE[:start].replace('average = ["first", "third"]\n', "")

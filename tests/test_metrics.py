@@ -195,6 +195,7 @@ def bytes_pair(pair):
     return one, other, *tensors
 
 
+@pytest.mark.slow
 def test_psnr_is_scikit_images_on_8_bits(bytes_pair):
     peer = pytest.importorskip("skimage.metrics").peak_signal_noise_ratio
     one, other, images, completed = bytes_pair

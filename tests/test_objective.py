@@ -130,6 +130,7 @@ def but(*names):
     ],
     ids=("labels", "labels on every slider", "siblings", "path B", "path A", "as it ships"),
 )
+@pytest.mark.slow
 def test_every_term_and_gradient_is_that_of_the_plain_objective(change, people):
     logs = compare(make(people, **change))
     heard = {name for name, term in objective.TERMS.items() if change.get(term.weight)}
@@ -143,6 +144,7 @@ def test_every_term_and_gradient_is_that_of_the_plain_objective(change, people):
         assert missing <= {"info_c"} and (not missing or "eye_size" in change.get("labels", ""))
 
 
+@pytest.mark.slow
 def test_adversarial_terms_grow_and_the_penalty_is_rarer_and_stronger(people):
     trainer = make(people, **but("mirror", "apart", "faint", "label"), ramp=0.5, penalty_every=2)
     assert "penalty" in compare(trainer, ramp=1 / 4, every=2)
@@ -152,6 +154,7 @@ def test_adversarial_terms_grow_and_the_penalty_is_rarer_and_stronger(people):
     assert "penalty" not in compare(trainer, ramp=2 / 4, every=0)
 
 
+@pytest.mark.slow
 def test_without_a_discriminator_the_warm_up_asks_for_the_rest(people):
     logs = compare(make(people, **but("mirror", "apart", "faint", "label"), warmup=0.5), ramp=0.0)
     assert "adversarial" not in logs and "d" not in logs and logs["l1_hole"] > 0

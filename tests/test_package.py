@@ -94,6 +94,7 @@ def foreign(tree):
         yield from (canonicalize_name(COMES_WITH.get(name, name)) for name in top)
 
 
+@pytest.mark.slow
 def test_imports_in_the_library_are_declared():
     declared = {canonicalize_name(r.name) for r in DEPENDENCIES}
     for path in (ROOT / "roigan_lib").rglob("*.py"):

@@ -74,6 +74,7 @@ def gan():
     "name, weights",
     [(NAME, "float16"), ("celeba", "float16"), ("celeba", "int8"), ("celeba128", "float16")],
 )
+@pytest.mark.slow
 def test_two_graphs_draw_what_pytorch_draws(name, weights):
     runtime = pytest.importorskip("onnxruntime")
     gan = rg.load_model(name)

@@ -159,6 +159,7 @@ def test_nothing_under_the_mask_reaches_the_model(width, height, eyes, crop):
     assert torch.equal(first.seen, second.seen) and first.seen.abs().sum() > 0
 
 
+@pytest.mark.slow
 def test_a_pixel_of_the_mask_marks_a_pixel_of_the_model():
     frame = ph.face_frame(((500, 400), (720, 380)), 64)
     for x, y in np.random.default_rng(0).integers(420, 640, (20, 2)):
@@ -179,6 +180,7 @@ def steps(picture, mask):
 
 @pytest.mark.parametrize("width, height, eyes", SITES)
 @pytest.mark.parametrize("offset", [0, 0.3, -0.3])
+@pytest.mark.slow
 def test_the_mismatch_along_the_border_is_taken_off(width, height, eyes, offset, monkeypatch):
     grain = np.random.default_rng(1).integers(-12, 13, (height, width, 3))
     picture = (scene(width, height) * 0.5 + 60 + grain).astype(np.uint8)
@@ -360,6 +362,7 @@ def test_masks_of_every_kind_are_the_same(form):
     assert torch.equal(ph.mask_to_model(form(mask), frame), ph.mask_to_model(mask, frame))
 
 
+@pytest.mark.slow
 def test_the_astronaut_has_eyes_and_a_wall_has_none():
     face = ph.astronaut()
     assert face.shape == (512, 512, 3)

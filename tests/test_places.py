@@ -274,6 +274,7 @@ def test_by_the_eyes_the_mask_reaches_the_model_whole_and_only_its_pixels_change
     st.integers(4, 30),
     st.integers(0, 99),
 )
+@pytest.mark.slow
 def test_a_region_of_the_model_goes_to_the_model_as_it_is_and_to_its_place(
     width, height, place, apart, seed
 ):
@@ -294,6 +295,7 @@ def test_a_region_of_the_model_goes_to_the_model_as_it_is_and_to_its_place(
 
 @steady(60)
 @given(painted(8, 40), st.integers(8, 40), st.integers(8, 40))
+@pytest.mark.slow
 def test_a_mask_at_another_size_holds_every_touched_pixel_and_no_other(drawn, height, width):
     mask = drawn[2]
     placed = pf.place_mask(mask, pf.scaling(mask.shape, (height, width)), height, width)

@@ -57,6 +57,7 @@ def half(**changes):
         (0.2, 0.1, 4),
     ],
 )  # one to warm up and three: hopeless, or half a second over
+@pytest.mark.slow
 def test_the_probe_ends_early_where_it_knows_enough_or_takes_too_long(
     single, half, rounds, machine
 ):

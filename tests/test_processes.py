@@ -145,6 +145,7 @@ sys.exit(main(["models"]))
 
 @posix
 @pytest.mark.parametrize("how", [2, 15])
+@pytest.mark.slow
 def test_a_signal_while_modules_load_is_no_traceback(how):
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process = subprocess.Popen([sys.executable, "-c", SLOW_IMPORT], **pipes)
@@ -167,6 +168,7 @@ def test_ctrl_c_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
 
 
 @posix
+@pytest.mark.slow
 def test_a_reader_that_leaves_is_no_error(pictures, tmp_path):
     """As in `roigan models | head -1` and `roigan train | head -1`, which saves."""
     for words in (["models"], ["--help"], training(pictures, tmp_path / "run", 400)):
@@ -183,6 +185,7 @@ def test_a_reader_that_leaves_is_no_error(pictures, tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.slow
 def test_an_output_that_takes_nothing_is_one_sentence():
     with open("/dev/full", "w") as full:
         command = [sys.executable, "-m", "roigan_lib", "models"]
@@ -208,6 +211,7 @@ def small_disk(place, megabytes):
         subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_the_old_checkpoint_and_says_so(data, tmp_path):
     T.train(tiny(steps=1), tmp_path / "try", data, progress=None)
     needs = (tmp_path / "try" / "checkpoint.pt").stat().st_size
@@ -298,6 +302,7 @@ def test_two_writers_of_a_file_leave_one_of_the_two(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+@pytest.mark.slow
 def test_threads_share_a_model_and_each_gets_its_own_picture():
     gan = load_model("synthfaces")
     images = torch.rand(6, 1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -354,6 +359,7 @@ def test_changed_weights_are_not_answered_from_what_was_remembered():
 # ---- surroundings that are not as usual
 
 
+@pytest.mark.slow
 def test_a_clock_that_is_set_back_changes_nothing(data, tmp_path, monkeypatch):
     T.train(tiny(), tmp_path / "whole", data, progress=None)
     now = iter(range(2_000_000_000, 0, -100_000))
@@ -373,6 +379,7 @@ def test_a_picture_that_was_replaced_by_an_older_one_is_read_anew(tmp_path):
     assert not torch.equal(first, open_dataset("folder", "all", 32, tmp_path)[:])
 
 
+@pytest.mark.slow
 def test_neither_home_nor_temporary_folder_is_needed(tmp_path, monkeypatch):
     nowhere = {name: str(tmp_path / "none") for name in ("HOME", "TMPDIR", "USERPROFILE")}
     done = shell("inpaint", picture(tmp_path), "--out", tmp_path / "a.png", env=nowhere)
@@ -404,6 +411,7 @@ def test_without_a_home_the_cache_is_this_users_own(tmp_path, monkeypatch):
 # ---- settings and logs of an earlier part of the run
 
 
+@pytest.mark.slow
 def test_settings_that_changed_midway_are_named_and_stay_on_the_card(data, tmp_path):
     said = []
     T.train(tiny(steps=2), tmp_path, data, progress=None)
@@ -432,6 +440,7 @@ def test_what_would_end_exactness_is_refused(change, data, tmp_path):
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_fewer_steps_than_there_are_is_refused(data, tmp_path):
     T.train(tiny(steps=3), tmp_path, data, progress=None)
     with pytest.raises(RoiganError, match="has 3 steps already and this run asks for steps=2"):

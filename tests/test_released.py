@@ -87,6 +87,7 @@ def close(theirs, ours):
         assert (gradient - ours[name]).norm() <= 1e-5 * gradient.norm() + 1e-12, name
 
 
+@pytest.mark.slow
 def test_every_term_and_gradient_is_that_of_the_plain_step():
     trainer, (x, m, codes, noise, alpha, image_noise, codes_d, noise_d) = make(FiveMaps())
     plain = yardstick.Step(

@@ -148,6 +148,7 @@ def test_a_killed_run_goes_on_where_it_stopped(series, tmp_path, how):
     assert log_of(series) == ["a", "b", "b", "end"]
 
 
+@pytest.mark.slow
 def test_a_broken_notebook_gives_status_1_and_one_sentence(series, tmp_path, capsys):
     write_notebook(series / "00_a.ipynb", "x = 1", "raise KeyError('first\\nwhat went wrong')")
     write_notebook(series / "01_b.ipynb", log_line(series, "b"))
@@ -189,6 +190,7 @@ def test_a_kernel_that_dies_is_a_failure_and_is_never_stored(series, tmp_path, c
     assert "failed or unfinished" in (tmp_path / "out" / "index.html").read_text()
 
 
+@pytest.mark.slow
 def test_stored_notebooks_keep_their_outputs_and_nothing_of_the_run(series, tmp_path):
     write_notebook(series / "00_a.ipynb", f"print(41 + 1); print({str(rp.ROOT)!r} + '/figures')")
     write_notebook(series / "02a_b.ipynb", "print('a chapter in parts')")
@@ -287,6 +289,7 @@ def test_unknown_names_are_refused_before_anything_runs(series, tmp_path, reques
     assert log_of(series) == []
 
 
+@pytest.mark.slow
 def test_a_notebook_without_parameters_runs_and_a_damaged_one_fails(series, tmp_path):
     nbformat.write(
         new_notebook(cells=[new_code_cell(log_line(series, "a"))]), series / "00_a.ipynb"

@@ -69,6 +69,7 @@ def calls(tree):
             yield ast.unparse(node.func), {k.arg: k.value for k in node.keywords}
 
 
+@pytest.mark.slow
 def test_no_code_of_the_library_unpickles_or_evaluates():
     loads = 0
     for path in LIBRARY:
@@ -89,6 +90,7 @@ def test_no_code_of_the_library_unpickles_or_evaluates():
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol", "ignore:.*official")
+@pytest.mark.slow
 def test_a_poisoned_hub_cache_runs_nothing(tmp_path, monkeypatch):
     """PyTorch's own loaders unpickle what lies there; another user may have put it there."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
@@ -118,6 +120,7 @@ def test_a_poisoned_hub_cache_runs_nothing(tmp_path, monkeypatch):
     assert proof.exists()
 
 
+@pytest.mark.slow
 def test_a_download_that_is_another_file_is_refused(tmp_path, monkeypatch):
     """The data sets' own MD5 is tested in test_official.py, the page's runtime in test_page.py."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
@@ -152,6 +155,7 @@ def offline(monkeypatch):
     return tried
 
 
+@pytest.mark.slow
 def test_no_command_speaks_to_another_machine(offline, tmp_path, monkeypatch):
     monkeypatch.setenv("ROIGAN_CACHE", str(tmp_path / "cache"))
     for k in range(8):

@@ -258,6 +258,7 @@ def test_load_works_without_a_cache(tmp_path, monkeypatch):
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_rendering_is_fast_enough_to_be_no_bottleneck():
     rows = sf.sample_factors(64, seed=0)
     sf.render(rows[:8])

@@ -52,6 +52,7 @@ def test_every_committed_name_can_be_checked_out_anywhere():
             )
 
 
+@pytest.mark.slow
 def test_texts_are_utf_8_whatever_the_system_prefers():
     """On Windows a text without an encoding is read and written in a code page."""
     for path in [*(ROOT / "roigan_lib").rglob("*.py"), *(ROOT / ".ci").glob("*.py")]:
@@ -63,6 +64,7 @@ def test_texts_are_utf_8_whatever_the_system_prefers():
                 assert fixed, f"{path.name}, line {node.lineno}: {ast.unparse(node)}"
 
 
+@pytest.mark.slow
 def test_line_ends_of_windows_are_line_ends(data, tmp_path):
     crlf = lambda path: path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     recipe = tmp_path / "mine.toml"
@@ -108,6 +110,7 @@ class NoFloat64(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("recipe, size", [("improved", 32), ("thesis", 32), ("published", 64)])
+@pytest.mark.slow
 def test_a_step_needs_no_float64_on_the_device(recipe, size, data, monkeypatch):
     large = data.uint8.repeat(1, 1, size // 32, size // 32)
     images = ImageSet("stripes", "train", size, large)

@@ -77,6 +77,7 @@ def test_one_call_makes_rows_and_figures(faces, tmp_path):
     ) == 1 + len(methods)
 
 
+@pytest.mark.slow
 def test_which_fid_has_a_row_for_every_choice(of_pixels):
     torch.manual_seed(0)
     pixels, others = torch.rand(24, 3, 64, 64) * 2 - 1, torch.rand(20, 3, 64, 64) * 2 - 1

@@ -63,6 +63,7 @@ def test_the_shipped_reader_reads_and_refuses_what_it_does_not_know():
         A.attribute_reading(net, Painter())
 
 
+@pytest.mark.slow
 def test_a_reader_learns_its_attributes_and_comes_back_from_its_file(tmp_path):
     pixels = torch.randint(90, 110, (48, 3, 32, 32), dtype=torch.uint8)
     bright = torch.arange(48) % 2 == 0

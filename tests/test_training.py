@@ -204,6 +204,7 @@ def test_an_interrupt_within_a_step_saves_whole_steps_only(data, tmp_path, monke
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
+@pytest.mark.slow
 def test_rows_files_and_grids(data, tmp_path):
     cfg, grids = tiny(grid_every=2, log_every=2), []
     run = T.train(cfg, tmp_path, data, progress=None, grid=lambda *args: grids.append(args))
@@ -353,6 +354,7 @@ def test_projected_heads_learn_with_d_and_move_g(data):
     assert not torch.equal(*grads)
 
 
+@pytest.mark.slow
 def test_the_mirrored_target_knows_no_left_and_right(data):
     trainer = T.Trainer(tiny(mirror=1.0), data)
     for p in trainer.ema.parameters():  # fresh networks draw the fill and little else
@@ -418,6 +420,7 @@ def test_each_step_draws_anew_and_from_the_laws_it_names(data):
         ("reader", {"reader"}),
     ],
 )
+@pytest.mark.slow
 def test_a_stage_trains_what_it_names_and_leaves_the_rest(learns, moves, data, tmp_path):
     cfg = tiny(learns=learns, warmup=0.0, steps=3)
     trainer = T.Trainer(cfg, data)
@@ -491,6 +494,7 @@ def one_sentence(error):
     return text
 
 
+@pytest.mark.slow
 def test_nan_stops_with_a_sentence_and_keeps_the_checkpoint(data, tmp_path, monkeypatch):
     step, seen = T.Trainer.step, {}
 
@@ -517,6 +521,7 @@ def test_nan_of_the_discriminators_alone_stops_as_well(part, data):
         trainer.step()
 
 
+@pytest.mark.slow
 def test_weights_that_became_nan_in_the_last_update_are_not_saved(data, tmp_path, monkeypatch):
     step = T.Trainer.step
 
@@ -602,6 +607,7 @@ def test_what_cannot_end_well_does_not_begin(data, tmp_path, monkeypatch):
         one_sentence(error)
 
 
+@pytest.mark.slow
 def test_a_damaged_log_is_named_and_left_out(data, tmp_path):
     T.train(tiny(steps=2), tmp_path, data, progress=None)
     log, said = tmp_path / "log.jsonl", []
@@ -613,6 +619,7 @@ def test_a_damaged_log_is_named_and_left_out(data, tmp_path):
     assert [line for line in said if f"{log} is damaged in line 3, 4, 5, 6, 7" in line]
 
 
+@pytest.mark.slow
 def test_two_runs_in_one_folder(data, tmp_path):
     def second(line):
         with pytest.raises(RoiganError, match=f"Process {os.getpid()} is at work in") as error:
@@ -692,6 +699,7 @@ def test_a_run_starts_with_the_networks_of_the_shipped_faces(tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_checkpoints_that_do_not_fit(data, tmp_path):
     path = tmp_path / "checkpoint.pt"
     checkpoint.save(T.Trainer(tiny(), data), path)
@@ -757,6 +765,7 @@ def test_corners_of_the_configuration_take_a_step(data, change):
 
 
 @pytest.mark.parametrize("recipe", ["improved", "thesis", "published"])
+@pytest.mark.slow
 def test_a_step_in_bfloat16_sees_what_one_in_float32_sees(recipe, data):
     changes = dict(warmup=0.0, penalty=1.0) | (dict(size=64) if recipe == "published" else {})
     images = (
