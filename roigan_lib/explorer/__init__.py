@@ -22,7 +22,7 @@ import traitlets as tl
 from ..checks import numbers
 from ..control import code_names, visible_change_per_code
 from ..errors import RoiganError
-from ..files import write_atomically
+from ..files import plain_file, write_atomically
 from ..masks import region
 from ..photo import find_eyes, open_photo, paste
 from ..plots import to_uint8
@@ -449,10 +449,7 @@ class Explorer(anywidget.AnyWidget):
 
         RoiganError, and the names stay: a file that is missing, broken, or another model's.
         """
-        try:
-            data = Path(path).read_bytes()
-        except OSError as error:
-            raise RoiganError(f"Cannot read the names in {path}: {error.strerror}.") from None
+        data = plain_file(path, "file of names", "`save_names` writes one", 2**20).read_bytes()
         self._take_names(data, path)
 
     # ---- pages to keep
