@@ -235,7 +235,7 @@ def memory(folder):
     yield Case("memory", "train, wide", lambda: train(large), ("batch",))
     said = RuntimeError("[enforce fail at alloc_cpu.cpp:113] DefaultCPUAllocator: can't allocate "
                         "memory: you tried to allocate 9 bytes.\n\n stack")  # fmt: skip
-    errors = {"torch": said, "Python": MemoryError(), "GPU": torch.OutOfMemoryError(
+    errors = {"torch": said, "Python": MemoryError(), "GPU": torch.cuda.OutOfMemoryError(
         "CUDA out of memory. Tried to allocate 2.00 GiB.")}  # fmt: skip
     for name, error in errors.items():
         call = functools.partial(out_of_memory, error)
