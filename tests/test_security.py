@@ -204,6 +204,10 @@ def site(tmp_path):
     (notebooks / "inner.txt").symlink_to(tmp_path / "secret.txt")
     links = "[a](../../secret.txt) [b](../.git/config) [c](inner.txt) [d](..%2F..%2Fsecret.txt)"
     links += ' <img src="../../secret.txt" alt="a"> <img src="../.git/config" alt="b">'
+    (notebooks / "inner.png").symlink_to(tmp_path / "secret.txt")
+    (notebooks / ".hidden.png").write_text("a secret token")
+    for k, name in enumerate(("inner.png", ".hidden.png", "../.git/config", "../../secret.txt")):
+        links += f" ![a]({name}) <img alt='a' src='{name}'> ![b][{k}]\n\n[{k}]: {name}\n\n"
     links += " [e](javascript:window.owned=1) [f](../docs/data&more.csv)"
     cells = [
         new_markdown_cell(f"# {EVIL}\n\nWords.\n\n{links}"),
