@@ -11,7 +11,7 @@ import torch
 from .checks import check_output, check_whole, only_run
 from .config import NOT_HASHED, WEIGHTS, Config, load_config, model_config
 from .config_checks import flat
-from .errors import RoiganError
+from .errors import RoiganError, enough_memory
 from .files import WEIGHTS as SHIPPED
 from .files import path_of, place, plain_file, read_weights, replacing, weights_hash
 from .models.grown import CORE
@@ -233,16 +233,19 @@ def own_folder(folder):
     files = "checkpoint.pt", "log.jsonl", "model.safetensors"
     for name in files:
         check_output(folder / name)
-    with only_run(folder):
+    with only_run(folder), enough_memory("batch, size or width"):
         for name in files:
             for left in folder.glob(f".{name}.*.tmp"):
                 left.unlink()
         yield
 
 
-def run_folder(cfg: Config) -> Path:
-    """Where a run lives: $ROIGAN_RUNS (default runs/ in the repository) / <profile>-<dataset>."""
-    return place("ROIGAN_RUNS", "runs") / f"{cfg.run.profile}-{cfg.data.dataset}"
+def run_folder(cfg: Config, folder=None) -> Path:
+    """Where a run lives: $ROIGAN_RUNS (default runs/ in the repository) / <profile>-<dataset>,
+    or the folder that is given. RoiganError where that is no path.
+    """
+    own = place("ROIGAN_RUNS", "runs") / f"{cfg.run.profile}-{cfg.data.dataset}"
+    return path_of(own if folder is None else folder, "folder")
 
 
 def card(trainer) -> dict:

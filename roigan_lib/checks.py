@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .errors import RoiganError, shown, suggest
+from .errors import RoiganError, enough_memory, shown, suggest
 from .files import path_of, trouble
 from .parallel import any_of
 
@@ -39,6 +39,7 @@ PAIR = {  # what images and their masks have to be, and the sentence for those t
 }
 
 
+@enough_memory("the number of images")
 def check_pair(images, masks) -> tuple[torch.Tensor, torch.Tensor]:
     """(images, masks) as float32 (n, 3, H, W) and (n, 1, H, W); a RoiganError if they do not fit.
 
@@ -181,6 +182,13 @@ def check_device(device=None) -> torch.device:
             f"There is no device {shown(device)} on this machine; choose {' or '.join(there)}."
         ) from None
     return found
+
+
+def check_calls(**given):
+    """RoiganError where what is to be called, such as progress, is neither a function nor None."""
+    for name, value in given.items():
+        if value is not None and not callable(value):
+            raise RoiganError(f"{name} is {shown(value)}; give a function, or leave it out.")
 
 
 def check_images(data, size):

@@ -6,6 +6,7 @@ import argparse
 import io
 import os
 import sys
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from tyro.conf import FlagConversionOff, Positional, arg
 from .checks import check_device, check_output, check_seed, check_whole
 from .config import WEIGHTS, Config, load_config
 from .config_checks import check_config, flat
-from .errors import RoiganError, missing_package
+from .errors import RoiganError, enough_memory, missing_package
 from .recipes import read_recipe
 
 Device = Annotated[str, arg(help="auto | cpu | cuda | mps")]
@@ -30,8 +31,15 @@ class Unread(KeyboardInterrupt):
 def say(text, stream=None):
     """A line on the terminal, at once; no name in it can move the cursor or change a colour."""
     clean = lambda c: c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1]
-    try:
+    with writing():
         print("".join(map(clean, str(text))), file=stream, flush=True)
+
+
+@contextmanager
+def writing():
+    """Unread where nobody reads what is written within it, RoiganError where it cannot be."""
+    try:
+        yield
     except BrokenPipeError:
         unread()
         raise Unread from None
@@ -525,11 +533,11 @@ def main(argv=None) -> int:
                 raise RoiganError(
                     f"{before.lstrip('-')} is empty; give it a value, or leave it out."
                 )
-        return command(argv).run() or 0
+        with enough_memory("batch, size or width, or the number of images"):
+            return command(argv).run() or 0
     except SystemExit as stop:  # --help, or arguments that tyro has refused
         return stop.code or 0
-    except (BrokenPipeError, Unread):
-        unread()
+    except Unread:
         return 141  # as of a program that SIGPIPE ends
     except KeyboardInterrupt:
         note("stopped")
@@ -556,7 +564,8 @@ def command(argv):
     ]
     style = tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes
     chosen = Union[tuple(kinds)]  # noqa: UP007 (made from a tuple)
-    return tyro.cli(chosen, args=argv, prog="roigan", config=style, description=__doc__)
+    with writing():  # its help, or what it refuses
+        return tyro.cli(chosen, args=argv, prog="roigan", config=style, description=__doc__)
 
 
 def defaults(profile=None, recipe=None):

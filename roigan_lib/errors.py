@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from contextlib import contextmanager
 
 
 class RoiganError(ValueError):
@@ -27,6 +28,18 @@ def suggest(word, known):
     """'did you mean …? ' with the known word nearest to this one, or nothing."""
     close = difflib.get_close_matches(str(word)[:60], list(known), n=1)
     return f"did you mean {close[0]!r}? " if close else ""
+
+
+@contextmanager
+def enough_memory(lower):
+    """RoiganError that says what to lower, where memory, of the GPU or not, runs out within it."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        told = re.search("allocate memory|out of memory", str(error), re.IGNORECASE)
+        if not told and not isinstance(error, MemoryError):
+            raise
+        raise RoiganError(f"The memory does not suffice; lower {lower}.") from None
 
 
 _EXTRA = {"anywidget": "explorer", "ipywidgets": "explorer", "IPython": "explorer"}

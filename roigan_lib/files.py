@@ -24,8 +24,8 @@ WEIGHTS = Path(__file__).resolve().parent / "weights"
 
 def place(variable: str, name: str) -> Path:
     """The folder that an environment variable names, else `name` in the repository, else here."""
-    if os.environ.get(variable):
-        return Path(os.environ[variable])
+    if told := os.environ.get(variable):
+        return path_of(told, f"folder for {variable}")
     root = Path(__file__).resolve().parent.parent
     return (root if (root / "notebooks").is_dir() else Path.cwd()) / name
 
@@ -37,7 +37,8 @@ def cache_folder() -> Path:
     """
     try:
         told = os.environ.get("ROIGAN_CACHE")
-        folder, shared = Path(told) if told else Path.home() / ".cache" / "roigan", False
+        folder = path_of(told, "folder for ROIGAN_CACHE") if told else None
+        folder, shared = folder or Path.home() / ".cache" / "roigan", False
     except RuntimeError:  # HOME is unset and the system knows no other
         shared = hasattr(os, "geteuid")  # Windows has a temporary folder for each user
         folder = Path(tempfile.gettempdir(), f"roigan-{os.geteuid()}" if shared else "roigan")

@@ -7,7 +7,7 @@ import torch
 from .checks import check_codes, check_device, check_noise, check_pair, check_seed, check_whole
 from .config_checks import flat
 from .data.labels import label_names, shown_name
-from .errors import RoiganError
+from .errors import RoiganError, enough_memory
 from .files import weights_hash
 from .models import Generator
 
@@ -63,7 +63,8 @@ class RoIGAN:
     def sample_noise(self, n: int, seed: int = 0) -> torch.Tensor:
         """The noise z0 ~ N(0, 1) that `seed` stands for in a batch of n images, (n, n_noise)."""
         generator = torch.Generator().manual_seed(check_seed(seed) + 1_000_003)
-        return torch.randn(check_whole("n", n, 1, 2**24), self.n_noise, generator=generator)
+        n = check_whole("n", n, 1, 2**24)
+        return torch.randn(n, self.n_noise, generator=generator, dtype=torch.float32)
 
     def generate(self, images, masks, codes=None, seed=0, noise=None, reach=1.0) -> torch.Tensor:
         """The raw output of the generator for the whole frame, (n, 3, S, S), clamped to [-1, 1].
@@ -103,13 +104,12 @@ class RoIGAN:
                 f"This model works at {self.size}×{self.size} pixels and the images have "
                 f"{images.shape[-1]}×{images.shape[-2]}; resize them first."
             )
-        n, device = len(images), self.device
-        seed = check_seed(seed)
+        n, device, seed = len(images), self.device, check_seed(seed)
         codes = self.sample_codes(n, seed) if codes is None else codes
         codes = check_codes(codes, n, self.config, reach)
         noise = self.sample_noise(n, seed) if noise is None else check_noise(noise, n, self.n_noise)
         out = []
-        with torch.inference_mode():
+        with enough_memory("the number of images"), torch.inference_mode():
             for i in range(0, n, 32):
                 part = slice(i, i + 32)
                 x, m = images[part].to(device), masks[part].to(device)
@@ -140,6 +140,6 @@ class RoIGAN:
 
 def sample_codes(cfg, n, generator):
     """n code rows from the prior of cfg, drawn with a CPU torch.Generator: (n, n_codes)."""
-    c0 = torch.rand(n, cfg.n_continuous, generator=generator) * 2 - 1
+    c0 = torch.rand(n, cfg.n_continuous, generator=generator, dtype=torch.float32) * 2 - 1
     c1 = torch.randint(0, cfg.n_categories, (n, cfg.n_discrete), generator=generator)
     return torch.cat([c0, c1.float()], 1)

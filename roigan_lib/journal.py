@@ -11,6 +11,8 @@ import torch
 
 from . import checkpoint, parallel
 from .batches import fixed_grid
+from .checks import check_calls
+from .errors import RoiganError, shown
 from .files import write_atomically
 from .regularizers import visible_change
 
@@ -26,6 +28,7 @@ class Journal:
     """
 
     def __init__(self, trainer, folder, say, grid=None):
+        check_calls(progress=say, grid=grid)
         self.trainer, self.folder, self.say, self.grid = trainer, Path(folder), say, grid
         self.rows, self.found, self.quiet, self.late, self.saved = [], {}, 0, False, -1
         self.first = parallel.rank() == 0
@@ -51,6 +54,8 @@ class Journal:
         what the run takes; start the clock.
         """
         trainer, there = self.trainer, self.folder / "checkpoint.pt"
+        if not isinstance(fresh, bool):  # 'no' would forget a run
+            raise RoiganError(f"fresh is {shown(fresh)}; give True or False.")
         if there.is_file() and not fresh:
             checkpoint.load(trainer, there)
             self.say(f"continuing {there} at step {trainer.step_count}")

@@ -92,7 +92,7 @@ def make(
     parts, longer = stages(recipe, profile, **overrides), stretch(recipe)
     for _, cfg in parts if data is None else ():
         check_labels(cfg)  # those of a later stage too
-    folder = Path(folder) if folder else run_folder(parts[0][1])
+    folder = run_folder(parts[0][1], folder)
     folders = {}
     for wanted in read_recipe(recipe).get("average", []):
         named = [name for name, _ in parts if name.partition("-")[2] == wanted]

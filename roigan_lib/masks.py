@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 
 from .checks import check_device, check_name, check_seed, check_whole, height_width
+from .errors import enough_memory
 from .mixtures import paint_mixtures
 
 
@@ -43,6 +44,7 @@ HAIR = (0.5, 0.12, 0.28, 0.16)
 LEVEL = 2 * math.log(2)  # f > max f / 2 is the same as (x-μ)ᵀ Σ⁻¹ (x-μ) < 2 ln 2
 
 
+@enough_memory("n or size")
 def sample_masks(family: str, n: int, size, seed=0, device="cpu", generator=None) -> torch.Tensor:
     """n random masks (n, 1, H, W), float32 of {0, 1}, 1 = the region to fill, on `device`.
 
@@ -80,12 +82,11 @@ def sample_masks(family: str, n: int, size, seed=0, device="cpu", generator=None
     for name in families:
         check_name("mask family", name, LAWS)
     height, width = height_width(size)
-    n = check_whole("n", n, 1, 2**36 // (height * width))
-    device = check_device(device)
+    n, device = check_whole("n", n, 1, 2**36 // (height * width)), check_device(device)
     if generator is None:
         generator = torch.Generator().manual_seed(check_seed(seed))
     if len(families) > 1:
-        masks, k = torch.empty(n, 1, height, width, device=device), len(families)
+        masks, k = torch.empty(n, 1, height, width, device=device).float(), len(families)
         for i, name in enumerate(families[:n]):
             masks[i::k] = sample_masks(name, len(range(i, n, k)), size, 0, device, generator)
         return masks
@@ -153,7 +154,7 @@ def _ellipse_rows(parameters, height, width):
 
 def _paint_rows(first, stop, width, device):
     """The masks of these rows and their areas."""
-    masks = torch.empty(len(first), 1, first.shape[1], width, device=device)
+    masks = torch.empty(len(first), 1, first.shape[1], width, device=device, dtype=torch.float32)
     x = torch.arange(width, dtype=torch.int16, device=device)
     starts, stops = (edge.to(device, torch.int16)[..., None] for edge in (first, stop))  # (n, H, 1)
     for part, a, b in zip(masks.split(256), starts.split(256), stops.split(256)):

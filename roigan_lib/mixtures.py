@@ -12,7 +12,7 @@ TOO_CLOSE = 1e-4  # of the maximum: far above float32's error of 1e-6, yet about
 
 def paint_mixtures(parameters, height, width, device):
     """(3.7): the masks f_n > max f_n / 2 and their areas."""
-    masks = torch.empty(len(parameters[0]), 1, height, width, device=device)
+    masks = torch.empty(len(parameters[0]), 1, height, width, dtype=torch.float32, device=device)
     areas = []
     block = max(1, 2 ** (18 if device.type == "cpu" else 22) // (height * width))
     for part, *few in zip(masks.split(block), *(p.split(block) for p in parameters)):
@@ -49,8 +49,8 @@ def mixture(parameters, height, width, device):
     step, k = rho.shape
     if device.type == "cpu":
         step = max(1, 2**18 * torch.get_num_threads() // (k * height * width))
-    buffer = torch.empty(step, k, height, width, device=device)
-    f = torch.empty(len(rho), height, width, device=device)
+    buffer = torch.empty(step, k, height, width, dtype=torch.float32, device=device)
+    f = torch.empty(len(rho), height, width, dtype=torch.float32, device=device)
     for i in range(0, len(f), step):
         few = slice(i, i + step)
         z = torch.sub(ax[few], b[few], out=buffer[: len(f) - i])  # (m, k, H, W)

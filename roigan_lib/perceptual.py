@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .errors import RoiganError
+from .files import path_of
 
 
 def _official(name):
@@ -76,7 +77,7 @@ class PerceptualNet(nn.Module):
         import torchvision
 
         net = getattr(torchvision.models, name)(weights=None).features[: self.TAPS[name][-1] + 1]
-        path = Path(weights) if weights else _official(name)
+        path = path_of(weights, "weight file") if weights else _official(name)
         if not path.is_file():
             raise RoiganError(
                 f"There is no weight file {path}; perceptual_weights takes a .pth or .npz of "

@@ -90,8 +90,14 @@ def ratio() -> float:
 def decide(asked: str, device="cpu") -> tuple[str, str]:
     """The precision to use where fp32 or bf16 is asked for; a sentence where they differ, else "".
 
-    All processes of a training get the same. RoiganError: ROIGAN_BF16 is neither fast nor slow.
+    All processes of a training get the same. RoiganError: ROIGAN_BF16 is neither fast nor slow, or
+    torch makes tensors of another type than float32.
     """
+    if (usual := torch.get_default_dtype()) != torch.float32:
+        raise RoiganError(
+            f"torch's default dtype is {usual} and the networks are float32; call "
+            "torch.set_default_dtype(torch.float32) first."
+        )
     told, device = os.environ.get("ROIGAN_BF16", ""), torch.device(device)
     if told not in ("", "fast", "slow"):
         raise RoiganError(

@@ -85,7 +85,7 @@ def load_model(name_or_path="synthfaces", device: str = "cpu") -> RoIGAN:
         ) from None
     if not all(v.isfinite().all() for v in state.values()):
         raise RoiganError(f"{path.name} holds weights that are NaN or infinite; train it again.")
-    generator.to(memory_format=torch.channels_last)
+    generator.to(dtype=torch.float32, memory_format=torch.channels_last)
     name = path.parent.name if path.stem in ("model", "checkpoint") else path.stem
     return RoIGAN(generator, name=name, card=card).to(device)
 

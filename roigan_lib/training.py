@@ -225,11 +225,11 @@ def train(
     for a folder that cannot be written or where another run is at work, images or a checkpoint that
     do not fit; later for NaN, a full disk.
     """
-    if not isinstance(cfg := cfg or load_config(), Config):
+    if not isinstance(cfg := load_config() if cfg is None else cfg, Config):
         raise RoiganError(f"cfg is {shown(cfg)} but has to be a Config, as load_config makes one.")
     first = parallel.rank() == 0
     say = progress if progress and first else (lambda text: None)
-    folder = Path(folder) if folder else run_folder(cfg)
+    folder = run_folder(cfg, folder)
     hold = checkpoint.own_folder(folder) if first else nullcontext()
     with hold, on_signals(signal.default_int_handler, signal.SIGTERM):
         if cfg.run.start:

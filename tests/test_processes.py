@@ -186,9 +186,10 @@ def test_a_reader_that_leaves_is_no_error(pictures, tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
 @pytest.mark.slow
-def test_an_output_that_takes_nothing_is_one_sentence():
+@pytest.mark.parametrize("words", ["models", "--help", "train --help"])
+def test_an_output_that_takes_nothing_is_one_sentence(words):
     with open("/dev/full", "w") as full:
-        command = [sys.executable, "-m", "roigan_lib", "models"]
+        command = [sys.executable, "-m", "roigan_lib", *words.split()]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=300)
     assert done.returncode == 2
     assert "No space left on device" in one_line(done.stderr)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -315,7 +316,9 @@ def test_own_runs_keep_out_of_the_committed_figures(monkeypatch, tmp_path):
         tmp_path / "figures"
     )
     monkeypatch.setenv("ROIGAN_FIGURES", "elsewhere")
-    assert rp.environment("smoke", "synthfaces", tmp_path)["ROIGAN_FIGURES"] == "elsewhere"
+    assert rp.environment("smoke", "synthfaces", tmp_path)["ROIGAN_FIGURES"] == str(
+        Path("elsewhere").resolve()
+    )
 
 
 def test_pages_show_widgets_pictures_and_formulas_without_a_kernel(tmp_path):

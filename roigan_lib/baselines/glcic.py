@@ -195,7 +195,8 @@ def load_glcic(name_or_path="glcic_celeba", device="cpu") -> GLCIC:
             f"{path.name} lacks layers or a mean pixel of GLCIC; copy or train it again."
         ) from None
     name = path.parent.name if path.stem == "model" else path.stem
-    return GLCIC(network.to(device, memory_format=torch.channels_last), size, name, card)
+    network = network.float().to(device, memory_format=torch.channels_last)
+    return GLCIC(network, size, name, card)
 
 
 def _read_otenim(path):

@@ -114,7 +114,7 @@ def load_attribute_reader(path=WEIGHTS, device="cpu"):
             f"`train_attribute_reader`, or take the shipped file."
         ) from None
     net.card = header["card"]
-    return net.eval().requires_grad_(False).to(device)
+    return net.float().eval().requires_grad_(False).to(device)
 
 
 def attribute_reading(net, gan):

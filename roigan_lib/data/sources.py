@@ -36,10 +36,11 @@ def table_4_1(place=None):
     exist. Counts files, decodes nothing.
     """
     place, rows = place or os.environ.get("ROIGAN_DATA"), []
+    place = path_of(place, "folder") if place else None
     for name, kind in FILES.items():
         if kind.thesis:
             found = {}
-            for root in (Path(place) / name, Path(place)) if place else ():
+            for root in (place / name, place) if place else ():
                 with contextlib.suppress(RoiganError):  # nothing, or another data set lies there
                     found = found or counts(name, root)
             row = {"data set": name, "thesis train": kind.thesis[0], "thesis test": kind.thesis[1]}

@@ -22,7 +22,7 @@ import traitlets as tl
 from ..checks import numbers
 from ..control import code_names, visible_change_per_code
 from ..errors import RoiganError
-from ..files import write_atomically
+from ..files import path_of, trouble, write_atomically
 from ..masks import region
 from ..photo import find_eyes, open_photo, paste
 from ..plots import to_uint8
@@ -449,11 +449,10 @@ class Explorer(anywidget.AnyWidget):
 
         RoiganError, and the names stay: a file that is missing, broken, or another model's.
         """
-        try:
-            data = Path(path).read_bytes()
-        except OSError as error:
-            raise RoiganError(f"Cannot read the names in {path}: {error.strerror}.") from None
-        self._take_names(data, path)
+        path = path_of(path, "file of names")
+        if (why := trouble(path, 2**20)) and why != "is empty":
+            raise RoiganError(f"Cannot read the names in {path}: it {why}.")
+        self._take_names(path.read_bytes(), path)
 
     # ---- pages to keep
 

@@ -22,7 +22,7 @@ from ..checks import check_folder
 from ..control.directions import DIRECTIONS, Directed, load_directions
 from ..data import cats, open_dataset
 from ..errors import RoiganError
-from ..files import cache_folder, write_atomically
+from ..files import cache_folder, path_of, write_atomically
 from ..masks import FACE, region
 from ..photo import _skimage, astronaut, face_frame, find_eyes, to_model
 from ..plots import to_uint8
@@ -67,9 +67,8 @@ def write_page(out, models=tuple(CREDITS), runtime=None, say=print, weights="flo
     the path of index.html. RoiganError: no such model, a folder that cannot be written, a package
     that cannot be had or is another one.
     """
-    out, cards = Path(out), []
     required()
-    check_folder(out)
+    out, cards = check_folder(out), []
     if weights not in (known := ("float16", "int8")):
         raise RoiganError(f"A page has weights in {' or '.join(known)}, not in {weights!r}.")
     gans = {gan.name: gan for gan in map(load_model, models)}
@@ -155,7 +154,7 @@ def _steps(directions):
 
 def _package(runtime):
     """The bytes of the package of onnxruntime-web, whose checksum is right."""
-    path = Path(runtime or cache_folder() / f"{RUNTIME}.tgz")
+    path = path_of(runtime, "package") if runtime else cache_folder() / f"{RUNTIME}.tgz"
     how = RUNTIME[::-1].replace("-", "@", 1)[::-1]
     if not runtime and not path.is_file():
         if not shutil.which("npm"):

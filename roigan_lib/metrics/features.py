@@ -77,7 +77,7 @@ def _inception(dims):
     try:
         blocks = [inception.InceptionV3.BLOCK_INDEX_BY_DIM[d] for d in dims]
         with patch.object(inception, "load_state_dict_from_url", safely):
-            net = inception.InceptionV3(blocks).eval()
+            net = inception.InceptionV3(blocks).float().eval()
     except Exception as error:  # unpickling a broken file raises nearly anything
         raise RoiganError(
             f"{inception_path()} cannot be read as Inception weights ({type(error).__name__}): "

@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -11,6 +12,7 @@ from ..errors import RoiganError, shown
 from ..files import one_at_a_time, place, read_rows, write_atomically
 
 KEY = ("metric", "method", "dataset", "split", "mask_law", "seed", "n_fake", "reference")
+PLAIN = (*KEY, "recipe", "profile", "train_steps", "train_seed")
 
 
 def frame(rows):
@@ -25,15 +27,35 @@ def frame(rows):
     return table.astype({"value": float} if "value" in table else {})
 
 
-def records(rows):
-    """The lines of a DataFrame as dictionaries, each with the keys it was given."""
-    if not isinstance(rows, pd.DataFrame):
-        if isinstance(rows, (list, tuple)) and all(isinstance(row, dict) for row in rows):
-            return list(rows)
+def records(rows, *texts):
+    """The lines of a DataFrame as dictionaries, each with the keys it was given.
+
+    RoiganError for what is neither that nor dictionaries, and, where `texts` names some of KEY, for
+    a row whose texts these are not or whose value is no number.
+    """
+    if isinstance(rows, pd.DataFrame):
+        missing = lambda v: isinstance(v, float) and math.isnan(v)
+        lines = rows.astype(object).to_dict("records")
+        rows = [{k: v for k, v in row.items() if k == "value" or not missing(v)} for row in lines]
+    if not isinstance(rows, (list, tuple)) or not all(isinstance(row, dict) for row in rows):
         raise RoiganError(f"rows are {shown(rows)}; give a DataFrame or a list of dictionaries.")
-    lines = rows.astype(object).to_dict("records")
-    missing = lambda v: isinstance(v, float) and math.isnan(v)
-    return [{k: v for k, v in line.items() if k == "value" or not missing(v)} for line in lines]
+    for row in rows if texts else ():
+        lacks = [name for name in texts if not isinstance(row.get(name), str)]
+        lacks += [name for name in ("value", "spread", "n_seeds") if not _plain(row.get(name))]
+        lacks += [k for k in PLAIN if isinstance(row.get(k), (list, dict))]
+        if lacks:
+            raise RoiganError(
+                f"a row of measurements has no plain {', '.join(dict.fromkeys(lacks))}: "
+                f"{shown(row)}; mend it or leave it out."
+            )
+    return list(rows)
+
+
+def _plain(value):
+    """Whether it is a real number that a float holds, or None."""
+    if isinstance(value, int):
+        return abs(value) < 2**63
+    return value is None or isinstance(value, (float, np.floating, np.integer))
 
 
 def load_rows(path):

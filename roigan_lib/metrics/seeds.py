@@ -1,5 +1,6 @@
 """One row in place of those that differ by the training's seed alone: mean, spread and number."""
 
+from math import isfinite
 from statistics import fmean, stdev
 
 from ..config_checks import flat
@@ -25,8 +26,8 @@ def over_seeds(rows):
     profile, so that the rows of a whole grid stand in one file.
     """
     groups = {}
-    for row in records(rows):
-        if row.get("value") is not None and row["value"] == row["value"]:
+    for row in records(rows, "metric", "method"):
+        if row.get("value") is not None and isfinite(row["value"]):
             axis = "train_seed" if row.get("train_seed") is not None else "seed"
             same = tuple(row.get(k) for k in (*KEY, *SAME) if k != axis)
             groups.setdefault(same, {})[row.get(axis)] = row

@@ -21,7 +21,7 @@ def pivot(rows, field="value"):
     Of rows for one place (two seeds, two data sets) the last counts; NaN where there is none.
     """
     place = ["metric", "mask_law", "method"]
-    rows = frame(records(rows)).reindex(columns=[*place, field])
+    rows = frame(records(rows, *place)).reindex(columns=[*place, field])
     metrics, laws, methods = (rows[name].unique() for name in place)
     rows = rows.drop_duplicates(place, keep="last")
     table = rows.pivot(index=place[0], columns=place[1:], values=field)
@@ -100,8 +100,8 @@ def markdown_lines(head, rows, texts=1):
 
 def show(rows):
     """The rows as a pandas Styler: as `to_markdown`, with data sets and notes about n below it."""
-    rows = frame(records(rows))
-    sets = rows.reindex(columns=["dataset", "split", "note"]).fillna("")
+    rows = frame(records(rows, "metric"))
+    sets = rows.reindex(columns=["dataset", "split", "note"]).fillna("").astype(str)
     names = sorted({f"{r.dataset or 'images'} {r.split}".strip() for r in sets.itertuples()})
     notes = sorted(set(sets["note"]) - {""})
     below = "; ".join([", ".join(names), "bold: the best of its mask family", *notes])

@@ -15,6 +15,7 @@ import re
 import shutil
 from pathlib import Path
 from string import Template
+from unittest.mock import patch
 from urllib.parse import quote, unquote
 
 from ..errors import RoiganError
@@ -193,6 +194,7 @@ def to_html(notebook, folder):
     folder: where relative links start. Markdown leaves formulas alone behind placeholders.
     """
     from nbconvert import HTMLExporter
+    from nbconvert.filters import markdown_mistune
 
     notebook, formulas = copy.deepcopy(notebook), []
     notebook["metadata"].pop("widgets", None)  # without a state nbconvert shows the next best form
@@ -220,8 +222,10 @@ def to_html(notebook, folder):
                 data["text/html"] = "<p class='soft'>An interactive widget: open the notebook.</p>"
     exporter = HTMLExporter(template_name="basic", embed_images=True)
     exporter.register_preprocessor("nbconvert.preprocessors.CoalesceStreamsPreprocessor", True)
-    body, _ = exporter.from_notebook_node(notebook, {"metadata": {"path": str(folder)}})
-    body = re.sub(r'src="(\.\./[^"]+)"', lambda match: _embedded(folder, match[1]), body)
+    # its own embedding takes what links lead to, and hidden files
+    with patch.object(markdown_mistune.IPythonRenderer, "_src_to_base64", return_value=None):
+        body, _ = exporter.from_notebook_node(notebook, {"metadata": {"path": str(folder)}})
+    body = re.sub(r'src="([^":]+)"', lambda match: _embedded(folder, match[1]), body)
     in_link = lambda match: re.sub(r"roiganmath\d+x", "formula", match[0])  # a heading's anchor
     body = re.sub(r'\b(?:id|href)="[^"]*"', in_link, body)
     body = re.sub(r"roiganmath(\d+)x", lambda match: formulas[int(match[1])], body)
@@ -229,7 +233,7 @@ def to_html(notebook, folder):
 
 
 def _embedded(folder, source):
-    """A picture beside the notebooks' folder, which nbconvert leaves where it is, as data."""
+    """A picture of the course as data; of another place its address alone."""
     path = _inside(folder, unquote(html.unescape(source)))
     if path is None:
         return f'src="{source}"'

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from ..checks import check_folder, on_signals, only_run
 from ..errors import RoiganError, suggest
-from ..files import write_atomically
+from ..files import path_of, place, write_atomically
 from .pages import read_stamp, write_pages
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +35,7 @@ class NotebookFailed(RuntimeError):
 
 def list_notebooks(folder=None, only=None):
     """Paths of NN_name.ipynb, of the repository or of a folder. only: beginnings of names."""
-    folder = Path(folder or ROOT / "notebooks")
+    folder = ROOT / "notebooks" if folder is None else path_of(folder, "folder")
     found = sorted(folder.glob("[0-9][0-9]*_*.ipynb"))
     if not found:
         raise RoiganError(
@@ -70,9 +70,10 @@ def environment(profile, dataset, out):
     """Variables for the kernels: this checkout's library first, the places of what they write."""
     committed = dataset == "synthfaces" and profile in ("laptop", "thesis")
     figures = ROOT / "figures" if committed else Path(out).resolve() / "figures"
-    return {
-        "ROIGAN_FIGURES": os.environ.get("ROIGAN_FIGURES") or str(figures),
-        "ROIGAN_RUNS": os.environ.get("ROIGAN_RUNS") or str(ROOT / "runs"),
+    given = [name for name in ("ROIGAN_DATA", "ROIGAN_CACHE") if os.environ.get(name)]
+    places = {"ROIGAN_FIGURES": figures, "ROIGAN_RUNS": ROOT / "runs", **dict.fromkeys(given, "")}
+    places = {name: str(place(name, usual).resolve()) for name, usual in places.items()}
+    return places | {  # whole paths, as a kernel works in another folder
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # a remark of the debugger about frozen modules
     }
@@ -151,7 +152,7 @@ def reproduce(
     """
     series, chosen = list_notebooks(notebooks), list_notebooks(notebooks, only)
     check_request(profile, dataset)
-    out = Path(out) if out is not None else ROOT / "build" / f"{profile}-{dataset}"
+    out = path_of(ROOT / "build" / f"{profile}-{dataset}" if out is None else out, "folder")
     variables = environment(profile, dataset, out)
     for folder in (out, variables["ROIGAN_RUNS"], variables["ROIGAN_FIGURES"]):
         check_folder(folder)

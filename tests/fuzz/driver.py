@@ -22,7 +22,17 @@ from typing import NamedTuple
 
 SECONDS, WALL = 10, 60  # of a case: of processor time, and where it waits
 MEMORY = 2**30  # bytes of all cases together, beyond what the imports take
-TABLES = ("arguments", "settings", "pictures", "places", "archives", "weights", "texts", "commands")
+TABLES = (
+    "arguments",
+    "settings",
+    "pictures",
+    "places",
+    "archives",
+    "weights",
+    "texts",
+    "commands",
+    "runs",
+)
 SENTENCE, RIGHT = "a sentence", "a right result"
 
 

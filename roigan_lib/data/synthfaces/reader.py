@@ -145,4 +145,4 @@ def load_factor_net(path=WEIGHTS, device="cpu"):
         why = f"{path} does not hold the weights of this FactorNet"
         why = why if there else f"There are no FactorNet weights at {path}"
         raise RoiganError(f"{why}; train them anew or take the shipped file.") from None
-    return net.eval().requires_grad_(False).to(check_device(device))
+    return net.float().eval().requires_grad_(False).to(check_device(device))
