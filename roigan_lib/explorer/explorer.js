@@ -28,7 +28,7 @@ const VIEWS = { completed: "Redrawn", original: "Original", wipe: "Wipe" };
 const HINT = "Paint on the picture; with Alt held a stroke subtracts. Keys: arrows move the tool, Space puts it down and lifts it, " +
   "Escape gives up, [ and ] size the brush, Ctrl+Z undoes. On a slider: left and right move it, up and down go to the next, F2 names it.";
 const PATIENCE = 5000; // milliseconds without an answer before the status line says so
-const BUSY = "The kernel is busy, perhaps with another cell: the picture follows when that has ended.";
+const BUSY = "No answer yet: the kernel is busy, perhaps with another cell. The picture follows when that has ended.";
 const SILENT = "No answer from the kernel yet: it is busy with another cell, or has restarted; then run this cell again.";
 const GONE = ["restarting", "autorestarting", "terminating", "dead"];
 const SEEDS = 4, PAUSE = 250; // the row of seeds waits for so many milliseconds of rest, and gives way to any request
@@ -120,13 +120,13 @@ function render({ model, el }) {
       model.set("tick", model.get("answered") + 1);
       model.save_changes();
       clearTimeout(timer);
-      timer = setTimeout(showStatus, kernel?.status === "busy" ? PATIENCE / 4 : PATIENCE, true);
+      timer = setTimeout(showStatus, kernel ? PATIENCE / 2 : PATIENCE, true);
     }
     showStatus();
   }
   function showStatus(late = false) {
     const waits = late === true && busy(), failed = lost || (note?.failed ?? model.get("failed"));
-    const silent = kernel?.status === "busy" ? BUSY : model.get("late") ?? SILENT;
+    const silent = kernel ? BUSY : model.get("late") ?? SILENT; // its status is no help: control messages say idle in between
     status.dataset.state = failed ? "failed" : busy() ? "busy" : "ready";
     if (lost) text.textContent = "The kernel has restarted or gone, and this explorer with it: run its cell again.";
     else if (waits) text.textContent = silent;
