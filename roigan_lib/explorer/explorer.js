@@ -128,7 +128,7 @@ function render({ model, el }) {
     const waits = late === true && busy(), failed = lost || (note?.failed ?? model.get("failed"));
     const silent = kernel ? BUSY : model.get("late") ?? SILENT; // its status is no help: control messages say idle in between
     status.dataset.state = failed ? "failed" : busy() ? "busy" : "ready";
-    if (lost) text.textContent = "The kernel has restarted or gone, and this explorer with it: run its cell again.";
+    if (lost) text.textContent = "The kernel has restarted or gone, and this explorer with it: run its cell again (in Voilà, reload the page).";
     else if (waits) text.textContent = silent;
     else text.textContent = note?.text ?? model.get("status");
     if (failed) told.textContent = text.textContent;
