@@ -536,6 +536,18 @@ def test_one_core_is_left_to_the_browser(images, monkeypatch):
         torch.set_num_threads(before)
 
 
+def test_a_shipped_model_draws_at_the_sliders_far_ends():
+    import roigan_lib as rg
+
+    gan = rg.load_model("synthfaces")
+    widget = explore(gan, rg.open_dataset("synthfaces", "test", limit=1))
+    send(widget, code_values=[widget.reach, -widget.reach, *widget.code_values[2:]])
+    assert not widget.failed and "rendered in" in widget.status, widget.status
+    far = widget.completed
+    send(widget, code_values=[1.0, -1.0, *widget.code_values[2:]])
+    assert (widget.completed != far).any() and (far != widget.original).any()
+
+
 def test_a_model_that_was_told_its_factors_brings_their_names(images):
     class Told(Stub):
         slider_names = {"c1": "gaze"}

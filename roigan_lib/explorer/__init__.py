@@ -148,7 +148,8 @@ class Explorer(anywidget.AnyWidget):
         self.code_keys = code_names(SimpleNamespace(**counts))
         given = inspect.signature(gan.inpaint).parameters
         every = any(p.kind is p.VAR_KEYWORD for p in given.values())
-        self._takes = [name for name in ("codes", "seed") if every or name in given]
+        free = {"codes", "seed"} if every else set()  # without reach, codes end at 1
+        self._takes = {"codes", "seed", "reach"} & given.keys() | free
         super().__init__(
             size=size,
             size_px=size_px,
@@ -397,7 +398,8 @@ class Explorer(anywidget.AnyWidget):
     @torch.no_grad()
     def _inpaint(self, images, codes, seed=None):
         n = len(images)
-        offered = {"codes": codes.expand(n, -1), "seed": self.seed if seed is None else seed}
+        seed = self.seed if seed is None else seed
+        offered = {"codes": codes.expand(n, -1), "seed": seed, "reach": self.reach}
         wanted = {name: offered[name] for name in self._takes}
         threads = torch.get_num_threads()
         # One core is the browser's: on two cores, threads that waited for each other there doubled

@@ -28,6 +28,9 @@ const VIEWS = { completed: "Redrawn", original: "Original", wipe: "Wipe" };
 const HINT = "Paint on the picture; with Alt held a stroke subtracts. Keys: arrows move the tool, Space puts it down and lifts it, " +
   "Escape gives up, [ and ] size the brush, Ctrl+Z undoes. On a slider: left and right move it, up and down go to the next, F2 names it.";
 const PATIENCE = 5000; // milliseconds without an answer before the status line says so
+const BUSY = "No answer yet: the kernel is busy, perhaps with another cell. The picture follows when that has ended.";
+const SILENT = "No answer from the kernel yet: it is busy with another cell, or has restarted; then run this cell again.";
+const GONE = ["restarting", "autorestarting", "terminating", "dead"];
 const SEEDS = 4, PAUSE = 250; // the row of seeds waits for so many milliseconds of rest, and gives way to any request
 const BATCH = 9, STEPS = 9;
 const LARGEST = 50; // megapixels: as photograph, as pixels and as result, each takes 4 bytes a pixel
@@ -99,6 +102,7 @@ function render({ model, el }) {
   let first = model.get("seed"), filled = "", ended = "", place = "", round = 0, later = null; // the row of seeds, the ends of sliders
   let darkroom = null, playing = 0, closed = false;
 
+  const kernel = model.widget_manager?.kernel; // where the host is JupyterLab, Notebook or Voilà
   // --- talking to the back end: the newest state only, and only after its last answer ------------------------------
   const busy = () => model.get("tick") > model.get("answered"); // less, where another browser tab asked as well
   function request(values) {
@@ -116,20 +120,23 @@ function render({ model, el }) {
       model.set("tick", model.get("answered") + 1);
       model.save_changes();
       clearTimeout(timer);
-      timer = setTimeout(showStatus, PATIENCE, true);
+      timer = setTimeout(showStatus, kernel ? PATIENCE / 2 : PATIENCE, true);
     }
     showStatus();
   }
   function showStatus(late = false) {
     const waits = late === true && busy(), failed = lost || (note?.failed ?? model.get("failed"));
+    const silent = kernel ? BUSY : model.get("late") ?? SILENT; // its status is no help: control messages say idle in between
     status.dataset.state = failed ? "failed" : busy() ? "busy" : "ready";
-    if (lost) text.textContent = "The kernel has restarted or gone, and this explorer with it: run its cell again.";
-    else if (waits) text.textContent = model.get("late") ?? "No answer from the kernel yet: it is busy with another cell, or has restarted; then run this cell again.";
+    if (lost) text.textContent = "The kernel has restarted or gone, and this explorer with it: run its cell again (in Voilà, reload the page).";
+    else if (waits) text.textContent = silent;
     else text.textContent = note?.text ?? model.get("status");
     if (failed) told.textContent = text.textContent;
   }
-  function disconnected() { // the back end is gone: nothing can act any more
-    lost = Boolean(el.closest(".jupyter-widgets-disconnected"));
+  function disconnected() { // the back end is gone, and does not come back to this view: nothing can act any more
+    if (lost) return;
+    lost = true;
+    clearTimeout(timer);
     for (const part of [toolbar, stage, below, regions, right]) part.inert = lost;
     root.classList.toggle("roi-lost", lost);
     showStatus();
@@ -860,10 +867,13 @@ function render({ model, el }) {
     ["change:thumbs", refreshThumbs],
     ["change:index change:seed change:code_values change:batch", () => { if (!waiting) refreshControls(); }],
     ["change:names change:moved", refreshNames],
-    ["comm_live_update", () => setTimeout(disconnected)],
+    ["comm_live_update", disconnected], // after a view is there, a host says so of a comm that it lost
     ["msg:custom", answer],
   ].flatMap(([names, action]) => names.split(" ").map((name) => [name, action]));
   for (const [name, action] of follow) model.on(name, action);
+  const turned = (_, state) => { if (GONE.includes(state)) disconnected(); }; // a kernel that crashed is told of by no comm
+  kernel?.statusChanged?.connect?.(turned);
+  kernel?.disposed?.connect?.(disconnected);
   const where = model.get("link") ? window : box; // on a page of its own a photograph may be dropped anywhere
   const dropped = (event) => {
     event.preventDefault();
@@ -887,10 +897,13 @@ function render({ model, el }) {
   refreshNames();
   showStatus();
   refreshIdle();
+  if (el.closest(".jupyter-widgets-disconnected")) disconnected(); // a state that was stored, without a kernel
   if (model.get("given")) act(() => restore(model.get("given"), "the link"))();
   return () => {
     closed = true;
     for (const [name, action] of follow) model.off(name, action);
+    kernel?.statusChanged?.disconnect?.(turned);
+    kernel?.disposed?.disconnect?.(disconnected);
     for (const [name, action] of heard) where.removeEventListener(name, action);
     observer.disconnect();
     darkroom?.dismiss();
