@@ -215,8 +215,7 @@ def to_html(notebook, folder):
             if "text/markdown" in data:
                 data["text/markdown"] = CODE_OR_MATH.sub(hide, data["text/markdown"])
             if "text/html" in data:  # a shown source brings colours that no dark page can bear
-                own = re.compile(r"<style>pre \{.*?</style>", re.DOTALL)
-                data["text/html"] = own.sub("", data["text/html"])
+                data["text/html"] = re.sub(r"(?s)<style>pre \{.*?</style>", "", data["text/html"])
             if "image/png" in data:
                 output.metadata["image/png"] = {"alt": about} | output.metadata.get("image/png", {})
             pictured = any(kind.startswith("image/") or kind == "text/html" for kind in data)

@@ -33,11 +33,10 @@ def sheet(gan, pixels, seed=0, keys=None):
     keys: of the sliders, such as "c11"; default those that have names.
     """
     mask, keys = region(gan.size, *FACE), list(keys or gan.slider_names)
-    names = [gan.slider_names.get(key, key) for key in keys]
     rest = torch.zeros(1, gan.n_continuous + gan.n_discrete)
     at = [code_names(gan).index(key) for key in keys]
     settings = torch.cat([rest, *(ends(gan, k) for k in at)])
     shown = torch.cat([pixels[None], sweep(gan, pixels, mask, settings, seed)])  # (2 + 2k, n, …)
     stack = shown.unflatten(0, (-1, 2)).transpose(1, 2).flatten(0, 2)
-    rows, titles = ["original, all at 0", *names], ["−", "+"] * len(pixels)
-    return plots.sheet(stack, ncols=len(titles), titles=titles, rows=rows)
+    rows = ["original, all at 0", *(gan.slider_names.get(key, key) for key in keys)]
+    return plots.sheet(stack, ncols=2 * len(pixels), titles=["−", "+"] * len(pixels), rows=rows)

@@ -24,11 +24,6 @@ def settings(gan, name, values):
     return rows
 
 
-def _words(gan, names):
-    given = getattr(gan, "slider_names", {})
-    return [given.get(name, name) for name in names]
-
-
 def cumulative(gan, names):
     """Rows of codes (1 + k, n_codes) of figure 4.5: all at rest, then one more at 1 in each."""
     rest = torch.zeros(1, gan.n_continuous + gan.n_discrete)
@@ -40,7 +35,8 @@ def figure_4_5(gan, pixels, names, seed=0):
     mask = region(gan.size, *FACE)
     drawn = sweep(gan, pixels, mask, cumulative(gan, names), seed)  # (1 + k, n, 3, H, W)
     shown = torch.cat([pixels[None], plots.masked(pixels, mask)[None], drawn])
-    titles = ["original", "masked", "all at 0", *(f"+ {word}" for word in _words(gan, names))]
+    given = getattr(gan, "slider_names", {})
+    titles = ["original", "masked", "all at 0", *(f"+ {given.get(name, name)}" for name in names)]
     stack = shown.transpose(0, 1).flatten(0, 1)
     return plots.sheet(stack, ncols=len(shown), scale=2, titles=titles)
 
@@ -52,7 +48,8 @@ def figure_a_3(gan, face, names, mask, seed=0):
     rows = [sweep(gan, face, mask, settings(gan, name, values), seed)[:, 0] for name in names]
     strips = torch.stack([torch.cat([head, row]) for row in rows])  # (k, 11, 3, H, W)
     titles = ["original", "masked", *values.tolist()]
-    return plots.traversal_sheet(strips, _words(gan, names), titles, scale=2)
+    words = [getattr(gan, "slider_names", {}).get(name, name) for name in names]
+    return plots.traversal_sheet(strips, words, titles, scale=2)
 
 
 def figures(name, gan, pixels, out, seed=0):
