@@ -97,6 +97,20 @@ def test_cells_are_short_and_valid(notebook):
             ast.parse(cell["source"])
 
 
+def minutes_to_run(notebook):
+    """(least, most) minutes of a run, as the first cell has them."""
+    head = " ".join("".join(notebook["cells"][0]["source"]).split())
+    least, most = re.search(r"\*\*Minutes.*?(?:(\d+)–)?(\d+) to run", head).groups()
+    return int(least or most), int(most)
+
+
+def test_the_front_page_adds_up_the_minutes_of_the_chapters():
+    heads = [minutes_to_run(json.loads(path.read_text(encoding="utf-8"))) for path in NOTEBOOKS]
+    least, most = map(sum, zip(*heads))
+    readme = (NOTEBOOKS[0].parents[1] / "README.md").read_text(encoding="utf-8")
+    assert f"{least} to {most} minutes" in readme
+
+
 def test_explains_itself(notebook):
     words = sum(
         len(cell["source"].split()) for cell in notebook["cells"] if cell["cell_type"] == "markdown"

@@ -1,6 +1,8 @@
 """The static site (`make site`): links, alternative texts, the map, search, and no other host."""
 
+import base64
 import html
+import io
 import json
 import re
 import runpy
@@ -10,9 +12,11 @@ from urllib.parse import unquote
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 from test_reproduce import PNG
 
-from roigan_lib.studies.pages import write_pages
+from roigan_lib import plots
+from roigan_lib.studies.pages import thumbnail, write_pages
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -60,6 +64,7 @@ def small(tmp_path):
     picture = new_output("display_data", {"image/png": PNG, "text/plain": "<Figure>"})
     kept = new_output("execute_result", {"text/plain": "VBox(children=(Image(),))"})
     said = new_output("display_data", {"text/markdown": "the slope of $K_f$", "text/plain": "<M>"})
+    code = {"text/html": plots.source(without_data)._repr_html_(), "text/plain": "<Code>"}
     lines = [new_output("stream", name="stdout", text=text) for text in ("first\n", "second\n")]
     cells = [
         new_markdown_cell("# 00 Begin\n\n[next](01_end.ipynb) →\n\nA page, [data](data.csv)."),
@@ -67,6 +72,7 @@ def small(tmp_path):
         new_code_cell("x", outputs=[picture]),
         new_code_cell("y", outputs=[kept]),
         new_code_cell("w", outputs=[said, *lines]),
+        new_code_cell("v", outputs=[new_output("display_data", code)]),
     ]
     nbformat.write(new_notebook(cells=cells), tmp_path / "00_begin.ipynb")
     cells = [new_markdown_cell("# End\n\n[up](00_begin.ipynb)"), new_code_cell("z", id="there")]
@@ -84,11 +90,26 @@ def test_a_small_site_is_whole(small):
     assert 'id="A-&amp;-B-of-formula"' in page  # no formula's markup in an anchor
     assert "VBox" not in page and "interactive widget" in page
     assert "$K_f$" not in page and "the slope of <math" in page and "first\nsecond" in page
+    assert (
+        "output_html {" not in page and '<div class="highlight"' in page
+    )  # the page's own colours
     assert re.search(r'<a href="00_begin.html" aria-current="page">00 Begin</a>', page)
     assert 'href="01_end.html">01 end →</a>' in page and "failed" not in page.split("</style>")[1]
     headings = json.loads(re.search(r"const HEADINGS = (.*);\n", page)[1])
     assert ["00_begin.html#00-Begin", "00 Begin", "00_begin"] in headings
     assert not re.search(r'(?:src|href)="(?:https?:)?//', without_data(page))
+
+
+def test_the_index_shows_a_picture_and_not_a_strip():
+    def output(width, height):
+        data = io.BytesIO()
+        Image.new("RGB", (width, height)).save(data, "PNG")
+        text = base64.b64encode(data.getvalue()).decode()
+        return new_output("display_data", {"image/png": text})
+
+    outputs = [output(700, 50), output(300, 150)]
+    small = thumbnail(new_notebook(cells=[new_code_cell("x", outputs=outputs)]))
+    assert Image.open(io.BytesIO(base64.b64decode(small))).size == (300, 150)
 
 
 def test_the_checks_see_what_is_broken(small):

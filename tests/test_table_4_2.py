@@ -52,7 +52,7 @@ def test_one_call_makes_rows_and_figures(faces, tmp_path):
         "model_cards.md",
         "real_images.jsonl",
     } <= made
-    assert {"fig_4_5.png", "fig_a_3.png", "fig_a_4.png", "sliders.gif"} <= made
+    assert {"fig_4_5.png", "fig_a_3.png", "fig_a_4.png"} <= made
     cards = (tmp_path / "out" / "model_cards.md").read_text()
     assert (
         f"{metrics.value(rows, 'psnr', 'roi-gan', 'mixed-released'):.4g}" in cards

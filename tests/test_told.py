@@ -54,6 +54,17 @@ def test_rows_and_sheet_of_a_model():
     assert told.sheet(Painter(), data[:]) is not None
 
 
+def test_a_row_of_the_sheet_is_a_slider_and_two_columns_are_a_face(monkeypatch):
+    monkeypatch.setattr(told.plots, "sheet", lambda stack, **options: (stack, options))
+    faces = torch.linspace(0.1, 0.3, 3).view(3, 1, 1, 1).expand(3, 3, 32, 32)
+    stack, options = told.sheet(Painter(), faces)
+    assert options["rows"] == ["original, all at 0", "red", "no blue"] and options["ncols"] == 6
+    red = stack.view(3, 6, 3, 32, 32)[:, :, 0, 18, 16]  # rows, columns; a pixel of the region
+    base = faces[:, 0, 0, 0].repeat_interleave(2)
+    ends = torch.tensor([-0.2, 0.2]).repeat(3)
+    torch.testing.assert_close(red, torch.stack([base, base + ends, base]))
+
+
 def test_the_shipped_reader_reads_and_refuses_what_it_does_not_know():
     net = A.load_attribute_reader()
     assert len(net.names) == 40 and "Smiling" in net.names and "images" in net.card["data"]

@@ -1,6 +1,8 @@
 """Section 4.3's figures: what each picture shows, on a model whose codes have a known effect."""
 
 import io
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,6 +57,18 @@ def test_region_is_the_ellipse_it_says():
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (8, 23, 16, 47)
 
 
+def test_columns_and_rows_bear_the_names_of_the_sliders(pixels, monkeypatch):
+    named, words = Brightness(), []
+    named.slider_names = {"c2": "brightness"}
+    draw = lambda stack, **options: words.append(options) or (stack, options)
+    monkeypatch.setattr(plots, "sheet", draw)
+    monkeypatch.setattr(plots, "traversal_sheet", lambda stack, names, *_, **__: names)
+    traversals.figure_4_5(named, pixels, ["c2", "c3"])
+    assert words[0]["titles"][3:] == ["+ brightness", "+ c3"]
+    mask = region(64, *FACE)
+    assert traversals.figure_a_3(named, pixels[:1], ["c3", "c2"], mask) == ["c3", "brightness"]
+
+
 def test_figure_4_5_shows_each_edit_on_each_picture(pixels):
     shown = cells(traversals.figure_4_5(Brightness(), pixels, ["c2", "c3"]), 5)
     assert shown.shape[:2] == (9, 5)
@@ -84,10 +98,10 @@ def test_strips_sweep_one_code_in_the_region_asked_for(pixels):
     ) == 1
 
 
-def test_animation_loops_and_moves_only_the_region(pixels, tmp_path):
-    path = traversals.in_motion(
-        Brightness(), pixels, ["c2", "c3"], tmp_path / "motion.gif", frames=8
-    )
+def test_an_animation_loops_and_moves_only_what_moves(tmp_path):
+    frames = torch.zeros(8, 9, 3, 64, 64)
+    frames[:, :, :, 20:44, 20:44] = torch.linspace(-1, 1, 8).view(8, 1, 1, 1, 1)
+    path = plots.animation(frames, tmp_path / "motion.gif")
     with Image.open(path) as gif:
         assert gif.n_frames >= 8 and gif.info["loop"] == 0 and gif.size == (3 * 128, 3 * 128)
         frames = []
@@ -96,6 +110,15 @@ def test_animation_loops_and_moves_only_the_region(pixels, tmp_path):
             frames.append(np.asarray(gif.convert("L")))
     frames = np.stack(frames)
     assert len(np.unique(frames[:, 66, 64])) > 3 and len(np.unique(frames[:, 2, 2])) == 1
+
+
+def test_the_front_page_opens_with_a_film_of_six_sliders():
+    root = Path(__file__).resolve().parent.parent
+    first = re.search(r"!\[(.*?)\]\((.*?)\)", (root / "README.md").read_text("utf-8"))
+    assert first[2] == "figures/sliders.gif" and "smiling" in first[1]
+    with Image.open(root / first[2]) as gif:
+        assert gif.n_frames > 6 and gif.width >= 4 * 256
+    assert (root / first[2]).stat().st_size <= 1_000_000
 
 
 def test_bad_animations_are_one_sentence(tmp_path):

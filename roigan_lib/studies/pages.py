@@ -170,7 +170,7 @@ def heading(notebook):
 
 
 def thumbnail(notebook, width=352):
-    """Base64 PNG of the first picture output that can be read, `width` pixels at most; or ""."""
+    """Base64 PNG of the first picture output that is no strip, `width` pixels at most; or ""."""
     from PIL import Image
 
     for cell in notebook["cells"]:
@@ -181,6 +181,8 @@ def thumbnail(notebook, width=352):
                     data = base64.b64decode(output["data"]["image/png"])
                     picture = Image.open(io.BytesIO(data)).convert("RGB")
                 except Exception:  # decoders raise many types; the page shows what there is
+                    continue
+                if picture.width > 6 * picture.height:  # a strip shows nothing at this size
                     continue
                 picture.thumbnail((width, 4 * width))
                 picture.save(small, "PNG")
@@ -214,6 +216,8 @@ def to_html(notebook, folder):
             data, about = output.get("data", {}), f"Figure in “{section}”"
             if "text/markdown" in data:
                 data["text/markdown"] = CODE_OR_MATH.sub(hide, data["text/markdown"])
+            if "text/html" in data:  # a shown source brings colours that no dark page can bear
+                data["text/html"] = re.sub(r"(?s)<style>pre \{.*?</style>", "", data["text/html"])
             if "image/png" in data:
                 output.metadata["image/png"] = {"alt": about} | output.metadata.get("image/png", {})
             pictured = any(kind.startswith("image/") or kind == "text/html" for kind in data)

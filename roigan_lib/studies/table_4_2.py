@@ -335,16 +335,16 @@ def run(roots, out=None, n=1000, dims=768, seed=0, study=0, others=None, say=pri
         nine = pixels[8:17] if len(pixels) > 16 else pixels
         traversals.figures(name, model, nine, out, seed)
         if name == "celeba" and model.slider_names:
-            plots.save(told.sheet(model, pixels[:46][-6:], seed), out / "told.png", colours=256)
+            plots.save(told.sheet(model, pixels[:44][-4:], seed), out / "told.png", colours=256)
             write_rows(out / "told.jsonl", told.effects(model, sets[name], seed))
             found = [f"c{k}" for k in range(len(model.slider_names) + 1, model.n_continuous + 1)]
             if found:  # further sliders of the same model, which nobody named
-                sheet = told.sheet(model, nine[:5], seed, found)
+                sheet = told.sheet(model, nine[:4], seed, found)
                 plots.save(sheet, out / "found_celeba.png", colours=256)
                 write_rows(out / "found.jsonl", discovered.effects(model, sets[name], seed=seed))
         if (DIRECTIONS / f"{name}.safetensors").is_file():
             more = Directed(model, load_directions(name))
-            sheet = told.sheet(more, nine[:5], seed)
+            sheet = told.sheet(more, nine[:4], seed)
             plots.save(sheet, out / f"found_{name}.png", colours=256)
             write_rows(out / "found.jsonl", discovered.effects(more, sets[name], seed=seed))
             if dims:

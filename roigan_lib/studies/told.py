@@ -28,15 +28,15 @@ def effects(gan, data, seed=0, reader=None):
 
 
 def sheet(gan, pixels, seed=0, keys=None):
-    """Faces (n, 3, S, S) in rows: the original, all sliders at 0, both ends of some.
+    """A row a slider, two columns a face (n, 3, S, S): its ends; above, original and all at 0.
 
     keys: of the sliders, such as "c11"; default those that have names.
     """
     mask, keys = region(gan.size, *FACE), list(keys or gan.slider_names)
-    names = [gan.slider_names.get(key, key) for key in keys]
     rest = torch.zeros(1, gan.n_continuous + gan.n_discrete)
     at = [code_names(gan).index(key) for key in keys]
     settings = torch.cat([rest, *(ends(gan, k) for k in at)])
-    shown = torch.cat([pixels[None], sweep(gan, pixels, mask, settings, seed)])
-    titles = ["original", "at 0", *(f"{sign} {name}" for name in names for sign in "−+")]
-    return plots.sheet(shown.transpose(0, 1).flatten(0, 1), ncols=len(shown), titles=titles)
+    shown = torch.cat([pixels[None], sweep(gan, pixels, mask, settings, seed)])  # (2 + 2k, n, …)
+    stack = shown.unflatten(0, (-1, 2)).transpose(1, 2).flatten(0, 2)
+    rows = ["original, all at 0", *(gan.slider_names.get(key, key) for key in keys)]
+    return plots.sheet(stack, ncols=2 * len(pixels), titles=["−", "+"] * len(pixels), rows=rows)

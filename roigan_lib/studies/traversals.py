@@ -1,4 +1,4 @@
-"""Section 4.3 and appendix A on a trained model: figures 4.5 and A.1-A.4, and a film of sliders.
+"""Section 4.3 and appendix A on a trained model: figures 4.5 and A.1-A.4.
 
 Pixels are float (n, 3, H, W) in [-1, 1]. The codes shown are the loudest ones, those with the
 largest visible change on the pictures at hand: a number chooses, not an eye for a nice story.
@@ -35,7 +35,8 @@ def figure_4_5(gan, pixels, names, seed=0):
     mask = region(gan.size, *FACE)
     drawn = sweep(gan, pixels, mask, cumulative(gan, names), seed)  # (1 + k, n, 3, H, W)
     shown = torch.cat([pixels[None], plots.masked(pixels, mask)[None], drawn])
-    titles = ["original", "masked", "all at 0", *(f"+ {name}" for name in names)]
+    given = getattr(gan, "slider_names", {})
+    titles = ["original", "masked", "all at 0", *(f"+ {given.get(name, name)}" for name in names)]
     stack = shown.transpose(0, 1).flatten(0, 1)
     return plots.sheet(stack, ncols=len(shown), scale=2, titles=titles)
 
@@ -47,19 +48,12 @@ def figure_a_3(gan, face, names, mask, seed=0):
     rows = [sweep(gan, face, mask, settings(gan, name, values), seed)[:, 0] for name in names]
     strips = torch.stack([torch.cat([head, row]) for row in rows])  # (k, 11, 3, H, W)
     titles = ["original", "masked", *values.tolist()]
-    return plots.traversal_sheet(strips, names, titles, scale=2)
-
-
-def in_motion(gan, pixels, names, path, seed=0, frames=16):
-    """Write a looping GIF of the pictures in a square, the named codes swinging in turn."""
-    swing = torch.sin(torch.arange(frames) * 2 * torch.pi / frames)  # 0, 1, 0, -1 and back to 0
-    rows = torch.cat([settings(gan, name, swing) for name in names])
-    shown = sweep(gan, pixels, region(gan.size, *FACE), rows, seed)
-    return plots.animation(shown, path, ncols=round(len(pixels) ** 0.5))
+    words = [getattr(gan, "slider_names", {}).get(name, name) for name in names]
+    return plots.traversal_sheet(strips, words, titles, scale=2)
 
 
 def figures(name, gan, pixels, out, seed=0):
-    """Write the figures of "celeba" (4.5, A.3, A.4, sliders.gif), "cats" (A.1) or "cars" (A.2)."""
+    """Write the figures of "celeba" (4.5, A.3, A.4), "cats" (A.1) or "cars" (A.2)."""
     face, hair = region(gan.size, *FACE), region(gan.size, *HAIR)
     names = loudest(gan, pixels, face, seed)
     cumulated = {"cats": "fig_a_1.png", "cars": "fig_a_2.png"}.get(name, "fig_4_5.png")
@@ -68,6 +62,5 @@ def figures(name, gan, pixels, out, seed=0):
         for file, mask in (("fig_a_3.png", face), ("fig_a_4.png", hair)):
             four = loudest(gan, pixels, mask, seed)[:4]
             drawn[file] = figure_a_3(gan, pixels[:1], four, mask, seed)
-        in_motion(gan, pixels, names[:3], out / "sliders.gif", seed)
     for file, figure in drawn.items():
         plots.save(figure, out / file, colours=256)
