@@ -17,6 +17,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
+from .checks import check_whole
 from .data import to_uint8 as _bytes
 from .errors import RoiganError
 from .files import place, write_atomically
@@ -50,7 +51,7 @@ def png(fig, colours=None) -> bytes:
     buffer, out = io.BytesIO(), io.BytesIO()
     fig.savefig(buffer, format="png", dpi=fig.dpi, facecolor="white")
     picture = Image.open(buffer).convert("RGB")
-    picture = picture.quantize(colours) if colours else picture
+    picture = picture.quantize(check_whole("colours", colours, 2, 256)) if colours else picture
     picture.save(out, "PNG", optimize=True)
     return out.getvalue()
 
@@ -169,11 +170,11 @@ def traversal_sheet(images, names=None, values=None, **options) -> Picture:
     return sheet(images.flatten(0, 1), ncols=images.shape[1], titles=titles, rows=names, **options)
 
 
-def animation(frames, path, ncols=3, scale=2, seconds=0.1):
+def animation(frames, path, ncols=3, scale=2, seconds=0.1, colours=128):
     """Write frames (t, n, 3, H, W) as a looping GIF of sheets with `ncols` columns; the path.
 
-    seconds: how long a frame stays. RoiganError: no frames, another ending than .gif, or a path
-    that cannot be written.
+    seconds: how long a frame stays. colours: of all frames together, 2 to 256. RoiganError: no
+    frames, another ending than .gif, or a path that cannot be written.
     """
     frames = torch.as_tensor(frames)
     if frames.ndim != 5 or not frames.numel():
@@ -183,7 +184,8 @@ def animation(frames, path, ncols=3, scale=2, seconds=0.1):
     _check_ending(path, ".gif", "Animations are saved as GIF")
     pages = [_tiled(to_uint8(frame), ncols, scale) for frame in frames]
     # One palette for all frames, from about eight of them: what does not move must not flicker.
-    palette = Image.fromarray(np.concatenate(pages[:: max(1, len(pages) // 8)])).quantize(128)
+    some = Image.fromarray(np.concatenate(pages[:: max(1, len(pages) // 8)]))
+    palette = some.quantize(check_whole("colours", colours, 2, 256), kmeans=2)
     dither = Image.Dither.NONE
     first, *others = (Image.fromarray(p).quantize(palette=palette, dither=dither) for p in pages)
     buffer, milliseconds = io.BytesIO(), round(1000 * seconds)

@@ -127,3 +127,5 @@ def test_bad_animations_are_one_sentence(tmp_path):
         plots.animation(frames[0], tmp_path / "a.gif")
     with pytest.raises(RoiganError, match="a.gif"):
         plots.animation(frames, tmp_path / "a.mp4")
+    with pytest.raises(RoiganError, match="colours"):
+        plots.animation(frames, tmp_path / "a.gif", colours=1000)
