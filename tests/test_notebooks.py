@@ -92,9 +92,26 @@ def test_is_committed_executed_and_clean(notebook):
 
 def test_cells_are_short_and_valid(notebook):
     for cell in code_cells(notebook):
-        assert len(cell["source"].splitlines()) <= 40, cell["source"][:80]
+        lines = cell["source"].splitlines()
+        assert len(lines) <= 25 and max(map(len, lines)) <= 100, cell["source"][:80]
         if not cell["source"].lstrip().startswith(("%", "!")):
             ast.parse(cell["source"])
+
+
+def test_every_chapter_is_framed_alike(notebook):
+    first, last = ("".join(notebook["cells"][k]["source"]) for k in (0, -1))
+    for word in ("**Question", "**You need", "**Minutes", "**You will be able to", "**Thesis"):
+        assert word in first, word
+    links = [line for line in first.splitlines() if line.endswith("→") or line.startswith("←")]
+    assert links and last.splitlines()[-1] == links[0]  # to the chapters before and after
+    prose = "\n".join(c["source"] for c in notebook["cells"] if c["cell_type"] == "markdown")
+    exercises = re.split(r"^## (?:Exercises|References)$", prose, flags=re.MULTILINE)[1]
+    asked = re.findall(r"^\d+\. (.*)", exercises, re.MULTILINE)
+    assert len(asked) >= 3 and exercises.count("<summary>Hint") == len(asked)
+    for line in asked:
+        assert re.match(
+            r"\*\((easy|medium|hard), [^)]*\b(min|hours?|h|evening)\b[^)]*\)\* ", line
+        ), line
 
 
 def minutes_to_run(notebook):
