@@ -3,10 +3,12 @@
 import ast
 import json
 import re
+import runpy
 
 import nbformat
 import pytest
 
+from roigan_lib import metrics
 from roigan_lib.studies import reproduce as rp
 from roigan_lib.studies.pages import heading, to_html
 
@@ -126,6 +128,16 @@ def test_the_front_page_adds_up_the_minutes_of_the_chapters():
     least, most = map(sum, zip(*heads))
     readme = (NOTEBOOKS[0].parents[1] / "README.md").read_text(encoding="utf-8")
     assert f"{least} to {most} minutes" in readme
+
+
+def test_the_measured_run_is_that_of_the_rows():
+    root = NOTEBOOKS[0].parents[1]
+    rows = metrics.records(metrics.load_rows(root / "figures" / "reproduce.jsonl"))
+    sentence = runpy.run_path(str(root / ".ci" / "time_reproduce.py"))["sentence"](rows)
+    using = (root / "docs" / "using.md").read_text(encoding="utf-8")
+    assert sentence in " ".join(using.split())
+    assert {row["method"] for row in rows} <= {path.stem for path in NOTEBOOKS}
+    assert all(row["value"] > 0 and row["processor"] and row["load"] >= 0 for row in rows)
 
 
 def test_explains_itself(notebook):
