@@ -38,9 +38,9 @@ def sentence(rows):
     slow = sorted(rows, key=lambda row: -row["value"])[:3]
     names = ", ".join(f"{row['method'].split('_')[0]} ({row['value'] / 60:.0f})" for row in slow)
     return (
-        f"Measured on {one['threads']} hardware threads of an {one['processor']} that other programs "
-        f"used as well (load {one['load']:.0f}), {len(rows)} of {len(list_notebooks())} notebooks "
-        f"took {minutes:.0f} minutes; the longest were {names}."
+        f"Measured on {one['threads']} hardware threads of an {one['processor']} that other "
+        f"programs used as well (load {one['load']:.0f}), {len(rows)} of {len(list_notebooks())} "
+        f"notebooks took {minutes:.0f} minutes; the longest were {names}."
     )
 
 
