@@ -2,7 +2,8 @@
 
 python .ci/time_reproduce.py build/laptop-synthfaces figures/reproduce.jsonl
 
-Call it as soon as the run has ended: `load` is the machine's of the last quarter of an hour.
+Call it as soon as the run has ended: `load` is the machine's of the last quarter of an hour. Where
+a run was stopped, the rows are of the notebooks that it finished.
 """
 
 import json
@@ -32,18 +33,18 @@ def rows_of(out):
 
 
 def sentence(rows):
-    """What these rows say of the whole run."""
+    """What these rows say of a run, or of the part of it that was measured."""
     one, minutes = rows[0], sum(row["value"] for row in rows) / 60
     slow = sorted(rows, key=lambda row: -row["value"])[:3]
-    names = ", ".join(f"{row['method'].split('_')[0]} {row['value'] / 60:.0f}" for row in slow)
+    names = ", ".join(f"{row['method'].split('_')[0]} ({row['value'] / 60:.0f})" for row in slow)
     return (
-        f"A measured run of {len(rows)} notebooks took {minutes:.0f} minutes on {one['threads']} hardware "
-        f"threads of an {one['processor']}, which other programs used as well (load {one['load']:.0f}); "
-        f"the longest were {names} minutes."
+        f"Measured on {one['threads']} hardware threads of an {one['processor']} that other "
+        f"programs used as well (load {one['load']:.0f}), {len(rows)} of {len(list_notebooks())} "
+        f"notebooks took {minutes:.0f} minutes; the longest were {names}."
     )
 
 
 if __name__ == "__main__":
     found = rows_of(sys.argv[1])
     write_rows(Path(sys.argv[2]), found)
-    print(sentence(json.loads(json.dumps(found))))
+    print(sentence([json.loads(line) for line in Path(sys.argv[2]).open(encoding="utf-8")]))

@@ -3,10 +3,12 @@
 import ast
 import json
 import re
+import runpy
 
 import nbformat
 import pytest
 
+from roigan_lib import metrics
 from roigan_lib.studies import reproduce as rp
 from roigan_lib.studies.pages import heading, to_html
 
@@ -92,9 +94,26 @@ def test_is_committed_executed_and_clean(notebook):
 
 def test_cells_are_short_and_valid(notebook):
     for cell in code_cells(notebook):
-        assert len(cell["source"].splitlines()) <= 40, cell["source"][:80]
+        lines = cell["source"].splitlines()
+        assert len(lines) <= 25 and max(map(len, lines)) <= 100, cell["source"][:80]
         if not cell["source"].lstrip().startswith(("%", "!")):
             ast.parse(cell["source"])
+
+
+def test_every_chapter_is_framed_alike(notebook):
+    first, last = ("".join(notebook["cells"][k]["source"]) for k in (0, -1))
+    for word in ("**Question", "**You need", "**Minutes", "**You will be able to", "**Thesis"):
+        assert word in first, word
+    links = [line for line in first.splitlines() if line.endswith("→") or line.startswith("←")]
+    assert links and last.splitlines()[-1] == links[0]  # to the chapters before and after
+    prose = "\n".join(c["source"] for c in notebook["cells"] if c["cell_type"] == "markdown")
+    exercises = re.split(r"^## (?:Exercises|References)$", prose, flags=re.MULTILINE)[1]
+    asked = re.findall(r"^\d+\. (.*)", exercises, re.MULTILINE)
+    assert len(asked) >= 3 and exercises.count("<summary>Hint") == len(asked)
+    for line in asked:
+        assert re.match(
+            r"\*\((easy|medium|hard), [^)]*\b(min|hours?|h|evening)\b[^)]*\)\* ", line
+        ), line
 
 
 def minutes_to_run(notebook):
@@ -109,6 +128,16 @@ def test_the_front_page_adds_up_the_minutes_of_the_chapters():
     least, most = map(sum, zip(*heads))
     readme = (NOTEBOOKS[0].parents[1] / "README.md").read_text(encoding="utf-8")
     assert f"{least} to {most} minutes" in readme
+
+
+def test_the_measured_run_is_that_of_the_rows():
+    root = NOTEBOOKS[0].parents[1]
+    rows = metrics.records(metrics.load_rows(root / "figures" / "reproduce.jsonl"))
+    sentence = runpy.run_path(str(root / ".ci" / "time_reproduce.py"))["sentence"](rows)
+    using = (root / "docs" / "using.md").read_text(encoding="utf-8")
+    assert sentence in " ".join(using.split())
+    assert {row["method"] for row in rows} <= {path.stem for path in NOTEBOOKS}
+    assert all(row["value"] > 0 and row["processor"] and row["load"] >= 0 for row in rows)
 
 
 def test_explains_itself(notebook):
