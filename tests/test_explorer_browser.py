@@ -726,6 +726,7 @@ def test_a_photograph_comes_back_with_what_its_file_held(opened, tmp_path, kind)
 
 def test_what_is_no_photograph_gets_a_sentence(opened, tmp_path):
     page, said = opened.page, opened.page.get_by_test_id("roi-status")
+    start_anew(page)
     (tmp_path / "notes.jpg").write_text("no picture")
     (tmp_path / "me.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
     Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
@@ -746,6 +747,15 @@ def test_what_is_no_photograph_gets_a_sentence(opened, tmp_path):
     place = page.locator("dialog").get_by_test_id("roi-eye-0")
     words = page.locator("dialog p").inner_text()
     assert "Click on one eye, then on the other" in words
+    told, box = page.locator("dialog p"), page.locator("dialog img").bounding_box()
+    page.mouse.click(box["x"] + box["width"] + 40, box["y"] + box["height"] - 2)
+    told.get_by_text("That was beside the photograph: click on the eyes in it.").wait_for()
+    page.mouse.click(box["x"] + 0.4 * box["width"], box["y"] + 0.45 * box["height"])  # on a ring
+    assert told.inner_text() == words
+    assert place.evaluate("node => node === document.activeElement")
+    page.mouse.click(box["x"] + 0.6 * box["width"], box["y"] + 0.5 * box["height"])
+    second = page.locator("dialog").get_by_test_id("roi-eye-1").get_attribute("style")
+    assert abs(float(re.search(r"left: ([\d.]+)%", second)[1]) - 60) < 3
     place.focus()
     for _ in range(12):  # both rings on one place
         page.keyboard.press("ArrowRight")

@@ -334,7 +334,10 @@ function render({ model, el }) {
       fill(preview, rgb, size);
     };
     const close = eyePicker({ model: points, el: picker });
-    points.on("change:eye_points", see);
+    points.on("change:eye_points", () => { found.textContent = words; see(); });
+    dialog.onclick = ({ target }) => {
+      if (!target.closest(".roi-eyes, button")) found.textContent = "That was beside the photograph: click on the eyes in it.";
+    };
     await see();
     say("");
     note = null;

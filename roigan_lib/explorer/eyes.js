@@ -18,7 +18,7 @@ export function eyePicker({ model, el }) {
     point.setAttribute("aria-label", `${side} eye in the picture; arrows move it`);
     point.dataset.testid = `roi-eye-${i}`;
     point.style.cssText = "position: absolute; width: 24px; height: 24px; margin: -12px 0 0 -12px; padding: 0; " +
-      "border-radius: 50%; border: 2px solid white; box-shadow: 0 0 0 1px black; background: none";
+      "border-radius: 50%; border: 2px solid white; box-shadow: 0 0 0 1px black; background: none; pointer-events: none"; // a click on a ring is one on the eye below it
     point.addEventListener("keydown", (event) => {
       const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
       if (!step) return;
@@ -46,7 +46,9 @@ export function eyePicker({ model, el }) {
     const x = (event.clientX - frame.left) / frame.width * width - 0.5;
     const y = (event.clientY - frame.top) / frame.height * height - 0.5;
     const far = model.get("eye_points").map(([a, b]) => (a - x) ** 2 + (b - y) ** 2);
-    put(unplaced.shift() ?? (far[0] <= far[1] ? 0 : 1), x, y);
+    const chosen = unplaced.shift() ?? (far[0] <= far[1] ? 0 : 1);
+    put(chosen, x, y);
+    points[chosen].focus({ preventScroll: true }); // for the arrow keys
   });
   model.on("change:eye_points", draw);
   draw();
