@@ -134,7 +134,7 @@ def _with_files(body, folder, out):
     def keep(match):
         if (path := _inside(folder, unquote(html.unescape(match[1])))) is None:
             return match[0]
-        (out / "files").mkdir(exist_ok=True)
+        (out / "files").mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, out / "files" / path.name)
         return f'href="files/{html.escape(quote(path.name))}"'
 
