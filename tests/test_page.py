@@ -430,6 +430,8 @@ class TestOnThePage:
         assert (original == completed).all()
         said = rectangle(page, 1, 1, 63, 63)
         assert said == "the region covers 94 % of the picture: leave the model more to go by"
+        page.get_by_test_id("photo-save").click()
+        page.get_by_test_id("roi-status").get_by_text("There is no drawing to save").wait_for()
         original, completed, _ = on_screen(page)
         assert (original == completed).all()
         assert not opened.errors

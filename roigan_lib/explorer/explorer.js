@@ -360,9 +360,9 @@ function render({ model, el }) {
   async function savePicture() {
     if (model.get("batch")) throw new Error("Leave the batch view first: one picture is saved.");
     const rgb = bytesOf(model.get("completed_rgb")), mine = photograph(), name = model.get("image_names")[model.get("index")] ?? "picture";
-    if (!mine) return `${download(`${name.replaceAll(/[^\w-]+/g, "-")}-redrawn.png`, "image/png", await encoded(toCanvas(rgb, size)))}.`;
     if (!mask.some(Boolean)) throw new Error("Nothing is painted yet: there is nothing to save.");
     if (model.get("failed")) throw new Error("There is no drawing to save: leave the model more to go by.");
+    if (!mine) return `${download(`${name.replaceAll(/[^\w-]+/g, "-")}-redrawn.png`, "image/png", await encoded(toCanvas(rgb, size)))}.`;
     say("saving …");
     const { rgb: _, eyes, ...which } = mine;
     const saved = await inDarkroom({ do: "save", ...which, eyes, goal: model.get("eyes"), size, rgb: Uint8Array.from(rgb), mask });
