@@ -437,6 +437,8 @@ class TestOnThePage:
         assert (original == completed).all()
         said = rectangle(page, 1, 1, 63, 63)
         assert said == "the region covers 94 % of the picture: leave the model more to go by"
+        page.get_by_test_id("photo-save").click()
+        page.get_by_test_id("roi-status").get_by_text("There is no drawing to save").wait_for()
         original, completed, _ = on_screen(page)
         assert (original == completed).all()
         assert not opened.errors
@@ -460,10 +462,21 @@ class TestOnThePage:
         drawn(other)
         assert other.get_by_test_id("code-3").input_value() == "2"
         assert all((a == b).all() for a, b in zip(on_screen(other), there))
-        other.goto("about:blank")
-        other.goto(link[:-9])
-        told = other.get_by_test_id("roi-status")
-        told.get_by_text("the link is no complete file of settings").wait_for()
+        told, (here, packed) = other.get_by_test_id("roi-status"), link.split("~")
+        assert told.inner_text() == "settings loaded from the link"
+        content = json.loads(base64.urlsafe_b64decode(packed + "=="))
+        mine = base64.urlsafe_b64encode(json.dumps({**content, "image": "me.jpg"}).encode())
+        for state, words in [
+            (mine.decode().rstrip("="), "its picture, me.jpg, is not among these: open it first"),
+            (packed[:-9], "the link is no complete file of settings"),
+        ]:
+            other.goto("about:blank")
+            other.goto(f"{here}~{state}")
+            told.get_by_text(words).wait_for()
+            drawn(other)
+            other.get_by_text("Drawn by WebAssembly").wait_for()  # the first picture is there
+            other.wait_for_timeout(1000)
+            assert words in told.inner_text()
         other.close()
 
     def test_it_says_what_draws(self, opened):

@@ -108,6 +108,7 @@ function render({ model, el }) {
   function request(values) {
     for (const [name, value] of Object.entries(values)) model.set(name, value);
     waiting = true;
+    note = null;
     playing++;
     round++;
     clearTimeout(later);
@@ -116,7 +117,6 @@ function render({ model, el }) {
   function flush() {
     if (waiting && !busy()) {
       waiting = false;
-      note = null;
       model.set("tick", model.get("answered") + 1);
       model.save_changes();
       clearTimeout(timer);
@@ -153,13 +153,13 @@ function render({ model, el }) {
     asked.delete(id);
   }
   const look = async (code_values, seed = model.get("seed")) => (await ask({ do: "look", codes: code_values, seed })).bytes;
-  function say(words, failed = false) { note = { text: words, failed }; showStatus(); }
+  function say(words, failed = false, stays = false) { note = { text: words, failed, stays }; showStatus(); } // past the next answer
   const act = (action) => async (...given) => { // a button's work: what came of it goes to the status line
     try {
       const words = await action(...given);
-      if (words) say(words);
+      if (words) say(words, false, words.startsWith("settings loaded"));
     } catch (error) {
-      say(error.message, true);
+      say(error.message, true, true);
     }
   };
 
@@ -317,7 +317,7 @@ function render({ model, el }) {
     const number = `${uid}-${photographs.length}`, which = { file: picture, number };
     say(`opening ${name} …`);
     await inDarkroom({ do: "open", ...which });
-    const { eyes, guessed, words } = await eyesOf(picture, width, height);
+    const { eyes, guessed, words: how } = await eyesOf(picture, width, height), words = [model.get("tip"), how].filter(Boolean).join(" ");
     found.textContent = words;
     const points = new Store({
       picture, guessed, eye_points: eyes, photo_size: [width, height],
@@ -360,9 +360,9 @@ function render({ model, el }) {
   async function savePicture() {
     if (model.get("batch")) throw new Error("Leave the batch view first: one picture is saved.");
     const rgb = bytesOf(model.get("completed_rgb")), mine = photograph(), name = model.get("image_names")[model.get("index")] ?? "picture";
-    if (!mine) return `${download(`${name.replaceAll(/[^\w-]+/g, "-")}-redrawn.png`, "image/png", await encoded(toCanvas(rgb, size)))}.`;
     if (!mask.some(Boolean)) throw new Error("Nothing is painted yet: there is nothing to save.");
     if (model.get("failed")) throw new Error("There is no drawing to save: leave the model more to go by.");
+    if (!mine) return `${download(`${name.replaceAll(/[^\w-]+/g, "-")}-redrawn.png`, "image/png", await encoded(toCanvas(rgb, size)))}.`;
     say("saving …");
     const { rgb: _, eyes, ...which } = mine;
     const saved = await inDarkroom({ do: "save", ...which, eyes, goal: model.get("eyes"), size, rgb: Uint8Array.from(rgb), mask });
@@ -380,7 +380,7 @@ function render({ model, el }) {
   const fields = {}, rows = {};
   const row = (key, node, ...rest) => { // a code's key, its name (a text to type over), its control
     fields[key] = h("input", {
-      type: "text", class: "roi-name", maxlength: 40, placeholder: "name", spellcheck: "false", autocomplete: "off", tabindex: -1,
+      type: "text", class: "roi-name", maxlength: 40, placeholder: "name it", spellcheck: "false", autocomplete: "off", tabindex: -1,
       "data-testid": `name-${key}`, "aria-label": `Name of code ${key}`,
       onchange: (event) => {
         const names = { ...model.get("names") }, name = event.target.value.trim();
@@ -863,7 +863,7 @@ function render({ model, el }) {
   // --- following the model ----------------------------------------------------------------------------------------
   const follow = [
     ["change:answered", () => { clearTimeout(timer); flush(); refreshIdle(); }],
-    ["change:status change:failed", () => { note = null; showStatus(); }],
+    ["change:status change:failed", () => { if (!note?.stays) note = null; showStatus(); }],
     ["change:tick", () => showStatus()],
     ["change:completed_rgb change:original_rgb", () => { refreshPictures(); refreshIdle(); }],
     ["change:mask_bytes", refreshMask],

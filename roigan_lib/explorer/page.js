@@ -8,7 +8,7 @@ const at = (id) => document.getElementById(id);
 const script = (name) => `import ${JSON.stringify(new URL(name, import.meta.url).href)};`;
 const gpu = new URLSearchParams(location.search).get("gpu") !== "0";
 const sessions = new Map(); // model -> { session, card }
-let ask, unmount = null;
+let ask, cards = [], unmount = null;
 
 function say(text) {
   at("message").textContent = text;
@@ -30,7 +30,9 @@ async function show(card, given = null) {
     const answer = await fetch(`models/${card.name}.png`);
     if (!answer.ok) throw new Error(`The pictures of ${card.label} did not come (${answer.status}): reload the page.`);
     const thumbs = new Uint8Array(await answer.arrayBuffer()), pictures = await pixelsOf(thumbs);
-    const here = { gpu, darkroom: script("./darkroom.js"), link: `${location.href.replace(/#.*/, "")}#${card.name}` };
+    const better = card.name.startsWith("synthfaces") && cards.find(({ name }) => name.startsWith("celeba"));
+    const tip = better ? `This model was shown drawn faces only: for a photograph choose ${better.label} first.` : "";
+    const here = { gpu, tip, darkroom: script("./darkroom.js"), link: `${location.href.replace(/#.*/, "")}#${card.name}` };
     sessions.set(card.name, { card, session: new Session(ask, { ...card, ...here }, pictures, thumbs) });
   }
   const { session } = sessions.get(card.name);
@@ -52,7 +54,8 @@ async function show(card, given = null) {
 async function begin() {
   if (typeof WebAssembly !== "object") throw new Error("WebAssembly is switched off in this browser: the model cannot run here.");
   ask = hire(script("./worker.js"), (why) => say(`The page's worker stopped: ${why}. Reload the page.`));
-  const cards = await (await fetch("models.json")).json(), [name, settings] = location.hash.slice(1).split("~");
+  cards = await (await fetch("models.json")).json();
+  const [name, settings] = location.hash.slice(1).split("~");
   const wanted = cards.find((card) => card.name === name) ?? cards[0];
   for (const card of cards) {
     const radio = Object.assign(document.createElement("input"), { type: "radio", name: "model", value: card.name, checked: card === wanted });
