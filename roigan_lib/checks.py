@@ -193,7 +193,7 @@ def check_device(device=None) -> torch.device:
 
 def check_model(gan, *needs):
     """RoiganError where `gan` lacks what a model such as load_model returns has, and is asked."""
-    lacks = [name for name in ("inpaint", *needs) if not hasattr(gan, name)]
+    lacks = [name for name in needs if not hasattr(gan, name)]
     if lacks:
         raise RoiganError(
             f"{shown(gan)} is no model such as load_model() returns; it lacks {', '.join(lacks)}."

@@ -22,7 +22,7 @@ class SelfEnsemble:
     """
 
     def __init__(self, gan: RoIGAN):
-        check_model(gan, "generator", "checkpoint_hash")
+        check_model(gan, "inpaint", "generator", "checkpoint_hash")
         self.gan, self.checkpoint_hash = gan, f"{gan.checkpoint_hash}+mirror"
         # keeps features of its own
         self._twin = RoIGAN(gan.generator, gan.name, gan.checkpoint_hash, gan.card)

@@ -267,7 +267,7 @@ def inpaint_photo(gan, photo, mask, frame, codes=None, seed=0) -> np.ndarray:
     RoiganError and the warning as in `mask_to_model`; also a mask or a frame of another size.
     """
     photo = open_photo(photo)
-    check_model(gan, "size")
+    check_model(gan, "inpaint", "size")
     if _check_frame(frame).size != gan.size:
         raise RoiganError(
             f"the frame has size={frame.size} but this model works at {gan.size}: make it with "
