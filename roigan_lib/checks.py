@@ -167,7 +167,14 @@ def check_seed(seed, below=2**63) -> int:
 
 
 def check_device(device=None) -> torch.device:
-    """The device of that name; None or auto: the GPU, if there is one. RoiganError: not here."""
+    """The device of that name; None or auto: the GPU, if there is one. RoiganError: not here, or
+    torch puts what names no device on another one than the processor.
+    """
+    if (usual := torch.empty(0).device.type) != "cpu":
+        raise RoiganError(
+            f"torch's default device is {usual}, and the kit places its tensors itself: call "
+            "torch.set_default_device('cpu') and give device=…."
+        )
     there = ["cpu", *(f"cuda:{k}" for k in range(torch.cuda.device_count()))]
     there += ["mps"] * torch.backends.mps.is_available()
     try:
@@ -182,6 +189,15 @@ def check_device(device=None) -> torch.device:
             f"There is no device {shown(device)} on this machine; choose {' or '.join(there)}."
         ) from None
     return found
+
+
+def check_model(gan, *needs):
+    """RoiganError where `gan` lacks what a model such as load_model returns has, and is asked."""
+    lacks = [name for name in needs if not hasattr(gan, name)]
+    if lacks:
+        raise RoiganError(
+            f"{shown(gan)} is no model such as load_model() returns; it lacks {', '.join(lacks)}."
+        )
 
 
 def check_calls(**given):
@@ -299,7 +315,7 @@ def check_codes(codes, n, cfg, reach=1.0):
     cfg: the ModelConfig, with the numbers of continuous codes, drop-downs and categories. reach:
     how far the continuous ones may lie from 0.
     """
-    codes = _rows("codes", codes)
+    codes, reach = _rows("codes", codes), check_number("reach", reach, 0, 1000)
     if codes.ndim != 2 or codes.shape[1] != cfg.n_codes or len(codes) not in (1, n):
         raise RoiganError(
             f"codes have shape {tuple(codes.shape)}; this model takes ({n}, {cfg.n_codes}): "
@@ -326,10 +342,10 @@ def check_noise(noise, n, width):
     """Noise as float32 (n, width), one row for all or one each; RoiganError for others."""
     noise = _rows("noise", noise)
     fits = noise.ndim == 2 and noise.shape[1] == width and len(noise) in (1, n)
-    if not fits or not noise.isfinite().all():
+    if not fits or not (noise.abs() <= 1000).all():  # beyond, a network's sums overflow
         raise RoiganError(
-            f"noise has shape {tuple(noise.shape)}; this model takes ({n}, {width}) finite "
-            f"numbers, as `sample_noise` draws them."
+            f"noise has shape {tuple(noise.shape)}; this model takes ({n}, {width}) numbers from "
+            f"-1000 to 1000, as `sample_noise` draws them."
         )
     return noise.expand(n, -1)
 

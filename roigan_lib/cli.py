@@ -9,7 +9,6 @@ import sys
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Literal, Union
 
 import tyro
@@ -19,6 +18,7 @@ from .checks import check_device, check_output, check_seed, check_whole
 from .config import WEIGHTS, Config, load_config
 from .config_checks import check_config, flat
 from .errors import RoiganError, enough_memory, missing_package
+from .files import path_of
 from .recipes import read_recipe
 
 Device = Annotated[str, arg(help="auto | cpu | cuda | mps")]
@@ -129,13 +129,14 @@ class Inpaint:
         check_seed(self.seed)
         check_output(self.out, WRITERS)
         gan = load_model(self.model, self.device)
-        if not Path(self.image).is_file():
+        self.image = path_of(self.image, "image")
+        if not self.image.is_file():
             raise RoiganError(
                 f"There is no image {self.image}; give the path of a JPEG or PNG file."
             )
         codes = torch.tensor(numbers("--codes", self.codes, "0.5,-1,0,2")) if self.codes else None
         picture, crop = (self.in_photo if self.eyes else self.in_crop)(gan, codes)
-        told = save_photo(self.out, picture, Path(self.image), crop)
+        told = save_photo(self.out, picture, self.image, crop)
         height, width = picture.shape[:2]
         say(f"{self.out}: {width}×{height} pixels, model {gan.name}, seed {self.seed}")
         for line in told:
@@ -424,6 +425,7 @@ class Seeds:
             check_rows(self.out)
         table = over_seeds([row for path in self.rows for row in read_rows(path)])
         for name, part in table.groupby("dataset", dropna=False):
+            name = name if isinstance(name, str) else "images"
             say(f"{name}: mean ± standard deviation over seeds\n\n{to_markdown(part)}\n")
         if self.out:
             write_rows(self.out, table)

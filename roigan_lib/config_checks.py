@@ -60,8 +60,8 @@ def check_values(values, kinds) -> None:
             raise RoiganError(f"{name} is {value}; it has to lie between 0 and 1.")
 
 
-def check_config(cfg) -> None:
-    """RoiganError, in one sentence, for a configuration that cannot work."""
+def check_config(cfg):
+    """The configuration, as it came. RoiganError, in one sentence, for one that cannot work."""
     for part in PARTS:
         if not is_dataclass(getattr(cfg, part, None)):
             raise RoiganError(f"{part} of a Config is missing or no part; make it by load_config.")
@@ -108,6 +108,7 @@ def check_config(cfg) -> None:
     }.items():  # fmt: skip
         if wrong:
             raise RoiganError(sentence)
+    return cfg
 
 
 def check_overrides(profile, profiles, overrides, names) -> dict:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from .checks import check_pair
+from .checks import check_model, check_pair
 from .inpainter import RoIGAN
 from .models.additions import shrunk
 
@@ -22,12 +22,15 @@ class SelfEnsemble:
     """
 
     def __init__(self, gan: RoIGAN):
+        check_model(gan, "inpaint", "generator", "checkpoint_hash")
         self.gan, self.checkpoint_hash = gan, f"{gan.checkpoint_hash}+mirror"
         # keeps features of its own
         self._twin = RoIGAN(gan.generator, gan.name, gan.checkpoint_hash, gan.card)
 
     def __getattr__(self, name):
-        return getattr(self.__dict__["gan"], name)
+        if "gan" not in self.__dict__:  # as in a copy that is being made
+            raise AttributeError(name)
+        return getattr(self.gan, name)
 
     def to(self, device):
         """Move to a device; returns self."""

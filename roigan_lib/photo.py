@@ -21,7 +21,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .checks import check_name, check_whole, numbers, pixel_size
+from .checks import check_model, check_name, check_whole, numbers, pixel_size
 from .data.decode import check_crop, crop_box
 from .errors import RoiganError, missing_package, shown
 from .models import pyramid_fill
@@ -53,7 +53,8 @@ class Frame:
     def __post_init__(self):
         check_whole("size of a frame, that of its model,", self.size, 8, 4096)
         matrix = np.asarray(numbers("matrix", self.matrix), float)
-        if matrix.shape != (2, 3) or not abs(np.linalg.det(matrix[:, :2])) > 1e-12:
+        plain = matrix.shape == (2, 3) and (abs(matrix) < 1e9).all()
+        if not plain or not abs(np.linalg.det(matrix[:, :2])) > 1e-12:
             raise RoiganError("the matrix of a frame is (2, 3) finite numbers: take face_frame's.")
         object.__setattr__(self, "matrix", matrix)
 
@@ -150,7 +151,7 @@ def _average(pixels, frame):
         strips = (rows @ pixels.reshape(len(pixels), -1)).reshape(frame.size, *pixels.shape[1:])
         return np.moveaxis(np.tensordot(columns, strips, (1, 1)), 0, 1)
     size, inverse = frame.size, np.vstack([frame.inverse(), [0, 0, 1]])
-    k = min(math.ceil(frame.step() - 1e-9), LONGEST // size)
+    k = max(1, min(math.ceil(frame.step() - 1e-9), LONGEST // size))
     how = {"flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_REPLICATE}
     rows = []
     for row in range(size):
@@ -204,6 +205,7 @@ def mask_to_photo(mask, frame, width, height) -> np.ndarray:
     region that holds no such centre, where the photograph is the coarser of the two, takes the one
     that its own centre lies in. RoiganError: another shape, an empty region.
     """
+    width, height = pixel_size(width, height)
     small, large = _model_mask(mask, _check_frame(frame)), np.zeros((height, width), bool)
     y, x = np.indices(large.shape).reshape(2, -1)
     column, row = (np.rint(at).astype(int) for at in frame.at(x, y))
@@ -265,6 +267,7 @@ def inpaint_photo(gan, photo, mask, frame, codes=None, seed=0) -> np.ndarray:
     RoiganError and the warning as in `mask_to_model`; also a mask or a frame of another size.
     """
     photo = open_photo(photo)
+    check_model(gan, "inpaint", "size")
     if _check_frame(frame).size != gan.size:
         raise RoiganError(
             f"the frame has size={frame.size} but this model works at {gan.size}: make it with "

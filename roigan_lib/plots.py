@@ -17,9 +17,9 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from .checks import check_whole
+from .checks import check_number, check_whole, numbers
 from .data import to_uint8 as _bytes
-from .errors import RoiganError
+from .errors import RoiganError, shown
 from .files import place, write_atomically
 
 # Okabe and Ito's colours: told apart by colour-blind readers too
@@ -49,6 +49,8 @@ class Picture(Figure):
 def png(fig, colours=None) -> bytes:
     """The figure as optimised PNG at its own size; colours=256 stores a palette, a third of it."""
     buffer, out = io.BytesIO(), io.BytesIO()
+    if not isinstance(fig, Figure):
+        raise RoiganError(f"{shown(fig)} is no figure; give one of matplotlib's.")
     fig.savefig(buffer, format="png", dpi=fig.dpi, facecolor="white")
     picture = Image.open(buffer).convert("RGB")
     picture = picture.quantize(check_whole("colours", colours, 2, 256)) if colours else picture
@@ -66,7 +68,10 @@ def source(thing):
     """The code of a library function, method or class, as a notebook shows it: no docstrings."""
     from IPython.display import Code
 
-    lines = textwrap.dedent(inspect.getsource(thing)).splitlines()
+    try:
+        lines = textwrap.dedent(inspect.getsource(thing)).splitlines()
+    except (TypeError, OSError):
+        raise RoiganError(f"{shown(thing)} has no source; give a function or a class.") from None
     for node in ast.walk(ast.parse("\n".join(lines))):
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node):
             for k in range(node.body[0].lineno - 1, node.body[0].end_lineno):
@@ -82,7 +87,7 @@ def _check_ending(path, ending, rule):
 
 def to_uint8(images) -> np.ndarray:
     """Images (n, 3, H, W) or (3, H, W) in [-1, 1] as bytes for display, channels last."""
-    images = torch.as_tensor(images)
+    images = numbers("pictures", images)
     if images.ndim not in (3, 4) or images.shape[-3] not in (1, 3):
         raise RoiganError(
             f"Pictures are drawn from images (n, 3, H, W), not from a tensor {tuple(images.shape)}."
@@ -113,13 +118,17 @@ def sheet(images, ncols=8, titles=None, rows=None, scale=None, gap=2, captions=N
     n, height, width = pixels.shape[:3]
     if not n:
         raise RoiganError("There are no images to draw: give at least one.")
-    ncols = max(1, min(ncols, n))
+    ncols = min(check_whole("ncols", ncols), n)
+    scale = check_whole("scale", scale or max(1, round(96 / width)), 1, 64)
+    gap = check_whole("gap", gap, 0, 4096)
+    for words in (titles, rows, captions):
+        if words is not None and (isinstance(words, str) or not hasattr(words, "__iter__")):
+            raise RoiganError(f"labels are {shown(words)}; give a list of words, one each.")
     titles, rows, captions = (() if w is None else list(w) for w in (titles, rows, captions))
     labels = (titles, ncols, "columns"), (rows, -(-n // ncols), "rows"), (captions, n, "images")
     for words, count, what in labels:
         if words and len(words) != count:
             raise RoiganError(f"There are {len(words)} labels for {count} {what}: give one each.")
-    scale = scale or max(1, round(96 / width))
     top, above = (_LINE if words else 0 for words in (titles, captions))
     left = 10 + round(6.4 * max(len(str(word)) for word in rows)) if rows else 0
     across, down = width * scale + gap, height * scale + above + gap
@@ -144,12 +153,14 @@ def sheet(images, ncols=8, titles=None, rows=None, scale=None, gap=2, captions=N
 
 def masked(images, masks, grey=0.6) -> torch.Tensor:
     """The images (n, 3, H, W) with the hole painted a light grey: what a method is given."""
-    grey = torch.as_tensor(grey, dtype=images.dtype)
-    return torch.where(torch.as_tensor(masks) > 0.5, grey, images)
+    grey = torch.as_tensor(check_number("grey", grey, -1.001, 1.001), dtype=images.dtype)
+    return torch.where(numbers("masks", masks) > 0.5, grey, images)
 
 
 def comparison_sheet(images, masks, completed, n=8, **options) -> Picture:
     """One row each for the first n images: original, masked, and completed = {method: images}."""
+    if not isinstance(completed, dict):
+        raise RoiganError(f"completed is {shown(completed)}; give a dictionary {{method: images}}.")
     for name, result in completed.items():
         if result.shape != images.shape:
             raise RoiganError(
@@ -163,7 +174,7 @@ def comparison_sheet(images, masks, completed, n=8, **options) -> Picture:
 
 def traversal_sheet(images, names=None, values=None, **options) -> Picture:
     """images (codes, steps, 3, H, W): a row for each code, names[i]; a column for each value."""
-    images = torch.as_tensor(images)
+    images = numbers("pictures", images)
     if images.ndim != 5:
         raise RoiganError(f"A traversal is (codes, steps, 3, H, W), not {tuple(images.shape)}.")
     titles = None if values is None else [v if isinstance(v, str) else f"{v:+.2g}" for v in values]
@@ -176,7 +187,11 @@ def animation(frames, path, ncols=3, scale=2, seconds=0.1, colours=128):
     seconds: how long a frame stays. colours: of all frames together, 2 to 256. RoiganError: no
     frames, another ending than .gif, or a path that cannot be written.
     """
-    frames = torch.as_tensor(frames)
+    stacked = isinstance(frames, (list, tuple)) and all(map(torch.is_tensor, frames))
+    alike = stacked and len({frame.shape for frame in frames}) == 1
+    frames = numbers("frames", torch.stack(tuple(frames)) if alike else frames)
+    ncols, scale = check_whole("ncols", ncols), check_whole("scale", scale, 1, 64)
+    seconds = check_number("seconds", seconds, 0, 60)
     if frames.ndim != 5 or not frames.numel():
         raise RoiganError(
             f"An animation is made of frames (t, n, 3, H, W), not of {tuple(frames.shape)}."
@@ -219,6 +234,7 @@ def curves(rows, keys, x="step", smooth=0.9, ncols=3, scale=1.0) -> Picture:
 
     from .metrics import load_rows, records
 
+    smooth = check_number("smooth", smooth, -1e-9, 1)
     rows = records(load_rows(rows) if isinstance(rows, (str, Path)) else rows)
     panels = [(key,) if isinstance(key, str) else tuple(key) for key in keys]
     rows = [{k: v for k, v in row.items() if isinstance(v, (int, float))} for row in rows]
@@ -254,7 +270,7 @@ def bars(table, metrics=None, ncols=3) -> Picture:
     """
     from .metrics import records
 
-    table = records(table)
+    table = records(table, "metric", "method", "mask_law")
     names, methods = (list(dict.fromkeys(r[key] for r in table)) for key in ("metric", "method"))
     wanted = [name for name in names if name != "outside_change"]
     if metrics is not None:

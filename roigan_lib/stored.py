@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from .checks import check_device
 from .config import load_config, model_config
 from .config_checks import flat
 from .errors import RoiganError
@@ -51,7 +52,7 @@ def load_model(name_or_path="synthfaces", device: str = "cpu") -> RoIGAN:
     Weights load without executing code. RoiganError for an unknown name, a missing, broken or
     foreign file and for weights of another architecture.
     """
-    path = weights_at(name_or_path)
+    path, device = weights_at(name_or_path), check_device(device)
     if path.parent == WEIGHTS and not path.is_file():
         raise RoiganError(
             f"There is no shipped model {str(name_or_path)!r}; shipped are "

@@ -21,7 +21,7 @@ from . import checkpoint, labelled, objective, parallel, precision, released
 from .batches import Batches
 from .checkpoint import run_folder
 from .checks import check_device, check_images, on_signals, whole_step
-from .config import Config, load_config
+from .config import Config, check_config, load_config
 from .data.labels import training_images
 from .errors import RoiganError, shown
 from .inpainter import RoIGAN
@@ -86,7 +86,7 @@ class Trainer:
 
     def begin(self, cfg, data, device):
         """What every trainer has: device, precision, data, counters, a seed that is set."""
-        self.cfg, self.device = cfg, check_device(device)
+        self.cfg, self.device = check_config(cfg), check_device(device)
         self.precision, self.remark = precision.decide(cfg.optimisation.precision, self.device)
         size, batch = cfg.model.size, cfg.optimisation.batch
         data = training_images(cfg) if data is None else data

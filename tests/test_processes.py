@@ -407,6 +407,11 @@ def test_without_a_home_the_cache_is_this_users_own(tmp_path, monkeypatch):
     folder.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(RoiganError, match="set ROIGAN_CACHE"):
         files.cache_folder()
+    other = os.geteuid() + 1  # this folder is as private, and another user's
+    monkeypatch.setattr(files.os, "geteuid", lambda: other)
+    (tmp_path / f"roigan-{other}").mkdir(mode=0o700)
+    with pytest.raises(RoiganError, match="set ROIGAN_CACHE"):
+        files.cache_folder()
 
 
 # ---- settings and logs of an earlier part of the run

@@ -8,6 +8,7 @@ hole, codes as in `RoIGAN.inpaint`. A stack (v, n, 3, H, W) holds completions un
 import torch
 from torch.nn import functional as F
 
+from ..checks import check_model, check_whole, numbers
 from ..errors import RoiganError
 from ..regularizers import visible_change
 from .tracing import total_effect, traces
@@ -18,6 +19,7 @@ BATCH = 16  # RoIGAN keeps the encoder's maps of so many images: more codes cost
 
 def code_names(gan):
     """c1, c2, … for the continuous codes, then d1, d2, … for the discrete ones."""
+    check_model(gan, "n_continuous", "n_discrete")
     counts = {"c": gan.n_continuous, "d": gan.n_discrete}
     return [f"{kind}{k + 1}" for kind, count in counts.items() for k in range(count)]
 
@@ -27,7 +29,7 @@ def sweep(gan, images, masks, settings, seed=0):
 
     All settings of one image share its noise z0, which `seed` fixes; other images have other noise.
     """
-    settings = torch.as_tensor(settings, dtype=torch.float32)
+    settings = numbers("settings, rows of codes,", settings).float()
     if settings.ndim != 2:
         raise RoiganError(
             f"A sweep takes rows of codes (v, n_codes), not a tensor {tuple(settings.shape)}."
@@ -42,6 +44,7 @@ def sweep(gan, images, masks, settings, seed=0):
 
 def ends(gan, k, base=None):
     """The settings that judge code k: -1 and 1, or every category; the others stay at base (0)."""
+    k = check_whole("k", k, 0, len(code_names(gan)) - 1)
     values = (-1.0, 1.0) if k < gan.n_continuous else range(gan.n_categories)
     settings = _row(gan, base).repeat(len(values), 1)
     settings[:, k] = torch.tensor([float(v) for v in values])

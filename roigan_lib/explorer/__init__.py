@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import traitlets as tl
 
-from ..checks import numbers
+from ..checks import check_whole, numbers
 from ..control import code_names, visible_change_per_code
 from ..errors import RoiganError
 from ..files import path_of, trouble, write_atomically
@@ -494,6 +494,7 @@ class Explorer(anywidget.AnyWidget):
 
     def sheet(self, rows=3):
         """The contact sheet as PNG: original, masked, completed; the first sliders, end to end."""
+        rows = check_whole("rows", rows, 0)
         keys = [key for key in self.order if key[0] == "c" and key not in self.dead][:rows]
         image = self.images[self.index : self.index + 1]
         values = _sweep(STEPS) if keys else []

@@ -83,15 +83,16 @@ def complete(name, method, images, masks, seed=0, batch=64, progress=None):
             except Exception as error:  # whatever a function of the user's own raises
                 why = error if isinstance(error, RoiganError) else repr(error)
                 raise RoiganError(f"Method {name!r} failed: {str(why).rstrip('.')}.") from error
-        if not isinstance(out, torch.Tensor) or out.is_meta or out.shape != part.shape:
-            got = tuple(getattr(out, "shape", ())) or type(out).__name__
+        tensor = isinstance(out, torch.Tensor) and not out.is_meta and not out.is_complex()
+        if not tensor or out.shape != part.shape:
+            got = tuple(out.shape) if tensor else getattr(out, "dtype", type(out).__name__)
             wrong = f"{got} instead of a tensor of shape {tuple(part.shape)}"
         elif not torch.isfinite(out).all():
             wrong = "NaN or infinity: its weights or its training are broken"
         elif out.abs().max() > 1.5:
             wrong = f"values up to {float(out.abs().max()):.3g}: it must return images in [-1, 1]"
         else:
-            done[start : start + batch] = out.to(images)
+            done[start : start + batch] = out.detach().to(images)
             if progress:
                 n, took = start + len(part), time.perf_counter() - begin
                 progress(f"{name}: {n}/{len(images)} images, {n / took:.0f}/s")
@@ -165,9 +166,11 @@ def compare(
     """
     say = progress if callable(progress) else print if progress else lambda line: None
     seed = check_seed(seed)
-    if not isinstance(methods, dict) or not methods:
+    texts = isinstance(methods, dict) and all(isinstance(k, str) and k.strip() for k in methods)
+    if not methods or not texts:
         raise RoiganError(
-            'compare takes its methods as a dictionary, {"telea": telea, …}, with at least one.'
+            'compare takes its methods as a dictionary, {"telea": telea, …}, with at least one; a '
+            "name is a text."
         )
     batch = check_whole("batch", batch, most=2**62)
     diversity_images = check_whole("diversity_images", diversity_images, most=2**62)

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import torch
 
-from ..checks import whole
+from ..checks import numbers, whole
 from ..data import to_uint8
 from ..errors import RoiganError, shown
 
@@ -152,7 +152,7 @@ def factor_features(images, batch=256, net=None):
     """
     from ..data.synthfaces.reader import load_factor_net
 
-    net = net or load_factor_net()
+    net, images = net or load_factor_net(), numbers("images", images)
     with torch.inference_mode():
         rounded = (to_uint8(part).float() / 127.5 - 1 for part in images.split(batch))
         return torch.cat([net.features(part).float().cpu() for part in rounded])

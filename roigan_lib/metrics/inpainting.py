@@ -10,11 +10,22 @@ import torch
 from ..errors import RoiganError
 
 
+def _fit(completed, images, masks=None):
+    """RoiganError where the scores are asked of other things than tensors of one shape."""
+    given = [completed, images] + ([] if masks is None else [masks])
+    if not all(isinstance(t, torch.Tensor) and t.ndim == 4 for t in given):
+        raise RoiganError("scores compare tensors (n, 3, H, W), and take masks as (n, 1, H, W).")
+    if completed.shape != images.shape or given[-1].shape[2:] != images.shape[2:]:
+        shapes = " and ".join(str(tuple(t.shape)) for t in given)
+        raise RoiganError(f"scores compare tensors of one shape, not {shapes}; resize one of them.")
+
+
 def l1_hole(completed, images, masks):
     """Mean |completed - image| over all hole pixels of the set, on [0, 1]: a float, 0 … 1.
 
     A large hole so counts for more than a small one.
     """
+    _fit(completed, images, masks)
     masks = masks.expand(len(images), -1, -1, -1)  # one mask may serve all
     error = ((completed - images).abs() * masks).sum((1, 2, 3)) / 2  # (n,)
     count = masks.sum((1, 2, 3)) * images.shape[1]
@@ -23,6 +34,7 @@ def l1_hole(completed, images, masks):
 
 def psnr(completed, images, masks=None):
     """Peak signal-to-noise ratio of the whole image in dB, peak 2; at most 100.  -> (n,)"""
+    _fit(completed, images)
     error = (completed - images).square().mean((1, 2, 3)) / 4
     return -10 * error.clamp(min=1e-10).log10()
 
@@ -36,6 +48,7 @@ def ssim(completed, images, masks=None):
     """
     from skimage.metrics import structural_similarity
 
+    _fit(completed, images)
     if min(images.shape[2:]) < 11:
         raise RoiganError(
             "SSIM looks through a window of 11×11 pixels, and these images have "
@@ -49,6 +62,7 @@ def ssim(completed, images, masks=None):
 
 def outside_change(completed, images, masks):
     """Largest |completed - image| outside the hole: 0 for completed images, not for raw output."""
+    _fit(completed, images, masks)
     return float(((completed - images).abs() * (masks < 0.5)).max())
 
 
@@ -66,6 +80,7 @@ def border_ratio(completed, images, masks):
     A float for the whole set, since one flat image would give a ratio of anything to nothing: 1 =
     edges as in real images, above 1 a visible seam, below 1 an edge that is too smooth.
     """
+    _fit(completed, images, masks)
     real, fake = _border_jump(images, masks), _border_jump(completed, masks)
     if real == 0:
         return 1.0 if fake == 0 else float("inf")

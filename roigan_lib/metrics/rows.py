@@ -5,11 +5,10 @@ import math
 
 import numpy as np
 import pandas as pd
-import torch
 
-from ..checks import check_output
+from ..checks import check_output, numbers
 from ..errors import RoiganError, shown
-from ..files import one_at_a_time, place, read_rows, write_atomically
+from ..files import one_at_a_time, path_of, place, read_rows, write_atomically
 
 KEY = ("metric", "method", "dataset", "split", "mask_law", "seed", "n_fake", "reference")
 PLAIN = (*KEY, "recipe", "profile", "train_steps", "train_seed")
@@ -108,7 +107,7 @@ def keep(file, values, **about):
             if isinstance(value, dict):
                 yield from told(value, *names, str(name))
             else:
-                yield *names, str(name), torch.as_tensor(value, dtype=torch.float64).flatten()
+                yield *names, str(name), numbers(name, value).double().flatten()
 
     if not isinstance(values, pd.DataFrame):
         values = [
@@ -117,4 +116,4 @@ def keep(file, values, **about):
             for method, *metric, v in told(values)
             if not v.isnan().any()
         ]
-    return write_rows(place("ROIGAN_FIGURES", "figures") / file, values)
+    return write_rows(place("ROIGAN_FIGURES", "figures") / path_of(file), values)

@@ -47,6 +47,8 @@ def _direction(metric):
 
 def value(rows, metric, method, mask_law):
     """The last value of a metric, whose _n… ending may be left out. RoiganError: no such row."""
+    columns = ["metric", "method", "mask_law", "value"]
+    rows = frame(records(rows, *columns[:2])).reindex(columns=columns)
     found = rows[(rows["method"] == method) & (rows["mask_law"] == mask_law)]
     names = found["metric"]
     found = found[(names == metric) | (names.str.replace(r"_n\d+$", "", regex=True) == metric)]

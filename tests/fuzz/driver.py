@@ -32,6 +32,7 @@ TABLES = (
     "texts",
     "commands",
     "runs",
+    "uses",
 )
 SENTENCE, RIGHT = "a sentence", "a right result"
 
