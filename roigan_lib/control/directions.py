@@ -135,4 +135,4 @@ class Directed:
         own, slid, kinds = rows.split(sizes, 1)
         codes = torch.cat([own + slid @ self.directions.codes, kinds], 1)
         noise = self.gan.sample_noise(n, seed) + slid @ self.directions.noise
-        return self.gan.inpaint(images, masks, codes, seed, noise, reach=float("inf"))
+        return self.gan.inpaint(images, masks, codes, seed, noise, reach=999)
