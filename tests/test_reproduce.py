@@ -321,6 +321,18 @@ def test_own_runs_keep_out_of_the_committed_figures(monkeypatch, tmp_path):
     )
 
 
+def test_beside_other_programs_a_kernel_gets_the_threads_they_leave(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(rp.os, "cpu_count", lambda: 4)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    threads = lambda: rp.environment("smoke", "synthfaces", tmp_path).get("OMP_NUM_THREADS")
+    for load, wanted in ((2.0, None), (3.2, "1"), (9.0, "1")):
+        monkeypatch.setattr(rp.os, "getloadavg", lambda load=load: (load, 0, 0), raising=False)
+        assert threads() == wanted
+        assert ("busy" in capsys.readouterr().out) == (wanted is not None)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")  # chosen already: the kernel inherits it
+    assert threads() is None
+
+
 def test_pages_show_widgets_pictures_and_formulas_without_a_kernel(tmp_path):
     widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "VBox()"}
     prose = (

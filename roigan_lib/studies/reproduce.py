@@ -73,10 +73,29 @@ def environment(profile, dataset, out):
     given = [name for name in ("ROIGAN_DATA", "ROIGAN_CACHE") if os.environ.get(name)]
     places = {"ROIGAN_FIGURES": figures, "ROIGAN_RUNS": ROOT / "runs", **dict.fromkeys(given, "")}
     places = {name: str(place(name, usual).resolve()) for name, usual in places.items()}
-    return places | {  # whole paths, as a kernel works in another folder
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # a remark of the debugger about frozen modules
-    }
+    return (
+        places
+        | _threads()
+        | {  # whole paths, as a kernel works in another folder
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # a remark of the debugger about frozen modules
+        }
+    )
+
+
+def _threads():
+    """As many threads for a kernel as other programs leave cores: OpenMP's threads burn their time
+    waiting for one that has to wait, and beside two busy programs a step took ten times as long.
+    """
+    load, cores = getattr(os, "getloadavg", lambda: (0,))()[0], os.cpu_count() or 1
+    if os.environ.get("OMP_NUM_THREADS") or load <= 0.75 * cores:
+        return {}
+    free = str(max(1, cores - round(load)))
+    print(
+        f"Other programs keep about {load:.0f} of {cores} cores busy: the notebooks compute with "
+        f"{free} thread(s), which is faster then (set OMP_NUM_THREADS to choose)."
+    )
+    return {"OMP_NUM_THREADS": free}
 
 
 def execute(source, target, parameters, variables, title):
