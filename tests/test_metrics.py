@@ -95,6 +95,8 @@ def test_bad_features_are_one_sentence():
     for call in (metrics.frechet_distance, metrics.kernel_distance):
         with pytest.raises(RoiganError, match="NaN"):
             call(x, broken)
+        with pytest.raises(RoiganError, match="1e30"):  # their squares would be infinite
+            call(x, x.double() * 1e154)
         with pytest.raises(RoiganError, match="dims"):
             call(x, x[:, :3])
         with pytest.raises(RoiganError, match="at least"):
