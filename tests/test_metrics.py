@@ -494,6 +494,8 @@ def test_a_method_that_misbehaves_is_named(pair, no_factors):
         with pytest.raises(RoiganError, match=f"Method '{name}'"):
             metrics.compare({name: method}, images, masks)
     with pytest.raises(RoiganError, match="dictionary"):
+        metrics.compare(np.zeros((2, 2)), images, masks)
+    with pytest.raises(RoiganError, match="dictionary"):
         metrics.compare({}, images, masks)
     with pytest.raises(RoiganError, match="images"):
         metrics.compare({"telea": telea}, images[0], masks)

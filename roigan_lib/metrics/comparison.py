@@ -167,7 +167,7 @@ def compare(
     say = progress if callable(progress) else print if progress else lambda line: None
     seed = check_seed(seed)
     texts = isinstance(methods, dict) and all(isinstance(k, str) and k.strip() for k in methods)
-    if not methods or not texts:
+    if not texts or not methods:
         raise RoiganError(
             'compare takes its methods as a dictionary, {"telea": telea, …}, with at least one; a '
             "name is a text."

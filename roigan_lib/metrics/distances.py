@@ -22,8 +22,8 @@ def _checked(real, fake, what, least, dtype=torch.float64):
         )
     if not all((features.abs() < 1e30).all() for features in pair):  # sixth powers stay finite
         raise RoiganError(
-            f"The features hold NaN, infinity or more than 1e30: the weight file has no values for these "
-            f"{shapes[0][1]} dims, or the images were not finite; use 64, 192 or 768 dims."
+            "The features hold NaN, infinity or more than 1e30: the weight file has no values for "
+            f"these {shapes[0][1]} dims, or the images were not finite; use 64, 192 or 768 dims."
         )
     return pair
 
