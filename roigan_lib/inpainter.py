@@ -53,7 +53,7 @@ class RoIGAN:
         A told slider is above 0 as often as the training images have its label: one face in
         fifteen wears glasses.
         """
-        n = check_whole("n", n, 1, 2**24)
+        n = check_whole("n", n, 1, 2**20)
         codes = sample_codes(self.config, n, torch.Generator().manual_seed(check_seed(seed)))
         for k, share in enumerate(self.card.get("label_shares", ())):
             at = (codes[:, k] + 1) / 2 - (1 - share)  # above 0 in `share` of all rows
@@ -63,7 +63,7 @@ class RoIGAN:
     def sample_noise(self, n: int, seed: int = 0) -> torch.Tensor:
         """The noise z0 ~ N(0, 1) that `seed` stands for in a batch of n images, (n, n_noise)."""
         generator = torch.Generator().manual_seed(check_seed(seed) + 1_000_003)
-        n = check_whole("n", n, 1, 2**24)
+        n = check_whole("n", n, 1, 2**20)
         return torch.randn(n, self.n_noise, generator=generator, dtype=torch.float32)
 
     def generate(self, images, masks, codes=None, seed=0, noise=None, reach=1.0) -> torch.Tensor:
