@@ -103,6 +103,8 @@ def test_two_graphs_draw_what_pytorch_draws(name, weights):
 
 
 def test_another_package_is_refused(tmp_path):
+    with pytest.raises(RoiganError, match="unknown kind of weights 'int4'"):
+        pages.write_page(tmp_path / "out", [NAME], weights="int4")
     (tmp_path / "other.tgz").write_bytes(b"no package")
     with pytest.raises(RoiganError, match="is not the package onnxruntime-web@"):
         pages.write_page(tmp_path / "out", [NAME], tmp_path / "other.tgz")

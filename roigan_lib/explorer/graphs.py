@@ -184,16 +184,15 @@ def _graph(module, taken, given, rows):
     for tensor in (tensor for tensor in graph.initializer if tensor.name in needed):
         numbers = numpy_helper.to_array(tensor)
         few, step = _in_few_bits(numbers) if numbers.dtype == "float32" else (numbers, None)
+        name, *names = (f"{tensor.name}{end}" for end in ("", "_few", "_step", "_cast"))
         if few.dtype != numbers.dtype:
-            name, *names = (f"{tensor.name}{end}" for end in ("", "_few", "_step", "_cast"))
-            weights.append(numpy_helper.from_array(few, names[0]))
+            tensor = numpy_helper.from_array(few, names[0])
             cast, to = name if step is None else names[2], onnx.TensorProto.FLOAT
             casts.append(onnx.helper.make_node("Cast", names[:1], [cast], to=to))
-            if step is not None:
-                weights.append(numpy_helper.from_array(step, names[1]))
-                casts.append(onnx.helper.make_node("Mul", [cast, names[1]], [name]))
-        else:
-            weights.append(tensor)
+        if step is not None:
+            weights.append(numpy_helper.from_array(step, names[1]))
+            casts.append(onnx.helper.make_node("Mul", [cast, names[1]], [name]))
+        weights.append(tensor)
     inputs = [put for put in graph.input if put.name in needed]
     for field, content in (("node", casts + nodes), ("initializer", weights), ("input", inputs)):
         graph.ClearField(field)
@@ -207,6 +206,8 @@ def _in_few_bits(numbers):
     if (numbers == (half := numbers.astype("float16"))).all():
         return half, None
     for axis in range(numbers.ndim if numbers.size > 1024 else 0):
+        if len(np.unique(numbers.take(0, axis))) > 255:
+            continue  # more values than int8 has: no need to look for a step
         rest = tuple(i for i in range(numbers.ndim) if i != axis)
         most = np.abs(numbers).max(rest, keepdims=True)
         step = np.zeros_like(most)

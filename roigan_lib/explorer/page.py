@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..checks import check_folder
+from ..checks import check_folder, check_name
 from ..control.directions import DIRECTIONS, Directed, load_directions
 from ..data import cats, open_dataset
 from ..errors import RoiganError
@@ -69,8 +69,7 @@ def write_page(out, models=tuple(CREDITS), runtime=None, say=print, weights="flo
     """
     required()
     out, cards = check_folder(out), []
-    if weights not in (known := ("float16", "int8")):
-        raise RoiganError(f"A page has weights in {' or '.join(known)}, not in {weights!r}.")
+    check_name("kind of weights", weights, ("float16", "int8"))
     gans = {gan.name: gan for gan in map(load_model, models)}
     moved = {n: Directed(g, load_directions(n)) for n, g in gans.items() if _found(n)}
     for name, gan in gans.items():
