@@ -85,7 +85,7 @@ def environment(profile, dataset, out):
 
 def _threads():
     """As many threads for a kernel as other programs leave cores: OpenMP's threads burn their time
-    waiting for one that has to wait, and beside two busy programs a step took ten times as long.
+    waiting for one that has to wait.
     """
     load, cores = getattr(os, "getloadavg", lambda: (0,))()[0], os.cpu_count() or 1
     if os.environ.get("OMP_NUM_THREADS") or load <= 0.75 * cores:
