@@ -69,6 +69,10 @@ PIXELS = """node => {
     let text = "";
     data.forEach((value, i) => { if (i % 4 < 3) text += String.fromCharCode(value); });
     return btoa(text); }"""
+SCREEN = f"""() => {{
+    const found = name => document.querySelector(`[data-testid="roi-${{name}}"]`);
+    return [["original", "masked", "completed"].map(name => ({PIXELS})(found(name))),
+            found("status").innerText]; }}"""
 
 
 GRAPHS = """
@@ -168,10 +172,14 @@ def opened(request, tmp_path_factory):
         yield opened
 
 
+def decoded(text):
+    values = np.frombuffer(base64.b64decode(text), np.uint8).astype(int)
+    return values.reshape(round((len(values) / 3) ** 0.5), -1, 3)
+
+
 def picture(canvas):
     """The pixels of a square canvas, (H, W, 3)."""
-    values = np.frombuffer(base64.b64decode(canvas.evaluate(PIXELS)), np.uint8).astype(int)
-    return values.reshape(round((len(values) / 3) ** 0.5), -1, 3)
+    return decoded(canvas.evaluate(PIXELS))
 
 
 def kernel(page):
@@ -196,17 +204,15 @@ def kernel(page):
 
 
 class Screen:
-    """What is on the screen: the pictures at the model's resolution, and the region as the masked
-    picture shows it.
+    """What is on the screen at one moment: the pictures at the model's resolution, the region as
+    the masked picture shows it, and the status (asked for one after the other, a picture could be
+    older than the status that says it is drawn).
     """
 
     def __init__(self, page):
-        self.original, self.masked, self.completed = (
-            picture(page.get_by_test_id(f"roi-{name}"))
-            for name in ("original", "masked", "completed")
-        )
+        pictures, self.status = page.evaluate(SCREEN)
+        self.original, self.masked, self.completed = map(decoded, pictures)
         self.region = (self.masked != self.original).any(axis=2) & (self.masked == 128).all(axis=2)
-        self.status = page.get_by_test_id("roi-status").inner_text()
 
 
 def until(page, ready, seconds=120):
@@ -273,8 +279,9 @@ def test_paint_and_slide(opened):
 
     page.get_by_test_id("tool-rectangle").click()
     drag(page, (40, 40), (56, 52))
-    both = until(page, lambda s: s.region[41:51, 41:55].all())
+    both = until(page, lambda s: "rendered" in s.status and pixels(s.status) > pixels(slid.status))
     assert pixels(both.status) == pixels(stroke.status) + 16 * 12
+    assert both.region[41:51, 41:55].all()
     page.get_by_test_id("roi-undo").click()
     until(page, lambda s: "rendered" in s.status and pixels(s.status) == pixels(stroke.status))
 
