@@ -1,4 +1,4 @@
-"""What a configuration may hold; `load_config` asks."""
+"""What a configuration may hold; `load_config` asks. And what a generator has to be."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from dataclasses import fields, is_dataclass
 
 import numpy as np
+import torch
 
 from .checks import check_name, check_seed, whole
 from .errors import RoiganError, shown, suggest
@@ -157,3 +158,18 @@ def flat(config: dict) -> dict:
         return dict(config)
     parts = {k: v for part in config.values() for k, v in part.items()}
     return parts | parts.pop("weights")
+
+
+def check_generator(net):
+    """A generator of float32 weights, as it came. RoiganError for anything else."""
+    if not isinstance(net, torch.nn.Module) or not hasattr(net, "features_of"):
+        raise RoiganError(
+            f"A RoIGAN is made of a generator, not of {shown(net)}; load_model('celeba') loads one."
+        )
+    kinds = {p.dtype for p in net.parameters()} - {torch.float32}
+    if kinds:
+        raise RoiganError(
+            f"The generator's weights are {str(kinds.pop())[6:]}, and the kit computes in float32: "
+            "call generator.float() first."
+        )
+    return net

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from .checks import check_codes, check_device, check_noise, check_pair, check_seed, check_whole
-from .config_checks import flat
+from .config_checks import check_generator, flat
 from .data.labels import label_names, shown_name
 from .errors import RoiganError, enough_memory
 from .files import weights_hash
@@ -21,7 +21,7 @@ class RoIGAN:
     """
 
     def __init__(self, generator: Generator, name="untitled", checkpoint_hash=None, card=None):
-        cfg = generator.cfg
+        cfg = check_generator(generator).cfg
         self.generator = generator.eval().requires_grad_(False)
         self.config, self.name, self.card = cfg, name, card or {}
         self.size, self.n_noise = cfg.size, cfg.n_noise
@@ -39,7 +39,7 @@ class RoIGAN:
     @property
     def device(self):
         """Where the weights lie."""
-        return next(self.generator.parameters()).device
+        return next(check_generator(self.generator).parameters()).device
 
     def to(self, device):
         """Move to a device; returns self."""
@@ -79,8 +79,7 @@ class RoIGAN:
 
     def _pair(self, images, masks):
         """`check_pair`, but not once more for what it gave the last time."""
-        last = self._remembered(images, masks)
-        return last[:2] if last else check_pair(images, masks)
+        return (self._remembered(images, masks) or check_pair(images, masks))[:2]
 
     def _remembered(self, *pair):
         """What was made of this pair with these weights, or None. `_last` is read once, as another

@@ -81,10 +81,14 @@ class Journal:
         for name, value in logs.items():
             self.found.setdefault(name, []).append(value)  # D's are missing during the warm-up
         last = trainer.share() >= 1
-        if step % run.log_every == 0 or last:
-            self.write_row(elapsed)
-        if self.first and trainer.has_codes and (step % run.grid_every == 0 or last):
-            self.look()
+        try:
+            if step % run.log_every == 0 or last:
+                self.write_row(elapsed)
+            if self.first and trainer.has_codes and (step % run.grid_every == 0 or last):
+                self.look()
+        except Exception:  # of the caller's progress or grid: no step is lost with it
+            self.save()
+            raise
         self.late = parallel.any_of(0 < trainer.limit < elapsed)
         if step % run.checkpoint_every == 0 or last or self.late:
             self.save()

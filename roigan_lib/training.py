@@ -20,7 +20,7 @@ import torch
 from . import checkpoint, labelled, objective, parallel, precision, released
 from .batches import Batches
 from .checkpoint import run_folder
-from .checks import check_device, check_images, on_signals, whole_step
+from .checks import check_calls, check_device, check_images, on_signals, whole_step
 from .config import Config, check_config, load_config
 from .data.labels import training_images
 from .errors import RoiganError, shown
@@ -89,12 +89,11 @@ class Trainer:
         self.cfg, self.device = check_config(cfg), check_device(device)
         self.precision, self.remark = precision.decide(cfg.optimisation.precision, self.device)
         size, batch = cfg.model.size, cfg.optimisation.batch
-        data = training_images(cfg) if data is None else data
-        self.data = check_images(data, size)
-        if len(data) < batch:
+        self.data = check_images(training_images(cfg) if data is None else data, size)
+        if len(self.data) < batch:
             raise RoiganError(
-                f"The data set has {len(data)} images, fewer than one batch of {batch}; add images "
-                f"or lower batch."
+                f"The data set has {len(self.data)} images, fewer than one batch of {batch}; add "
+                f"images or lower batch."
             )
         self.batches = Batches(cfg, self.data, self.device)
         self.step_count, self.seconds, self.started_from = 0, 0.0, None
@@ -234,7 +233,8 @@ def train(
     with hold, on_signals(signal.default_int_handler, signal.SIGTERM):
         if cfg.run.start:
             cfg = checkpoint.with_start(cfg)
-        made = trainer(cfg, data, device)
+        check_calls(trainer=trainer)
+        made = (trainer or Trainer)(cfg, data, device)
         journal = Journal(made, folder, say, grid)
         journal.begin(fresh)
         try:

@@ -104,6 +104,18 @@ def test_two_and_two_steps_are_four_bit_for_bit(recipe, change, data, tmp_path):
     ) == len(second.d_params)
 
 
+def test_a_progress_function_that_fails_loses_no_step(data, tmp_path):
+    def fail(text):
+        if text.startswith("step 2/"):
+            raise ConnectionError("the board is down")
+
+    cfg = tiny(checkpoint_every=100)
+    with pytest.raises(ConnectionError, match="the board is down"):  # the caller's own, as it came
+        T.train(cfg, tmp_path, data, progress=fail)
+    assert state_of(tmp_path / "checkpoint.pt")["step"] == 2
+    assert T.train(cfg, tmp_path, data, progress=None).finished
+
+
 @pytest.mark.slow
 def test_train_goes_on_as_if_it_had_never_stopped(data, tmp_path):
     cfg = tiny()

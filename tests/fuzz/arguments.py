@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from pathlib import Path
 from types import SimpleNamespace
@@ -56,6 +57,7 @@ def cases(folder):
     yield from counts(s)
     yield from names(s, folder)
     yield from devices(s)
+    yield from generators(s)
     yield from pairs(s)
     yield from codes(s)
     yield from photographs(s)
@@ -231,6 +233,22 @@ def devices(s):
     for what, call in calls.items():
         yield from each("device", what, NOT_DEVICES, call, "device")
         yield Case("device", f"{what}=torch.device", lambda c=call: c(torch.device("cpu")))
+
+
+def generators(s):
+    net = s.gan.generator
+    bad = {"None": None, "5": 5, "'celeba'": "celeba", "a dict": net.state_dict(), "a class":
+           type(net), "a RoIGAN": s.gan, "Linear": torch.nn.Linear(2, 2), "float16":
+           copy.deepcopy(net).half(), "bfloat16": copy.deepcopy(net).bfloat16(), "float64":
+           copy.deepcopy(net).double()}  # fmt: skip
+    yield from each("generator", "RoIGAN(", bad, rg.RoIGAN, "generator")
+    for name in ("half", "bfloat16", "double"):
+        gan = rg.RoIGAN(copy.deepcopy(net))
+        getattr(gan.generator, name)()
+        call = lambda gan=gan: gan.inpaint(s.x, s.m)
+        yield Case("generator", f"inpaint after {name}()", call, ("float32", "generator.float()"))
+    gan = rg.RoIGAN(copy.deepcopy(net).half().float())
+    yield Case("generator", "right: half().float()", lambda: gan.inpaint(s.x, s.m))
 
 
 # ---- images and masks

@@ -48,7 +48,7 @@ def trainings(folder):
     }.items():
         yield from each("training", what, no_path, call, "path", "folder")
     no_function = {"5": 5, "True": True, "'x'": "x", "[1]": [1], "1.5": 1.5, "Odd()": Odd()}
-    for what in ("progress", "grid"):
+    for what in ("progress", "grid", "trainer"):
         call = lambda v, what=what: train(cfg, **quiet | {what: v})
         yield from each("training", f"train({what}", no_function, call, what)
     flags = {"None": None, "5": 5, "'no'": "no", "''": "", "[]": [], "1.0": 1.0}
