@@ -753,7 +753,7 @@ def test_what_is_no_photograph_gets_a_sentence(opened, tmp_path):
     page.get_by_test_id("eyes-take").wait_for()
     place = page.locator("dialog").get_by_test_id("roi-eye-0")
     words = page.locator("dialog p").inner_text()
-    assert "Click on one eye, then on the other" in words
+    assert "Click on one eye, then on the other" in words and "Of a GIF the first picture" in words
     told, box = page.locator("dialog p"), page.locator("dialog img").bounding_box()
     page.mouse.click(box["x"] + box["width"] + 40, box["y"] + box["height"] - 2)
     told.get_by_text("That was beside the photograph: click on the eyes in it.").wait_for()

@@ -317,7 +317,9 @@ function render({ model, el }) {
     const number = `${uid}-${photographs.length}`, which = { file: picture, number };
     say(`opening ${name} …`);
     await inDarkroom({ do: "open", ...which });
-    const { eyes, guessed, words: how } = await eyesOf(picture, width, height), words = [model.get("tip"), how].filter(Boolean).join(" ");
+    const { eyes, guessed, words: how } = await eyesOf(picture, width, height);
+    const first = picture.type === "image/gif" && "Of a GIF the first picture is taken, and a PNG is what will be saved.";
+    const words = [model.get("tip"), first, how].filter(Boolean).join(" ");
     found.textContent = words;
     const points = new Store({
       picture, guessed, eye_points: eyes, photo_size: [width, height],
