@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import runpy
+from statistics import median
 
 import nbformat
 import pytest
@@ -98,6 +99,7 @@ def test_cells_are_short_and_valid(notebook):
         assert len(lines) <= 25 and max(map(len, lines)) <= 100, cell["source"][:80]
         if not cell["source"].lstrip().startswith(("%", "!")):
             ast.parse(cell["source"])
+    assert median(len(cell["source"].splitlines()) for cell in code_cells(notebook)) <= 8
 
 
 def test_every_chapter_is_framed_alike(notebook):
