@@ -56,8 +56,9 @@ page: $(STAMP)
 	@"$(PY)" -m pip install --quiet --editable ".[page]"
 	@"$(PY)" -m roigan_lib page $(ARGS)
 
+# All of them in two processes, a file at a time; a few of them in one, whose output names each file.
 test: $(STAMP)
-	@"$(PY)" -m pytest $(TESTS)
+	@"$(PY)" -m pytest $(if $(TESTS),$(TESTS),--numprocesses 2 --dist loadfile)
 
 lab: $(STAMP)
 	@"$(PY)" -m jupyter lab notebooks

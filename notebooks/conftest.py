@@ -12,6 +12,7 @@ ENVIRONMENT = {
     "ROIGAN_PROFILE": "smoke",
     "ROIGAN_FIGURES": f"{PLACE.name}/figures",
     "ROIGAN_RUNS": f"{PLACE.name}/runs",
+    "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),  # as the tests: conftest
     "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
     "JUPYTER_PREFER_ENV_PATH": "1",  # the kernel of this environment, not one in the user's home
 }

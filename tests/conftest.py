@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: few threads, a fixed seed, a cache of its own, real pictures where
+"""Fixtures shared by all tests: one thread, a fixed seed, a cache of its own, real pictures where
 there are some.
 """
 
@@ -12,7 +12,7 @@ import torch
 # A shell starts its background jobs deaf to Ctrl-C, and their children inherit that; the tests of
 # Ctrl-C need ears.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-torch.set_num_threads(min(2, torch.get_num_threads()))
+torch.set_num_threads(1)  # small tensors: a second thread costs more than it brings
 os.environ["ROIGAN_BF16"] = "fast"  # tests that ask for bfloat16 test it on any processor
 
 
@@ -20,15 +20,6 @@ os.environ["ROIGAN_BF16"] = "fast"  # tests that ask for bfloat16 test it on any
 def seed():
     torch.manual_seed(0)
     return 0
-
-
-@pytest.fixture(scope="module")
-def one_thread():
-    """One thread for a whole module of small tensors, where a second one only costs time."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,8 +9,6 @@ from roigan_lib.errors import RoiganError
 from roigan_lib.studies import bench
 from roigan_lib.training import Trainer
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_ways_take_turns_and_the_median_counts(monkeypatch):
     clock, order = iter(range(10**6)), []

@@ -7,8 +7,6 @@ import pytest
 from roigan_lib.config import WEIGHTS, flat, load_config
 from roigan_lib.studies import dead_codes
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def settings(**changes):
     """Every setting of a suspect by name, a term that it lacks with the weight 0."""

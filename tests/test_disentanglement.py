@@ -9,8 +9,6 @@ import torch
 from roigan_lib.control import disentanglement as dis
 from roigan_lib.errors import RoiganError
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def uniform(n, k):
     return torch.rand(n, k, dtype=torch.float64) * 2 - 1

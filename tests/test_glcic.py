@@ -14,8 +14,6 @@ from roigan_lib.masks import sample_masks
 from roigan_lib.metrics.comparison import complete
 from roigan_lib.stored import WEIGHTS
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 # name, channels in and out, kernel: the table of the paper
 LAYERS = [
     ("conv1", 4, 64, 5),

@@ -21,7 +21,6 @@ from roigan_lib.studies import bench, cost, grid, reading, sizes
 from roigan_lib.studies import reproduce as rp
 
 SNAKEMAKE = os.environ.get("ROIGAN_SNAKEMAKE") or shutil.which("snakemake")
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def row(seed, value, **more):

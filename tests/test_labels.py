@@ -13,7 +13,6 @@ from roigan_lib.data.labels import labels_of, shown_name
 from roigan_lib.errors import RoiganError
 from roigan_lib.models import Classifier
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 NAMES = ["Smiling", "No_Beard", "Male", "Eyeglasses"]
 SMALL = dict(size=32, n_noise=5, n_continuous=3, n_discrete=2, n_categories=3, batch=8, steps=6)
 TOLD = dict(labels="Smiling,-No_Beard", label=1.0, mask_family="elliptic+elliptic-face")

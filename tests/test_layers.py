@@ -30,8 +30,6 @@ from roigan_lib.models.layers import (
     linear,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def numbers(tensor):
     return tensor.detach().numpy().astype(np.float64)

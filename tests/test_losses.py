@@ -15,8 +15,6 @@ from roigan_lib.masks import sample_masks
 from roigan_lib.models import ProjectedHeads
 from roigan_lib.perceptual import PerceptualNet
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def pair():

@@ -20,8 +20,6 @@ from roigan_lib.models import Discriminator, Generator, Reader, pyramid_fill
 from roigan_lib.models.generator import smooth_colour
 from roigan_lib.stored import WEIGHTS, best_model, load_model, save_model, shipped
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def lively(cfg):
     """A generator whose output visibly depends on all of its inputs, although it is not trained."""

@@ -12,8 +12,6 @@ from roigan_lib import training as T
 from roigan_lib.config import WEIGHTS, Config, load_config
 from roigan_lib.data import open_dataset
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 # weights that let every term be heard, none twice the same
 ALL = {name: 0.3 + 0.07 * i for i, name in enumerate(WEIGHTS)}
 SHIPPED = Config().objective.weights

@@ -15,7 +15,6 @@ from roigan_lib.__main__ import main
 from roigan_lib.data import cars, cats, open_dataset, sources
 from roigan_lib.errors import RoiganError
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 IDS = (1, 162_770, 162_771, 182_637, 182_638, 202_599)
 
 

@@ -105,7 +105,7 @@ def test_imports_in_the_library_are_declared():
 @pytest.mark.slow
 def test_every_dependency_is_imported_or_a_program():
     """What nothing imports goes, but for programs and what others import."""
-    programs = {"jupyterlab", "nbval", "ruff", "pre-commit", "jinja2"}
+    programs = {"jupyterlab", "nbval", "pytest-xdist", "ruff", "pre-commit", "jinja2"}
     programs |= {"snakemake", "snakemake-executor-plugin-slurm"}  # workflow/Snakefile
     programs |= {"onnxruntime", "dlib-bin", "face-recognition-models"}  # test_page's, notebook 12's
     sources = [*(ROOT / "roigan_lib").rglob("*.py"), *(ROOT / "tests").glob("*.py")]

@@ -14,7 +14,6 @@ from roigan_lib import photo as ph
 from roigan_lib import picture_files as pf
 from roigan_lib.errors import RoiganError
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 EYE_PLACES = (
     (22.45, 33.4),
     (41.7, 33.35),

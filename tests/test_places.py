@@ -20,8 +20,6 @@ from roigan_lib import picture_files as pf
 from roigan_lib.__main__ import main
 from roigan_lib.errors import RoiganError
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def steady(examples):
     return settings(derandomize=True, database=None, deadline=None, max_examples=examples)

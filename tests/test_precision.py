@@ -13,7 +13,6 @@ from roigan_lib.config import load_config
 from roigan_lib.errors import RoiganError
 from roigan_lib.studies import bench
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 REAL_AUTOCAST = torch.autocast
 
 

@@ -24,7 +24,6 @@ from roigan_lib.data import ImageSet, open_dataset
 from roigan_lib.errors import RoiganError
 from roigan_lib.metrics.rows import load_rows, write_rows
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 posix = pytest.mark.skipif(os.name == "nt", reason="signals, pipes and file limits of POSIX")
 
 

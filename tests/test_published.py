@@ -16,8 +16,6 @@ from roigan_lib.masks import sample_masks
 from roigan_lib.models import PublishedDiscriminator, PublishedGenerator, networks
 from roigan_lib.stored import load_model
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def pair():

@@ -20,7 +20,6 @@ from roigan_lib.batches import Batch
 from roigan_lib.config import load_config
 from roigan_lib.data import ImageSet
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 TERMS = ("adversarial", "matching", "variation", "kl", "info_c", "info_d", "perceptual")
 
 

@@ -21,7 +21,6 @@ from roigan_lib import training as T
 from roigan_lib.data import ImageSet
 from roigan_lib.recipes import read_recipe
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -8,8 +8,6 @@ from roigan_lib.data.images import ImageSet
 from roigan_lib.errors import RoiganError
 from roigan_lib.studies import told
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 class Painter:
     """Adds its first code to the hole's red channel and takes a quarter of it from blue; the second
