@@ -109,16 +109,26 @@ def test_two_processes_take_the_steps_of_one(pictures, tmp_path, recipe):
     assert load_model(tmp_path / "two").card["images_seen"] == 160
 
 
+RELEASED = "--recipe published --perceptual-net factors --size 64 --steps 3 --warmup 0 --ramp 0"
+
+
+@pytest.fixture(scope="module")
+def released_alone(pictures, tmp_path_factory):
+    """The folder of a run of the release in one process."""
+    folder = tmp_path_factory.mktemp("released") / "one"
+    assert train(pictures, folder, *RELEASED.split()).returncode == 0
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 4])
-def test_the_release_has_the_losses_and_buffers_of_one_process(pictures, tmp_path, processes):
-    extra = "--recipe published --perceptual-net factors --size 64".split()
-    extra += "--steps 3 --warmup 0 --ramp 0".split()
-    alone = train(pictures, tmp_path / "one", *extra)
-    together = train(pictures, tmp_path / "more", *extra, processes=processes)
-    assert alone.returncode == 0 and together.returncode == 0, together.stderr[-2000:]
-    alike(tmp_path / "one", tmp_path / "more")
-    one, more = buffers(tmp_path / "one"), buffers(tmp_path / "more")
+def test_the_release_has_the_losses_and_buffers_of_one_process(
+    pictures, released_alone, tmp_path, processes
+):
+    together = train(pictures, tmp_path / "more", *RELEASED.split(), processes=processes)
+    assert together.returncode == 0, together.stderr[-2000:]
+    alike(released_alone, tmp_path / "more")
+    one, more = buffers(released_alone), buffers(tmp_path / "more")
     assert one.keys() == more.keys() and any("running_var" in name for name in one)
     for name, value in one.items():
         assert torch.allclose(value.float(), more[name].float(), rtol=1e-2, atol=1e-3), name
