@@ -145,6 +145,7 @@ def test_train_refuses(home, capsys, tmp_path):
     assert "fewer than one batch" in refused(capsys, *train(home, 9, "--batch", "64"))
 
 
+@pytest.mark.slow
 def test_inpaint_draws_a_mask_or_takes_one(home):
     image = picture(home / "face.png", 32)
     done, pixels = inpaint(home, image, "--seed", "3"), np.asarray(Image.open(image))

@@ -148,6 +148,7 @@ def test_directions_are_kept_in_a_file(gan, tmp_path):
             load_directions(tmp_path / f"{name}.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cats", "cars"])
 def test_directions_ship_and_each_can_be_seen(name):
     more = Directed(rg.load_model(name), load_directions(name))

@@ -16,6 +16,8 @@ import pytest
 HERE = Path(__file__).parent
 WANTED = ("a sentence", "a right result")
 
+pytestmark = pytest.mark.slow  # every test asks for all cases
+
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
@@ -51,7 +53,6 @@ one sentence that names what is wrong, or in a right result, within 10 seconds o
 all of them together take no more than 1 GB beyond the library itself."""
 
 
-@pytest.mark.slow
 def test_every_case_ends_in_a_sentence_or_a_right_result(rows):
     wrong = [row for row in rows if row["outcome"] != row["wanted"]]
     told = "\n".join(f"{r['kind']}: {r['case']}: {r['outcome']} {r['said'][:200]}" for r in wrong)

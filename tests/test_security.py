@@ -221,6 +221,7 @@ print("imported", len([name for name in sys.modules if name.startswith("roigan_l
 """
 
 
+@pytest.mark.slow
 def test_an_import_of_every_module_speaks_to_nobody():
     """In a process of its own: here most modules are imported already."""
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in LIBRARY]
