@@ -138,6 +138,9 @@ def test_the_measured_run_is_that_of_the_rows():
     sentence = runpy.run_path(str(root / ".ci" / "time_reproduce.py"))["sentence"](rows)
     using = (root / "docs" / "using.md").read_text(encoding="utf-8")
     assert sentence in " ".join(using.split())
+    minutes = sum(row["value"] for row in rows) / 60
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    assert f"[measured](docs/using.md): {minutes:.0f} minutes" in readme
     assert {row["method"] for row in rows} <= {path.stem for path in NOTEBOOKS}
     assert all(row["value"] > 0 and row["processor"] and row["load"] >= 0 for row in rows)
 
