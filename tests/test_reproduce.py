@@ -360,6 +360,20 @@ def test_pages_show_widgets_pictures_and_formulas_without_a_kernel(tmp_path):
     assert "data:image/png" in write_pages(tmp_path, [tmp_path / "00_a.ipynb"], "x").read_text()
 
 
+def test_pages_fold_the_code_that_jupyter_folds(tmp_path):
+    tagged, hidden = {"tags": ["install"]}, {"jupyter": {"source_hidden": True}}
+    cells = [
+        new_code_cell("import a", metadata=tagged, id="one"),
+        new_code_cell("seen = '</pre></div>'", id="two"),
+        new_code_cell("b = 1", metadata=hidden, id="three"),
+    ]
+    page = to_html(new_notebook(cells=cells), tmp_path)
+    folded = re.findall("(?s)<details>(.*?)</details>", page)
+    assert [bool(re.search(r">(import|b)<", part)) for part in folded] == [True, True]
+    assert page.count("<details") == 2 and "seen" not in "".join(folded)
+    assert "seen" in page and page.count("<div") == page.count("</div")
+
+
 def test_heading_is_the_first_heading_and_paragraph():
     cells = [
         new_markdown_cell(

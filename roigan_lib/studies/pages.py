@@ -229,11 +229,23 @@ def to_html(notebook, folder):
     # its own embedding takes what links lead to, and hidden files
     with patch.object(markdown_mistune.IPythonRenderer, "_src_to_base64", return_value=None):
         body, _ = exporter.from_notebook_node(notebook, {"metadata": {"path": str(folder)}})
+    for cell in notebook["cells"]:
+        about = cell["metadata"]
+        if about.get("jupyter", {}).get("source_hidden") or "install" in about.get("tags", ()):
+            body = _folded(body, cell.get("id"))
     body = re.sub(r'src="([^":]+)"', lambda match: _embedded(folder, match[1]), body)
     in_link = lambda match: re.sub(r"roiganmath\d+x", "formula", match[0])  # a heading's anchor
     body = re.sub(r'\b(?:id|href)="[^"]*"', in_link, body)
     body = re.sub(r"roiganmath(\d+)x", lambda match: formulas[int(match[1])], body)
     return re.sub(r'href="([^":/]+)\.ipynb', r'href="\1.html', body)
+
+
+def _folded(body, name):
+    """The page with the code of this cell behind a line that opens it: plumbing, as in Jupyter."""
+    before, mark, after = body.partition(f'id="cell-id={name}"')
+    opened = "<details><summary class='soft'>Code</summary>"
+    after = after.replace('<div class="highlight', f'{opened}<div class="highlight', 1)
+    return before + mark + after.replace("</pre></div>", "</pre></div></details>", 1)
 
 
 def _embedded(folder, source):
