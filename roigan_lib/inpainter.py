@@ -39,7 +39,7 @@ class RoIGAN:
     @property
     def device(self):
         """Where the weights lie."""
-        return next(check_generator(self.generator).parameters()).device
+        return next(self.generator.parameters()).device
 
     def to(self, device):
         """Move to a device; returns self."""
@@ -103,6 +103,7 @@ class RoIGAN:
                 f"This model works at {self.size}×{self.size} pixels and the images have "
                 f"{images.shape[-1]}×{images.shape[-2]}; resize them first."
             )
+        check_generator(self.generator)  # which the caller may have turned to halves
         n, device, seed = len(images), self.device, check_seed(seed)
         codes = self.sample_codes(n, seed) if codes is None else codes
         codes = check_codes(codes, n, self.config, reach)

@@ -11,7 +11,6 @@ import torch
 
 from . import checkpoint, parallel
 from .batches import fixed_grid
-from .checks import check_calls
 from .errors import RoiganError, shown
 from .files import write_atomically
 from .regularizers import visible_change
@@ -28,7 +27,6 @@ class Journal:
     """
 
     def __init__(self, trainer, folder, say, grid=None):
-        check_calls(progress=say, grid=grid)
         self.trainer, self.folder, self.say, self.grid = trainer, Path(folder), say, grid
         self.rows, self.found, self.quiet, self.late, self.saved = [], {}, 0, False, -1
         self.first = parallel.rank() == 0

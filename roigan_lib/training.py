@@ -226,6 +226,7 @@ def train(
     """
     if not isinstance(cfg := load_config() if cfg is None else cfg, Config):
         raise RoiganError(f"cfg is {shown(cfg)} but has to be a Config, as load_config makes one.")
+    check_calls(progress=progress or None, grid=grid, trainer=trainer)
     first = parallel.rank() == 0
     say = progress if progress and first else (lambda text: None)
     folder = run_folder(cfg, folder)
@@ -233,7 +234,6 @@ def train(
     with hold, on_signals(signal.default_int_handler, signal.SIGTERM):
         if cfg.run.start:
             cfg = checkpoint.with_start(cfg)
-        check_calls(trainer=trainer)
         made = (trainer or Trainer)(cfg, data, device)
         journal = Journal(made, folder, say, grid)
         journal.begin(fresh)
