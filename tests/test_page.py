@@ -89,8 +89,10 @@ def test_two_graphs_draw_what_pytorch_draws(name, weights):
     one = torch.zeros(1, 1, gan.size, gan.size)
     one[..., 30, 30] = 1
     ragged = (torch.rand(one.shape, generator=torch.Generator().manual_seed(0)) > 0.4).float()
+    corner, strip = torch.zeros_like(one), torch.zeros_like(one)  # what a box is cut off at
+    corner[..., :9, -5:] = strip[..., 20:40, :] = 1
     masks = [rg.sample_masks(kind, 1, gan.size, seed=3) for kind in ("elliptic", "mixed")]
-    for seed, mask in enumerate([*masks, one, ragged]):
+    for seed, mask in enumerate([*masks, one, ragged, corner, strip]):
         image = torch.rand(1, 3, gan.size, gan.size) * 2 - 1
         codes, noise = gan.sample_codes(1, seed), gan.sample_noise(1, seed)
         given = {"image": image.numpy(), "mask": mask.numpy()}

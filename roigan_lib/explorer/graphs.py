@@ -14,6 +14,7 @@ from unittest import mock
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from ..errors import RoiganError, missing_package
 from ..masks import sample_masks
@@ -107,8 +108,38 @@ class _Moving(nn.Module):
         for (holder, key), tensor in zip(self.places, kept):
             holder[key] = tensor
         z = self.network.join_codes(codes, noise)
-        drawn = self.network.decode(self.features, mask, z).clamp(-1, 1)
+        with _in_a_box(self.network, mask):
+            drawn = self.network.decode(self.features, mask, z).clamp(-1, 1)
         return torch.where(mask > 0.5, drawn, image)
+
+
+@contextmanager
+def _in_a_box(network, mask):
+    """What lies behind the last norm, the dearest convolutions, looks only at the box around the
+    region, so much larger that all it gives inside the region is the same; outside the box it is 0.
+    """
+    if shells := getattr(network, "shells", None):
+        block, refine = shells[-1].block, shells[-1].refine
+    else:
+        block, refine = network.blocks[-1], network.refine[-1]
+    size, reach = mask.shape[-1], 4 + 2 * len(refine)  # 3×3 of each, of to_rgb, and 5×5 of colour
+    sides = [mask[0, 0].amax(1), mask[0, 0].amax(0)]
+    low = [(side.argmax() - reach).clamp(min=0) for side in sides]
+    high = [(size - side.flip(0).argmax() + reach).clamp(max=size) for side in sides]
+
+    def boxed(layer):
+        whole = layer.forward
+
+        def forward(y):
+            y = whole(y[:, :, low[0] : high[0], low[1] : high[1]])
+            return F.pad(y, [low[1], size - high[1], low[0], size - high[0]])
+
+        return mock.patch.object(layer, "forward", forward)
+
+    with ExitStack() as stack:
+        for layer in (block.conv_last, refine) if network.cfg.residual else ():
+            stack.enter_context(boxed(layer))
+        yield
 
 
 @contextmanager
