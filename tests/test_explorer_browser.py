@@ -530,6 +530,18 @@ def open_more(page):
     page.get_by_test_id("roi-more").evaluate("node => { node.open = true; }")
 
 
+def test_arrows_move_a_slider_by_a_step_that_is_seen(opened):
+    page = opened.page
+    start_anew(page)
+    page.get_by_test_id("show-original").click()
+    slider = page.get_by_test_id("code-1")
+    slider.focus()
+    for key, value in ("ArrowRight", 0.05), ("Shift+ArrowRight", 0.3), ("ArrowLeft", 0.25):
+        page.keyboard.press(key)
+        assert float(slider.input_value()) == pytest.approx(value)
+    assert page.get_by_role("radio", name="Show the redrawn picture").is_checked()
+
+
 def test_a_slider_plays_and_becomes_a_film(opened, tmp_path):
     page = opened.page
     before = start_anew(page)

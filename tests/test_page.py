@@ -440,7 +440,7 @@ class TestOnThePage:
         original, completed, _ = on_screen(page)
         assert (original == completed).all()
         said = rectangle(page, 1, 1, 63, 63)
-        assert said == "the region covers 94 % of the picture: leave the model more to go by"
+        assert said == "the region covers 94 % of the picture: leave the model more to go by; this is the original"
         page.get_by_test_id("photo-save").click()
         page.get_by_test_id("roi-status").get_by_text("There is no drawing to save").wait_for()
         original, completed, _ = on_screen(page)
@@ -472,7 +472,7 @@ class TestOnThePage:
         mine = base64.urlsafe_b64encode(json.dumps({**content, "image": "me.jpg"}).encode())
         for state, words in [
             (mine.decode().rstrip("="), "its picture, me.jpg, is not among these: open it first"),
-            (packed[:-9], "the link is no complete file of settings"),
+            (packed[:-9], "the link is damaged or cut off: copy it again"),
         ]:
             other.goto("about:blank")
             other.goto(f"{here}~{state}")
@@ -481,6 +481,10 @@ class TestOnThePage:
             other.get_by_text("Drawn by WebAssembly").wait_for()  # the first picture is there
             other.wait_for_timeout(1000)
             assert words in told.inner_text()
+        other.goto(link)  # in a tab where the page is open: only what stands behind # differs
+        told.get_by_text("settings loaded from the link").wait_for()
+        drawn(other)
+        assert other.get_by_test_id("code-3").input_value() == "2"
         other.close()
 
     def test_it_says_what_draws(self, opened):

@@ -62,13 +62,15 @@ function bytesOf(value) {
 const equal = (a, b) => a.length === b.length && a.every((value, i) => value === b[i]);
 const kept = (bytes) => new DataView(Uint8Array.from(bytes).buffer); // as anywidget sends bytes
 
-function fill(canvas, rgb, size, mask = null) { // one picture, or several in rows of three
-  const count = rgb.length / (3 * size * size), across = count > 1 ? 3 : 1;
+const inRow = (count) => (count > 4 ? 3 : count > 1 ? 2 : 1);
+
+function fill(canvas, rgb, size, mask = null) { // one picture, or several in rows of two or three
+  const count = rgb.length / (3 * size * size), across = inRow(count);
   if (!count || count % 1) return;
   canvas.width = canvas.height = across * size;
   for (let k = 0; k < count; k++) {
     const one = toImage(rgb.subarray(3 * k * size * size), size, mask);
-    canvas.getContext("2d").putImageData(one, (k % 3) * size, Math.floor(k / 3) * size);
+    canvas.getContext("2d").putImageData(one, (k % across) * size, Math.floor(k / across) * size);
   }
 }
 
@@ -205,7 +207,7 @@ function render({ model, el }) {
     "aria-label": "Brush size in pixels", title: "Brush size ([ and ])", oninput: resize,
   });
   function resize() { radius = width.value / 2; track(width, 1); draw(); }
-  const undoButton = button(icon("undo"), "roi-undo", "Undo the last stroke (Ctrl+Z)", undo);
+  const undoButton = button(icon("undo"), "roi-undo", "Undo the last change of the region (Ctrl+Z)", undo);
   const redoButton = button(icon("redo"), "roi-redo", "Redo (Ctrl+Shift+Z)", redo);
   const clearButton = button(icon("clear"), "roi-clear", "Remove the whole region",
     () => commit(new Uint8Array(size * size)));
@@ -328,8 +330,9 @@ function render({ model, el }) {
     let rgb = null, turn = 0;
     const see = async () => {
       const mine = ++turn, at = points.get("eye_points"), [[x1, y1], [x2, y2]] = at;
-      take.disabled = Math.hypot(x2 - x1, y2 - y1) < 4;
-      if (take.disabled) { found.textContent = "The two rings lie on one place: click on each eye."; return; }
+      const together = Math.hypot(x2 - x1, y2 - y1) < 4;
+      take.disabled = together || guessed && at.some((eye, i) => equal(eye, eyes[i])); // a guess is no place yet
+      if (together) { found.textContent = "The two rings lie on one place: click on each eye."; return; }
       const seen = await inDarkroom({ do: "frame", eyes: at, goal: model.get("eyes"), size, ...which });
       if (mine !== turn) return;
       rgb = seen.rgb;
@@ -354,10 +357,19 @@ function render({ model, el }) {
     close();
     picker.replaceChildren();
     if (!taken) return;
-    photographs.push({ rgb: Uint8Array.from(rgb), eyes: points.get("eye_points"), ...which });
+    await taking(rgb, { name, eyes: points.get("eye_points"), ...which });
+  });
+  async function taking(rgb, { name, ...which }) { // a face of a photograph is one more picture
+    photographs.push({ rgb: Uint8Array.from(rgb), ...which });
+    if (model.get("link")) model.set("taken", { name, ...which });
     await ask({ do: "take", name }, [Uint8Array.from(rgb).buffer]);
     const start = model.get("regions")?.eyes; // a region that ends in the middle of an eye looks bad on any face
     if (start && !past.length) commit(ellipses(size, start));
+  }
+  const carry = act(async ({ name, file, eyes }) => { // the photograph that another model of the page was shown
+    const which = { file, number: `${uid}-${photographs.length}`, eyes };
+    const { rgb } = await inDarkroom({ do: "frame", goal: model.get("eyes"), size, ...which });
+    await taking(rgb, { name, ...which });
   });
   async function savePicture() {
     if (model.get("batch")) throw new Error("Leave the batch view first: one picture is saved.");
@@ -377,7 +389,11 @@ function render({ model, el }) {
   const sliders = [], outputs = [], selects = [], ends = [];
   const codes = () => [...sliders, ...selects].map((node) => Number(node.value));
   const keys = [...Array.from({ length: nContinuous }, (_, i) => `c${i + 1}`), ...Array.from({ length: nDiscrete }, (_, i) => `d${i + 1}`)];
-  const sendCodes = () => { paintCodes(); request({ code_values: codes() }); };
+  const sendCodes = () => {
+    if (showing === "original") views.querySelector("input").click(); // else nothing would be seen to change
+    paintCodes();
+    request({ code_values: codes() });
+  };
   const nameOf = (key) => model.get("names")[key] ?? key;
   const fields = {}, rows = {};
   const row = (key, node, ...rest) => { // a code's key, its name (a text to type over), its control
@@ -401,6 +417,13 @@ function render({ model, el }) {
   };
   for (let i = 0; i < nContinuous; i++) {
     const slider = h("input", {
+      onkeydown: (event) => { // a step that is seen; with Shift larger ones
+        const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+        if (!step || event.ctrlKey || event.altKey || event.metaKey) return;
+        event.preventDefault();
+        slider.value = Number(slider.value) + step * (event.shiftKey ? 0.25 : 0.05);
+        sendCodes();
+      },
       type: "range", min: -reach, max: reach, step: 0.01, value: 0, "data-testid": `code-${i + 1}`, title: "Double-click for 0",
       oninput: sendCodes, ondblclick: () => { slider.value = 0; sendCodes(); },
     });
@@ -480,7 +503,7 @@ function render({ model, el }) {
     if (model.get("batch")) throw new Error("Leave the batch view first: a film shows one picture.");
     const swept = await sweep(13);
     if (!swept) return "given up: something was moved";
-    return `${download(`film-${swept.key}.webp`, "image/webp", await film(swept.pictures, size))}.`;
+    return `${download(`film-${nameOf(swept.key).replaceAll(/[^\w-]+/g, "-")}.webp`, "image/webp", await film(swept.pictures, size))}.`;
   }));
 
   // --- settings: what it takes to see the same again, as JSON ------------------------------------------------------
@@ -495,7 +518,8 @@ function render({ model, el }) {
       content = JSON.parse(words);
       if (Object.keys(whose()).some((key) => !(key in content)) || typeof (content.names ?? null) !== "object") throw new Error();
     } catch {
-      throw new Error(`${name} is no complete file of settings: write one by Save settings.`);
+      const why = name === "the link" ? "damaged or cut off: copy it again" : "no complete file of settings: write one by Save settings";
+      throw new Error(`${name} is ${why}.`);
     }
     const [mine, theirs] = [whose(), content].map((who) => who.checkpoint ?? who.model);
     if (mine !== theirs || content.n_continuous !== nContinuous || content.n_discrete !== nDiscrete) {
@@ -541,7 +565,7 @@ function render({ model, el }) {
     try { await navigator.clipboard.writeText(words()); } catch {
       throw new Error("The browser does not let this page copy: save the settings as a file.");
     }
-    return `${what} copied.`;
+    return `${what} copied.${photograph() ? " Your photograph is not in it: whoever opens it sees another picture." : ""}`;
   });
   const copy = model.get("link")
     ? button("Copy link", "settings-copy", "A link to this page that shows the same again; a photograph of yours is not in it",
@@ -565,7 +589,7 @@ function render({ model, el }) {
     ...live, still, moving, more);
   const quiet = { "data-lm-suppress-shortcuts": "true" }; // JupyterLab keeps its shortcuts to itself in here
   const root = h("div", { class: "roi-explorer", "data-testid": "roi-explorer", ...quiet, onkeydown: shortcut },
-    h("div", { class: "roi-left" }, toolbar, regions, stage, below, seedRow, status, told), right,
+    h("div", { class: "roi-side" }, h("div", { class: "roi-left" }, toolbar, regions, stage, below, seedRow, status, told)), right,
     h("p", { id: `roi-hint-${uid}`, class: "roi-hint" }, HINT), dialog);
   root.style.setProperty("--roi-px", `${model.get("size_px")}px`);
   root.style.setProperty("--roi-end", 1 / reach);
@@ -625,7 +649,7 @@ function render({ model, el }) {
       ring.moveTo(x, y - arm); ring.lineTo(x, y + arm);
     }
     for (let k = 0; k < count; k++) {
-      const at = { x: k % 3, y: Math.floor(k / 3) };
+      const at = { x: k % across, y: Math.floor(k / across) };
       context.save();
       context.translate(at.x * side, at.y * side);
       context.beginPath(); context.rect(0, 0, side, side); context.clip();
@@ -646,7 +670,7 @@ function render({ model, el }) {
   function refreshPictures() {
     const before = bytesOf(model.get("original_rgb")), bytes = 3 * size * size;
     count = Math.max(1, Math.floor(before.length / bytes));
-    across = count > 1 ? 3 : 1;
+    across = inRow(count);
     const chosen = model.get("index") < count ? model.get("index") : 0;
     const one = before.subarray(chosen * bytes, (chosen + 1) * bytes);
     fill(base, bytesOf(model.get("completed_rgb")), size);
@@ -904,6 +928,9 @@ function render({ model, el }) {
   refreshIdle();
   if (el.closest(".jupyter-widgets-disconnected")) disconnected(); // a state that was stored, without a kernel
   if (model.get("given")) act(() => restore(model.get("given"), "the link"))();
+  if (model.get("carried") && !photographs.some(({ file, rgb }) => file === model.get("carried").file && rgb.length === 3 * size * size)) {
+    carry(model.get("carried"));
+  }
   return () => {
     closed = true;
     for (const [name, action] of follow) model.off(name, action);

@@ -8,7 +8,7 @@ const at = (id) => document.getElementById(id);
 const script = (name) => `import ${JSON.stringify(new URL(name, import.meta.url).href)};`;
 const gpu = new URLSearchParams(location.search).get("gpu") !== "0";
 const sessions = new Map(); // model -> { session, card }
-let ask, cards = [], unmount = null;
+let ask, cards = [], unmount = null, photo = null; // the last photograph taken, for the models beside it
 
 function say(text) {
   at("message").textContent = text;
@@ -40,6 +40,8 @@ async function show(card, given = null) {
   unmount?.();
   at("explorer").replaceChildren();
   session.set("given", given);
+  const follows = photo && photo.from !== card.name && session.get("carried") !== photo && card.eyes;
+  if (follows && [photo.from, card.name].every((name) => name.startsWith("celeba"))) session.set("carried", photo);
   unmount = explorer.render({ model: session, el: at("explorer") });
   session.set("given", null);
   const credits = () => {
@@ -48,6 +50,7 @@ async function show(card, given = null) {
     at("credits").replaceChildren(...lines.map((text) => Object.assign(document.createElement("p"), { textContent: text })));
   };
   session.on("change:engine", credits);
+  session.on("change:taken", () => { photo = { ...session.get("taken"), from: card.name }; });
   credits();
 }
 
@@ -55,17 +58,25 @@ async function begin() {
   if (typeof WebAssembly !== "object") throw new Error("WebAssembly is switched off in this browser: the model cannot run here.");
   ask = hire(script("./worker.js"), (why) => say(`The page's worker stopped: ${why}. Reload the page.`));
   cards = await (await fetch("models.json")).json();
-  const [name, settings] = location.hash.slice(1).split("~");
-  const wanted = cards.find((card) => card.name === name) ?? cards[0];
   for (const card of cards) {
-    const radio = Object.assign(document.createElement("input"), { type: "radio", name: "model", value: card.name, checked: card === wanted });
+    const radio = Object.assign(document.createElement("input"), { type: "radio", name: "model", value: card.name });
     radio.dataset.testid = `model-${card.name}`;
-    radio.addEventListener("change", () => show(card).catch((error) => say(error.message)));
+    radio.addEventListener("change", () => {
+      history.replaceState(null, "", `#${card.name}`); // for the next reload
+      show(card).catch((error) => say(error.message));
+    });
     const label = document.createElement("label"), words = document.createElement("span");
     words.textContent = card.label;
     label.append(radio, words);
     at("models").append(label);
   }
+  addEventListener("hashchange", () => follow().catch((error) => say(error.message)));
+  await follow();
+}
+
+async function follow() { // the address: a model, and behind it settings that were copied as a link
+  const [name, settings] = location.hash.slice(1).split("~"), wanted = cards.find((card) => card.name === name) ?? cards[0];
+  at("models").querySelector(`[value="${CSS.escape(wanted.name)}"]`).checked = true;
   let given = null;
   if (settings) {
     try { given = atob(settings.replaceAll("-", "+").replaceAll("_", "/")); } catch { given = "broken"; }

@@ -52,7 +52,7 @@ CREDITS = {
     "data set of Zhang, Sun and Tang: photographs of mixed origin, for research only.",
 }
 LABELS = {"synthfaces": "Drawn faces", "celeba": "Photographs of faces", "cats": "Cats"}
-LABELS["celeba128"] = "The same, sharper and slower"
+LABELS["celeba128"] = "Photographs, sharper and slower"
 OURS = (
     "Software: this kit and ONNX Runtime Web (Microsoft), both under the MIT licence. Method: "
     "V. Korshunov, Region-Selected Image Generation with Generative Adversarial Networks, 2020."

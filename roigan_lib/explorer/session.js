@@ -71,7 +71,7 @@ export class Session extends Store {
     if (!pixels) told.status = "nothing painted yet: this is the original";
     else if (pixels > 0.9 * mask.length) {
       const share = Math.round(100 * pixels / mask.length);
-      Object.assign(told, { failed: true, status: `the region covers ${share} % of the picture: leave the model more to go by` });
+      Object.assign(told, { failed: true, status: `the region covers ${share} % of the picture: leave the model more to go by; this is the original` });
     } else {
       try {
         await this.loaded;
