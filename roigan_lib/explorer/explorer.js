@@ -928,9 +928,7 @@ function render({ model, el }) {
   refreshIdle();
   if (el.closest(".jupyter-widgets-disconnected")) disconnected(); // a state that was stored, without a kernel
   if (model.get("given")) act(() => restore(model.get("given"), "the link"))();
-  if (model.get("carried") && !photographs.some(({ file, rgb }) => file === model.get("carried").file && rgb.length === 3 * size * size)) {
-    carry(model.get("carried"));
-  }
+  if (model.get("carried")) carry(model.get("carried"));
   return () => {
     closed = true;
     for (const [name, action] of follow) model.off(name, action);

@@ -33,15 +33,15 @@ async function show(card, given = null) {
     const better = card.name.startsWith("synthfaces") && cards.find(({ name }) => name.startsWith("celeba"));
     const tip = better ? `This model was shown drawn faces only: for a photograph choose ${better.label} first.` : "";
     const here = { gpu, tip, darkroom: script("./darkroom.js"), link: `${location.href.replace(/#.*/, "")}#${card.name}` };
-    sessions.set(card.name, { card, session: new Session(ask, { ...card, ...here }, pictures, thumbs) });
+    sessions.set(card.name, { card, files: new Set(), session: new Session(ask, { ...card, ...here }, pictures, thumbs) });
   }
-  const { session } = sessions.get(card.name);
+  const { session, files } = sessions.get(card.name);
   say("");
   unmount?.();
   at("explorer").replaceChildren();
   session.set("given", given);
-  const follows = photo && photo.from !== card.name && session.get("carried") !== photo && card.eyes;
-  if (follows && [photo.from, card.name].every((name) => name.startsWith("celeba"))) session.set("carried", photo);
+  const follows = photo && !files.has(photo.file) && [photo.from, card.name].every((name) => name.startsWith("celeba"));
+  session.set("carried", follows ? photo : null);
   unmount = explorer.render({ model: session, el: at("explorer") });
   session.set("given", null);
   const credits = () => {
@@ -50,7 +50,10 @@ async function show(card, given = null) {
     at("credits").replaceChildren(...lines.map((text) => Object.assign(document.createElement("p"), { textContent: text })));
   };
   session.on("change:engine", credits);
-  session.on("change:taken", () => { photo = { ...session.get("taken"), from: card.name }; });
+  session.on("change:taken", () => {
+    photo = { ...session.get("taken"), from: card.name };
+    files.add(photo.file);
+  });
   credits();
 }
 
