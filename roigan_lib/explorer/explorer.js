@@ -62,6 +62,7 @@ function bytesOf(value) {
 const equal = (a, b) => a.length === b.length && a.every((value, i) => value === b[i]);
 const kept = (bytes) => new DataView(Uint8Array.from(bytes).buffer); // as anywidget sends bytes
 
+const fileName = (words) => words.replaceAll(/[^\w-]+/g, "-");
 const inRow = (count) => (count > 4 ? 3 : count > 1 ? 2 : 1);
 
 function fill(canvas, rgb, size, mask = null) { // one picture, or several in rows of two or three
@@ -376,7 +377,7 @@ function render({ model, el }) {
     const rgb = bytesOf(model.get("completed_rgb")), mine = photograph(), name = model.get("image_names")[model.get("index")] ?? "picture";
     if (!mask.some(Boolean)) throw new Error("Nothing is painted yet: there is nothing to save.");
     if (model.get("failed")) throw new Error("There is no drawing to save: leave the model more to go by.");
-    if (!mine) return `${download(`${name.replaceAll(/[^\w-]+/g, "-")}-redrawn.png`, "image/png", await encoded(toCanvas(rgb, size)))}.`;
+    if (!mine) return `${download(`${fileName(name)}-redrawn.png`, "image/png", await encoded(toCanvas(rgb, size)))}.`;
     say("saving …");
     const { rgb: _, eyes, ...which } = mine;
     const saved = await inDarkroom({ do: "save", ...which, eyes, goal: model.get("eyes"), size, rgb: Uint8Array.from(rgb), mask });
@@ -503,7 +504,7 @@ function render({ model, el }) {
     if (model.get("batch")) throw new Error("Leave the batch view first: a film shows one picture.");
     const swept = await sweep(13);
     if (!swept) return "given up: something was moved";
-    return `${download(`film-${nameOf(swept.key).replaceAll(/[^\w-]+/g, "-")}.webp`, "image/webp", await film(swept.pictures, size))}.`;
+    return `${download(`film-${fileName(nameOf(swept.key))}.webp`, "image/webp", await film(swept.pictures, size))}.`;
   }));
 
   // --- settings: what it takes to see the same again, as JSON ------------------------------------------------------

@@ -33,7 +33,12 @@ async function show(card, given = null) {
     const better = card.name.startsWith("synthfaces") && cards.find(({ name }) => name.startsWith("celeba"));
     const tip = better ? `This model was shown drawn faces only: for a photograph choose ${better.label} first.` : "";
     const here = { gpu, tip, darkroom: script("./darkroom.js"), link: `${location.href.replace(/#.*/, "")}#${card.name}` };
-    sessions.set(card.name, { card, files: new Set(), session: new Session(ask, { ...card, ...here }, pictures, thumbs) });
+    const session = new Session(ask, { ...card, ...here }, pictures, thumbs), files = new Set();
+    session.on("change:taken", () => {
+      photo = { ...session.get("taken"), from: card.name };
+      files.add(photo.file);
+    });
+    sessions.set(card.name, { card, files, session });
   }
   const { session, files } = sessions.get(card.name);
   say("");
@@ -50,10 +55,6 @@ async function show(card, given = null) {
     at("credits").replaceChildren(...lines.map((text) => Object.assign(document.createElement("p"), { textContent: text })));
   };
   session.on("change:engine", credits);
-  session.on("change:taken", () => {
-    photo = { ...session.get("taken"), from: card.name };
-    files.add(photo.file);
-  });
   credits();
 }
 

@@ -101,7 +101,7 @@ export class Session extends Store {
   async take(rgb, name) { // one more picture, and it is chosen
     if (this.pictures.length >= this.get("image_names").length + TAKEN) throw new Error("There are too many pictures here: reload the page.");
     this.pictures.push(rgb);
-    const index = this.pictures.length - 1, tick = this.get("answered") + 1;
+    const index = this.pictures.length - 1, tick = Math.max(this.get("tick"), this.get("answered")) + 1; // another may be out
     const thumbs = await sprite(this.pictures, this.get("size"));
     this.put({ n_images: index + 1, image_names: [...this.get("image_names"), name], thumbs, index, batch: false, tick });
     await this.answer();
