@@ -38,6 +38,16 @@ def of_pixels(monkeypatch):
     monkeypatch.setattr(table_4_2, "inception_dims", lambda: (8, 16))
 
 
+def test_the_cards_of_the_kit_are_those_of_the_shipped_models():
+    """And each model of photographs names the terms of its data, whatever its file is called."""
+    figures = Path(__file__).parents[1] / "figures"
+    cards = (figures / "model_cards.md").read_text(encoding="utf-8")
+    assert cards == table_4_2.model_cards(figures)
+    for card in cards.split("\n## ")[1:]:
+        painted = "| data | synthfaces" in card
+        assert ("| terms of the data | none |" in card) == painted, card.partition("\n")[0]
+
+
 @pytest.mark.slow
 def test_one_call_makes_rows_and_figures(faces, tmp_path):
     lines = []

@@ -268,8 +268,8 @@ def model_cards(folder):
 
 
 def _facts(path, model):
-    card, data = model.card, path.stem.removeprefix("glcic_").partition("_")[0]
-    pictures = f"{card.get('dataset')}, {card.get('images', 0):,} pictures"
+    card, data = model.card, model.card.get("dataset")
+    pictures = f"{data}, {card.get('images', 0):,} pictures"
     steps, seen, seconds = (card.get(key, 0) for key in ("steps", "images_seen", "seconds"))
     began = "networks that had seen {images_seen:,} images of {dataset} in {seconds:,} s"
     start, settings = card.get("started_from"), flat(card.get("training") or card)
