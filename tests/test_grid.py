@@ -128,6 +128,10 @@ def test_the_tables_of_docs_are_those_of_the_rows():
     assert reading.to_markdown(reads) in scaling and cost.projection(rows) in scaling
     assert {r["profile"] for r in rows} == {"smoke", "laptop", "thesis"}
     assert all(r["processor"] and r["load"] >= 0 for r in rows)
+    (whole,) = (r for r in rows if r["method"] == "thesis, thesis" and r["metric"] == "run")
+    readme = (rp.ROOT / "README.md").read_text("utf-8")
+    assert f"{whole['seconds'] / 86400:.0f} days of one thread" in readme
+    assert f"{whole['memory_gib']:.1f} GiB at batch {whole['batch']}" in readme
 
 
 def test_a_model_in_int8_takes_half_the_place_and_draws_nearly_the_same():
