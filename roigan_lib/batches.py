@@ -118,7 +118,7 @@ class Batches:
         noise = torch.randn(n, model.n_noise, generator=g)
         if o.siblings:
             first = torch.arange(self.n_a, n, o.siblings).repeat_interleave(o.siblings)
-            for drawn in (images, masks, codes, noise):
+            for drawn in (images, labels, masks, codes, noise):
                 drawn[self.n_a :] = drawn[first]
             codes[self.n_a :] = one_moved(model, o.siblings, codes[self.n_a :], g)
         jitter = torch.randn(n, model.n_continuous, generator=g) * o.code_noise

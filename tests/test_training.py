@@ -930,6 +930,16 @@ def test_siblings_share_a_face_and_differ_in_one_code(data):
     assert 0 < logs["apart"] <= 1 and 0 < logs["faint"] <= 1
 
 
+def test_siblings_show_the_labels_of_the_face_that_they_share(people):
+    told = dict(labels="gaze,mouth_open", batch=12)
+    batch = T.Trainer(tiny(siblings=3, faint=0.2, **told), people).batches.draw(0)
+    alone = T.Trainer(tiny(**told), people).batches.draw(0)
+    shown = [0, 1, 2, 3, 4, 5, 6, 6, 6, 9, 9, 9]  # half of the batch is path B: two groups of three
+    assert alone.labels.unique(dim=0).shape[0] == 12
+    assert torch.equal(batch.images, alone.images[shown])
+    assert torch.equal(batch.labels, alone.labels[shown])
+
+
 def test_siblings_that_cannot_be_grouped_are_refused(data):
     with pytest.raises(RoiganError, match="siblings=4"):
         T.Trainer(tiny("improved", batch=12, siblings=4), data)
