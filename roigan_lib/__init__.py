@@ -16,6 +16,7 @@ _HOME = {
     "check_pair": "checks",
     "load_mask": "picture_files",
     "load_model": "stored",
+    "load_steered": "control.steering",
     "RoIGAN": "inpainter",
     "SelfEnsemble": "ensemble",
     "train": "training",

@@ -336,6 +336,32 @@ class Directions:
 
 
 @dataclass
+class Steer:
+    """Find where the ends of told sliders lie, by the classifier that taught them: nothing of the
+    model changes. How stiff each slider is stands in the recipe, in [steer]."""
+
+    recipe: Positional[str]  # of the model; its labels, networks and images
+    model: str | None = None  # shipped name or checkpoint; default the recipe's own
+    networks: str | None = None  # checkpoint.pt with classifier and D; default those that ship
+    root: str | None = None  # as for train
+    steps: int = 300
+    out: str = "steering.safetensors"
+
+    def run(self):
+        from .control.steering import steer
+        from .making import steering_trainer
+        from .stored import load_model
+
+        check_output(self.out, (".safetensors",))
+        check_whole("steps", self.steps)
+        gan = load_model(self.model or self.recipe)
+        asked = steering_trainer(self.recipe, self.networks, self.root)
+        found = steer(gan, *asked, self.steps, say)
+        found.save(self.out)
+        say(f"{self.out}: both ends of {found.ends.shape[1]} sliders of {gan.name}")
+
+
+@dataclass
 class Photographs:
     """Table 4.2, figures 4.3-4.5 and A.1-A.4 from the shipped checkpoints."""
 
@@ -519,7 +545,7 @@ class Reproduce:
         return command(**vars(self) | {"only": self.only or None})
 
 
-COMMANDS = (Train, Inpaint, Compare, Directions, Photographs, Experiments)
+COMMANDS = (Train, Inpaint, Compare, Directions, Steer, Photographs, Experiments)
 COMMANDS += (Page, Reproduce, Data, Models, Bench, Control, Seeds, Cost)
 
 

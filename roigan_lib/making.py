@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from . import parallel
-from .checkpoint import read, with_codes_of
+from .checkpoint import load, read, with_codes_of
 from .config import Config, load_config
 from .config_checks import flat
 from .data.labels import check_labels, label_names
@@ -19,9 +19,10 @@ from .errors import RoiganError, suggest
 from .files import place, read_rows
 from .recipes import PARTS, read_recipe, recipe_names
 from .stored import load_model, save_model, shipped
-from .training import Run, run_folder, train
+from .training import Run, Trainer, run_folder, train
 
 BY_HAND = "made by hand, not repeatable"
+STEER = [0.1, 1.0, 0.2]  # stiff, spill, real of a told slider that [steer] does not name
 
 
 def stages(recipe: str, profile: str | None = None, **overrides) -> list[tuple[str, Config]]:
@@ -71,6 +72,35 @@ def stretch(recipe: str) -> dict[str, float]:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value <= 2:
             raise RoiganError(f"stretch of {name} is {value!r}; it is a number from 1 to 2.")
     return {name: float(found.get(name, 1)) for name in labels}
+
+
+def steering_trainer(recipe, networks=None, root=None):
+    """What `control.steering.steer` asks: the Trainer of a recipe with told sliders, its networks
+    loaded, and the recipe's [steer] as three lists, stiff, spill and real of each slider.
+
+    networks: the checkpoint.pt of a run; None takes those that ship with the model of that name.
+    RoiganError: a recipe without labels, a name that is no label of it, other than three numbers.
+    """
+    _, cfg = stages(recipe, **({"root": root} if root else {}))[-1]
+    labels, given = label_names(cfg.objective.labels), read_recipe(recipe).get("steer", {})
+    if not labels:
+        raise RoiganError(f"The recipe {recipe} has no told sliders to steer: give it labels.")
+    for name, costs in given.items():
+        if name not in labels:
+            raise RoiganError(
+                f"The recipe {recipe} steers a slider {name!r}; {suggest(name, labels)}its told "
+                f"sliders are {', '.join(labels)}."
+            )
+        right = isinstance(costs, list) and [type(v) in (int, float) for v in costs] == [True] * 3
+        if not right or not 0 <= min(costs) <= max(costs) <= 100:
+            raise RoiganError(
+                f"steer of {name} is {costs!r}; give [stiff, spill, real], from 0 to 100."
+            )
+    off = ("perceptual", "perceptual_prior", "projected", "style", "siblings", "apart", "faint")
+    start = str(networks or recipe)
+    trainer = Trainer(cfg.replace(start=start, precision="fp32", **dict.fromkeys(off, 0)))
+    load(trainer, start, start=True)
+    return trainer, *map(list, zip(*(given.get(name, STEER) for name in labels)))
 
 
 def make(

@@ -22,6 +22,7 @@ pytest.importorskip("anywidget")
 import roigan_lib as rg  # noqa: E402
 from roigan_lib import photo as photos  # noqa: E402
 from roigan_lib.control.directions import Directed, Directions  # noqa: E402
+from roigan_lib.control.steering import Steered, Steering  # noqa: E402
 from roigan_lib.errors import RoiganError  # noqa: E402
 from roigan_lib.explorer import page as pages  # noqa: E402
 from roigan_lib.explorer.graphs import export  # noqa: E402
@@ -126,10 +127,19 @@ def folder(tmp_path_factory):
     n = card["n_continuous"]
     moved = {"name": "moved", "label": "Moved", "n_continuous": n + 1, "checkpoint": "moved"}
     moved |= {"order": [f"c{n + 1}", *card["order"]], "directions": pages._steps(direction(card))}
-    for part in ("fixed.onnx", "moving.onnx", "png"):
-        shutil.copy(out / f"models/{NAME}.{part}", out / f"models/moved.{part}")
-    pages.assemble(out, [card, {**card, **moved}])
+    steered = {"name": "steered", "label": "Steered", "checkpoint": "steered", "reach": 1}
+    steered |= {"steering": steering(card).ends.tolist()}
+    for name in ("moved", "steered"):
+        for part in ("fixed.onnx", "moving.onnx", "png"):
+            shutil.copy(out / f"models/{NAME}.{part}", out / f"models/{name}.{part}")
+    pages.assemble(out, [card, {**card, **moved}, {**card, **steered}])
     return out
+
+
+def steering(card):
+    """Two sliders whose ends lie anywhere."""
+    draw = torch.Generator().manual_seed(6)
+    return Steering(torch.randn(2, 2, card["n_continuous"], generator=draw))
 
 
 def direction(card):
@@ -236,7 +246,8 @@ def mix(one, other, share):
 def by_kernel(gan, original, region, codes, seed):
     image = torch.tensor(original.copy()).permute(2, 0, 1)[None] / 127.5 - 1
     mask = torch.tensor(region)[None, None].float()
-    done = gan.inpaint(image, mask, torch.tensor([codes]), seed, reach=2)
+    reach = {} if isinstance(gan, Steered) else {"reach": 2}
+    done = gan.inpaint(image, mask, torch.tensor([codes]), seed, **reach)
     return rg.plots.to_uint8(done)[0].astype(int)
 
 
@@ -464,6 +475,28 @@ class TestOnThePage:
         wanted = by_kernel(Directed(gan, direction(card)), original, region, codes, seed)
         assert np.abs(completed.astype(int) - wanted).max() <= 2
         still = by_kernel(gan, original, region, codes[:n] + codes[n + 1 :], seed)
+        assert np.abs(wanted - still)[region].mean() > 1 and not opened.errors
+        page.get_by_test_id(f"model-{NAME}").check()
+        drawn(page)
+
+    def test_steered_sliders_go_to_their_ends(self, opened, gan):
+        page = opened.page
+        page.get_by_test_id("model-steered").check()
+        drawn(page)
+        rectangle(page, 16, 20, 48, 52)
+        n = gan.n_continuous
+        codes = [0.0] * (n + gan.n_discrete)
+        for code, key in ((1, "Home"), (2, "End"), (5, "End")):  # two told ones, a third
+            page.get_by_test_id(f"code-{code}").focus()
+            page.keyboard.press(key)
+            codes[code - 1] = {"End": 1.0, "Home": -1.0}[key]
+        drawn(page)
+        original, completed, region = on_screen(page)
+        seed = int(page.get_by_test_id("roi-seed").input_value())
+        moved = Steered(gan, steering({"n_continuous": n}))
+        wanted = by_kernel(moved, original, region, codes, seed)
+        assert np.abs(completed.astype(int) - wanted).max() <= 2
+        still = by_kernel(gan, original, region, codes, seed)
         assert np.abs(wanted - still)[region].mean() > 1 and not opened.errors
         page.get_by_test_id(f"model-{NAME}").check()
         drawn(page)

@@ -162,6 +162,7 @@ class Explorer(anywidget.AnyWidget):
             regions=places.regions(title, size),
             **counts,
             names=dict(getattr(gan, "slider_names", {})),
+            reach=float(getattr(gan, "reach", 2.0)),
             code_values=[0.0] * len(self.code_keys),
             thumbs=pages.thumbs(self.images),
         )

@@ -20,6 +20,7 @@ from PIL import Image
 
 from ..checks import check_folder, check_name
 from ..control.directions import DIRECTIONS, Directed, load_directions
+from ..control.steering import load_steered, steered
 from ..data import cats, open_dataset
 from ..errors import RoiganError
 from ..files import cache_folder, path_of, write_atomically
@@ -37,7 +38,9 @@ PARTS = ["ort.wasm.min.mjs", f"{ENGINE}.mjs", f"{ENGINE}.wasm"]  # and for WebGP
 PARTS += ["ort.webgpu.min.mjs", f"{ENGINE}.asyncify.mjs", f"{ENGINE}.asyncify.wasm"]
 SCRIPTS = sorted({*VIEW.split(), *DARKROOM.split(), "page", "random", "session", "worker"})
 FILES = [f"{name}.js" for name in SCRIPTS] + ["explorer.css", "page.css"]
-CARD = "size n_continuous n_discrete n_categories names order dead title checkpoint eyes regions"
+CARD = (
+    "size n_continuous n_discrete n_categories names order dead title checkpoint eyes regions reach"
+)
 DRAWN = (2, 3, 5)  # seeds of the faces that the model draws under the first picture's hair
 FACES = (
     "The first picture is Eileen Collins, photographed by NASA, in the public domain; "
@@ -72,6 +75,7 @@ def write_page(out, models=tuple(CREDITS), runtime=None, say=print, weights="flo
     check_name("kind of weights", weights, ("float16", "int8"))
     gans = {gan.name: gan for gan in map(load_model, models)}
     moved = {n: Directed(g, load_directions(n)) for n, g in gans.items() if _found(n)}
+    moved |= {n: load_steered(n) for n, g in gans.items() if steered(g)}
     for name, gan in gans.items():
         if gan.n_noise % 16:  # PyTorch draws others in another order, which random.js does not know
             raise RoiganError(f"{name} takes {gan.n_noise} numbers of noise, no multiple of 16.")
@@ -96,16 +100,16 @@ def assemble(out, cards) -> Path:
 def add_model(folder, name, gan, images, graphs):
     """Write a model's graphs and pictures to a folder; its card, a dict for models.json.
 
-    gan: as `explore` takes it, with n_noise, a multiple of 16; its directions go along, where it
-    is `Directed`. images (n, 3, S, S) in [-1, 1], or a pair of them and their names. graphs: two,
-    as `export` gives them for the model without directions.
+    gan: as `explore` takes it, with n_noise, a multiple of 16; its directions or steering go
+    along, where it is `Directed` or `Steered`. images (n, 3, S, S) in [-1, 1], or a pair of them
+    and their names. graphs: two, as `export` gives them for the model itself.
     """
     images, names = images if isinstance(images, tuple) else (images, None)
     view = Explorer(gan, images, region(gan.size, *FACE))
     if "eyes" in view.regions:  # looks right on any face, and moves with the first sliders
         eyes = [region(gan.size, *ellipse) for ellipse in view.regions["eyes"]]
         view.set_mask(torch.stack(eyes).amax(0))
-    found = getattr(gan, "directions", None)
+    found, steering = getattr(gan, "directions", None), getattr(gan, "steering", None)
     for part, data in zip(("fixed", "moving"), graphs):
         write_atomically(folder / f"{name}.{part}.onnx", data)
     row = np.concatenate(to_uint8(view.images), axis=1)
@@ -114,6 +118,7 @@ def add_model(folder, name, gan, images, graphs):
         **{key: getattr(view, key) for key in CARD.split()},
         "image_names": names or view.image_names,
         "directions": found and _steps(found),
+        "steering": steering and steering.ends.tolist(),
         "name": name,
         "label": LABELS.get(name, name),
         "n_noise": gan.n_noise,

@@ -3,7 +3,7 @@
 `base` names another recipe whose tables lie beneath; `[objective.weights]` replaces the whole
 table. `[[stages]]` have a name and tables of their own over the recipe's, weights one by one;
 `average` names the stages whose averaged weights are the model, `[stretch]` lengthens told
-sliders. `making` trains what stands here.
+sliders, `[steer]` is for `roigan steer`. `making` trains what stands here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ except ModuleNotFoundError:  # Python 3.10
 RECIPES = Path(__file__).resolve().parent
 PARTS = ("model", "data", "objective", "optimisation", "run")
 INNER = (*PARTS, "weights")
-KINDS = dict.fromkeys(PARTS, dict) | {"stretch": dict, "stages": list, "average": list}
+KINDS = dict.fromkeys((*PARTS, "stretch", "steer"), dict) | {"stages": list, "average": list}
 KINDS |= {"profile": str, "note": str, "exceptions": (str, list, dict)}
 
 
@@ -64,7 +64,7 @@ def read_recipe(name: str, above: tuple = ()) -> dict:
         if key not in KINDS:
             raise RoiganError(
                 f"{path.name} has a table {key!r}; {suggest(key, PARTS)}it may have "
-                f"{', '.join(PARTS)}, stages, average, stretch, base, profile and note."
+                f"{', '.join(PARTS)}, stages, average, stretch, steer, base, profile and note."
             )
         rows = table if isinstance(table, list) else [table]
         tables_in = [row[k] for row in rows if isinstance(row, dict) for k in INNER if k in row]

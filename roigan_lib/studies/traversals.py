@@ -52,15 +52,18 @@ def figure_a_3(gan, face, names, mask, seed=0):
     return plots.traversal_sheet(strips, words, titles, scale=2)
 
 
-def figures(name, gan, pixels, out, seed=0):
-    """Write the figures of "celeba" (4.5, A.3, A.4), "cats" (A.1) or "cars" (A.2)."""
+def figures(name, gan, pixels, out, seed=0, steered=None):
+    """Write the figures of "celeba" (4.5, A.3, A.4), "cats" (A.1) or "cars" (A.2).
+
+    steered: the model that moves one slider at a time, in A.3 and A.4; default `gan`.
+    """
     face, hair = region(gan.size, *FACE), region(gan.size, *HAIR)
-    names = loudest(gan, pixels, face, seed)
+    names, steered = loudest(gan, pixels, face, seed), steered or gan
     cumulated = {"cats": "fig_a_1.png", "cars": "fig_a_2.png"}.get(name, "fig_4_5.png")
     drawn = {cumulated: figure_4_5(gan, pixels, names[:6], seed)}
     if name == "celeba":
         for file, mask in (("fig_a_3.png", face), ("fig_a_4.png", hair)):
-            four = loudest(gan, pixels, mask, seed)[:4]
-            drawn[file] = figure_a_3(gan, pixels[:1], four, mask, seed)
+            four = loudest(steered, pixels, mask, seed)[:4]
+            drawn[file] = figure_a_3(steered, pixels[:1], four, mask, seed)
     for file, figure in drawn.items():
         plots.save(figure, out / file, colours=256)
