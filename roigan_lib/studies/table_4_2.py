@@ -300,9 +300,8 @@ def run(roots, out=None, n=1000, dims=768, seed=0, study=0, others=None, say=pri
     """
     check_seed(seed)
     out = check_folder(out if out is not None else place("ROIGAN_FIGURES", "figures"))
-    for file in ["real_images.jsonl", "told.jsonl", "found.jsonl"] + ["which_fid.jsonl"] * (
-        study > 0
-    ):
+    files = ["real_images.jsonl", "told.jsonl", "steered.jsonl", "found.jsonl"]
+    for file in files + ["which_fid.jsonl"] * (study > 0):
         check_rows(out / file)
     sets = {name: photographs(name, root, n) for name, root in roots.items() if root}
     if not sets:
@@ -338,8 +337,9 @@ def run(roots, out=None, n=1000, dims=768, seed=0, study=0, others=None, say=pri
         traversals.figures(name, model, nine, out, seed, more)
         if name == "celeba" and model.slider_names:
             plots.save(told.sheet(more, pixels[:44][-4:], seed), out / "told.png", colours=256)
-            for gan in dict.fromkeys((model, more)):  # as trained, then as steered
-                write_rows(out / "told.jsonl", told.effects(gan, sets[name], seed))
+            write_rows(out / "told.jsonl", told.effects(model, sets[name], seed))
+            if more is not model:
+                write_rows(out / "steered.jsonl", told.effects(more, sets[name], seed))
             found = [f"c{k}" for k in range(len(model.slider_names) + 1, model.n_continuous + 1)]
             if found:  # further sliders of the same model, which nobody named
                 sheet = told.sheet(model, nine[:4], seed, found)
