@@ -129,7 +129,7 @@ def test_steering_is_kept_in_a_file(gan, steering, tmp_path):
     again = load_steering(path)
     assert torch.equal(again.ends, steering.ends) and again.about == steering.about
     assert Steered(gan, again).checkpoint_hash == Steered(gan, steering).checkpoint_hash
-    with pytest.raises(RoiganError, match="celeba ships"):
+    with pytest.raises(RoiganError, match="of celeba ship"):
         load_steering(tmp_path / "none.safetensors")
     with pytest.raises(RoiganError, match="not steering of this kit"):
         load_steering(DIRECTIONS / "cats.safetensors")
@@ -169,5 +169,5 @@ def test_the_steering_that_ships_is_of_the_model_and_as_its_recipe_says():
     longest, shorter = found.ends.norm(dim=2), large.steering.ends.norm(dim=2)
     assert longest.max() > 2 and torch.allclose(shorter, longest.clamp_max(1.6), atol=1e-5)
     assert large.size == 128 and list(large.slider_names)[:10] == list(moved.slider_names)
-    with pytest.raises(RoiganError, match="no steering"):
+    with pytest.raises(RoiganError, match="no file of steering"):
         rg.load_steered("cats")

@@ -11,7 +11,7 @@ import torch
 
 from ..checks import check_number, check_pair, check_whole, numbers
 from ..errors import RoiganError
-from ..files import WEIGHTS, named, trouble, write_atomically
+from ..files import WEIGHTS, one_of, write_atomically
 
 DIRECTIONS = WEIGHTS / "directions"
 
@@ -41,13 +41,9 @@ def load_directions(name_or_path):
     """
     from safetensors.torch import load
 
-    path = named(name_or_path, DIRECTIONS, "file of directions")
-    if trouble(path):
-        found = ", ".join(sorted(p.stem for p in DIRECTIONS.glob("*.safetensors")))
-        raise RoiganError(
-            f"There is no file of directions at {path}: write them by `roigan directions` or "
-            f"Directions.save(); those of {found} ship."
-        )
+    path = one_of(
+        name_or_path, DIRECTIONS, "directions", "`roigan directions` or Directions.save()"
+    )
     try:
         return Directions(**load(path.read_bytes()))
     except Exception:  # a broken file raises nearly anything

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ..checks import check_codes, check_whole, numbers
 from ..errors import RoiganError
-from ..files import WEIGHTS, named, read_weights, trouble, write_weights
+from ..files import WEIGHTS, one_of, read_weights, write_weights
 from ..losses import complete
 from ..stored import load_model
 
@@ -43,13 +43,7 @@ def load_steering(name_or_path):
     """The `Steering` of a shipped model, or one saved to a path; RoiganError: missing, broken or
     foreign file.
     """
-    path = named(name_or_path, STEERING, "file of steering")
-    if trouble(path):
-        found = ", ".join(sorted(p.stem for p in STEERING.glob("*.safetensors")))
-        raise RoiganError(
-            f"There is no steering at {path}: write one by `roigan steer` or Steering.save(); that "
-            f"of {found} ships."
-        )
+    path = one_of(name_or_path, STEERING, "steering", "`roigan steer` or Steering.save()")
     state, header = read_weights(path, FORMAT, "steering of this kit")
     ends = state.get("ends", torch.empty(0))
     if ends.ndim != 3 or len(ends) != 2 or not ends.isfinite().all():
