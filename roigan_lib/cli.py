@@ -350,10 +350,15 @@ class Steer:
     def run(self):
         from .control.steering import steer
         from .making import steering_trainer
-        from .stored import load_model
+        from .stored import load_model, shipped
 
         check_output(self.out, (".safetensors",))
         check_whole("steps", self.steps)
+        if not (self.model and self.networks) and self.recipe not in shipped():
+            raise RoiganError(
+                f"No model ships by the name {self.recipe}: give --model, the folder of a run, and "
+                "--networks, the checkpoint.pt of its last stage."
+            )
         gan = load_model(self.model or self.recipe)
         asked = steering_trainer(self.recipe, self.networks, self.root)
         found = steer(gan, *asked, self.steps, say)

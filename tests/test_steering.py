@@ -151,8 +151,12 @@ def test_a_recipe_says_how_stiff_a_slider_is(tmp_path, capsys):
             making.steering_trainer(str(recipe))
     with pytest.raises(RoiganError, match="no told sliders"):
         making.steering_trainer("improved")
-    assert main(["steer", "improved", "--out", str(tmp_path / "a.png")]) == 2
-    assert "safetensors" in capsys.readouterr().err
+    for told, sentence in (
+        (["improved", "--out", str(tmp_path / "a.png")], "safetensors"),
+        (["improved", "--model", "celeba"], "give --model, the folder of a run, and --networks"),
+    ):
+        assert main(["steer", *told]) == 2
+        assert sentence in capsys.readouterr().err
 
 
 def test_the_steering_that_ships_is_of_the_model_and_as_its_recipe_says():
