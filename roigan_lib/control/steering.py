@@ -77,13 +77,14 @@ def _core(gan):
 
 
 def steer(gan, trainer, stiff, spill, real, steps=300, progress=None):
-    """The `Steering` of a model's k told sliders, each end found by `steps` steps of Adam.
+    """The `Steering` of a model's k told sliders, found by Adam: each step moves one end of each.
 
     trainer: a `Trainer` whose classifier, discriminator and batches of labelled images are used;
     stiff, spill, real (k,): what it costs each slider's ends to lie away from its own code, to move
     other labels, to look unreal. The loss of an end is the square of what the classifier's logit
     lacks of it (`labelled.ends`), in half spans; stiff times the square of the way; spill times
-    the squares of how far other labels' probabilities move; real times D's hinge. RoiganError: a
+    the squares of how far other labels' probabilities move; real times D's hinge. What the
+    classifier reads counts as far as the hole shows its place (`Batches.asked`). RoiganError: a
     trainer without a classifier, numbers that are too few or negative.
     """
     if trainer.classifier is None:
@@ -98,7 +99,7 @@ def steer(gan, trainer, stiff, spill, real, steps=300, progress=None):
     low, high = trainer.ends
     goals, span = torch.stack([high, low]), (high - low) / 2
     networks = gan.generator, trainer.classifier, trainer.discriminator
-    wanted = [[p.requires_grad for p in net.parameters()] for net in networks]
+    were = [(net.training, [p.requires_grad for p in net.parameters()]) for net in networks]
     for net in networks:
         net.eval().requires_grad_(False)
     own = torch.eye(n, device=trainer.device)[:labels]
@@ -130,8 +131,9 @@ def steer(gan, trainer, stiff, spill, real, steps=300, progress=None):
             if progress and (step + 1) % 20 == 0:
                 progress(f"step {step + 1}/{steps}  loss {loss.item():.3f}")
     finally:
-        for net, were in zip(networks, wanted):
-            for p, value in zip(net.parameters(), were):
+        for net, (training, learning) in zip(networks, were):
+            net.train(training)
+            for p, value in zip(net.parameters(), learning):
                 p.requires_grad_(value)
     return Steering(ends.detach().cpu().half().float(), about)  # as a file keeps them
 
@@ -143,7 +145,7 @@ def _drawn(gan, features, x, m, codes, noise):
 
 
 def _lacks(trainer, done, before, m, rows, side, goals, span):
-    """What the classifier lacks (n,); what moves besides and what D finds unreal, by name."""
+    """The squares of what the classifier lacks (n,); what moves besides and D's hinge, by name."""
     asked, every = trainer.batches.asked(m), range(len(rows))
     with torch.no_grad():
         was = trainer.classifier(before, m).sigmoid()
