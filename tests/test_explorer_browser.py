@@ -399,7 +399,12 @@ def test_settings_are_saved_and_loaded(opened, tmp_path):
     page.get_by_label("Name of code d1").fill("hat")
     page.keyboard.press("Tab")
     then = until(page, lambda s: s.completed[20, 20, 1] > 200)
-    assert "{'c2': 'smile', 'd1': 'hat'}" in opened.state()
+    named = "{'c2': 'smile', 'd1': 'hat'}"
+    for _ in range(50):  # the kernel hears of a name a moment after the page shows it
+        if named in opened.state():
+            break
+        page.wait_for_timeout(200)
+    assert named in opened.state()
 
     open_more(page)
     with page.expect_download() as download:
