@@ -52,28 +52,28 @@ def load_steering(name_or_path):
 
 
 def steered(gan):
-    """Whether steering ships for a model: its own, or that of the model that it grew around."""
-    name, weights = _core(gan)
-    ships = (STEERING / f"{name}.safetensors").is_file()
-    return ships and load_steering(STEERING / f"{name}.safetensors").about["model"] == weights
-
-
-def load_steered(name):
-    """The shipped model of that name with its told sliders steered; RoiganError: it has none.
+    """A model with the steering that ships for it, its own or that of the model that it grew
+    around; the model itself where none does.
 
     Around a grown model lie blocks that know the codes as they were drawn: its ends are cut off.
     """
-    gan = load_model(name)
-    found = load_steering(_core(gan)[0])
+    core = gan.card.get("core", {"name": gan.name, "weights": gan.checkpoint_hash})
+    path = STEERING / f"{core['name']}.safetensors"
+    found = load_steering(path) if path.is_file() else None
+    if found is None or found.about["model"] != core["weights"]:
+        return gan
     if gan.config.architecture == "grown":
         lengths = found.ends.norm(dim=2, keepdim=True)
         found = dataclasses.replace(found, ends=found.ends * (LONGEST / lengths).clamp_max(1))
     return Steered(gan, found)
 
 
-def _core(gan):
-    core = gan.card.get("core", {"name": gan.name, "weights": gan.checkpoint_hash})
-    return core["name"], core["weights"]
+def load_steered(name):
+    """The shipped model of that name with its told sliders steered; RoiganError: it has none."""
+    gan = steered(load_model(name))
+    if not isinstance(gan, Steered):
+        raise RoiganError(f"There is no file of steering for {name}: write one by `roigan steer`.")
+    return gan
 
 
 def steer(gan, trainer, stiff, spill, real, steps=300, progress=None):

@@ -20,7 +20,7 @@ from PIL import Image
 
 from ..checks import check_folder, check_name
 from ..control.directions import DIRECTIONS, Directed, load_directions
-from ..control.steering import load_steered, steered
+from ..control.steering import steered
 from ..data import cats, open_dataset
 from ..errors import RoiganError
 from ..files import cache_folder, path_of, write_atomically
@@ -75,13 +75,12 @@ def write_page(out, models=tuple(CREDITS), runtime=None, say=print, weights="flo
     check_name("kind of weights", weights, ("float16", "int8"))
     gans = {gan.name: gan for gan in map(load_model, models)}
     moved = {n: Directed(g, load_directions(n)) for n, g in gans.items() if _found(n)}
-    moved |= {n: load_steered(n) for n, g in gans.items() if steered(g)}
     for name, gan in gans.items():
         if gan.n_noise % 16:  # PyTorch draws others in another order, which random.js does not know
             raise RoiganError(f"{name} takes {gan.n_noise} numbers of noise, no multiple of 16.")
     unpack(runtime, out / "ort")
     for name, gan in gans.items():
-        shown, pictures = moved.get(name, gan), _pictures(name, gan)
+        shown, pictures = moved.get(name) or steered(gan), _pictures(name, gan)
         graphs = export(gan if weights == "float16" else in_bits(gan)[0])
         cards.append(add_model(out / "models", name, shown, pictures, graphs))
         size, n = cards[-1]["megabytes"], shown.n_continuous + shown.n_discrete

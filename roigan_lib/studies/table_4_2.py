@@ -15,7 +15,7 @@ from ..baselines import load_glcic, navier_stokes, telea
 from ..checks import check_folder, check_seed
 from ..config_checks import flat
 from ..control.directions import DIRECTIONS, Directed, load_directions
-from ..control.steering import Steered, load_steering, steered
+from ..control.steering import steered
 from ..data import open_dataset
 from ..ensemble import SelfEnsemble
 from ..errors import RoiganError
@@ -333,7 +333,7 @@ def run(roots, out=None, n=1000, dims=768, seed=0, study=0, others=None, say=pri
     plots.save(figure_4_4(shown, seed), out / "fig_4_4.png", colours=256)
     for name, (pixels, model) in shown.items():
         nine = pixels[8:17] if len(pixels) > 16 else pixels
-        more = Steered(model, load_steering(name)) if steered(model) else model
+        more = steered(model)
         traversals.figures(name, model, nine, out, seed, more)
         if name == "celeba" and model.slider_names:
             plots.save(told.sheet(more, pixels[:44][-4:], seed), out / "told.png", colours=256)
