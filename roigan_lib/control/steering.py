@@ -11,9 +11,10 @@ import hashlib
 import torch
 from torch.nn import functional as F
 
-from ..checks import check_codes, check_whole, numbers
+from ..checks import check_codes, check_seed, check_whole, numbers
 from ..errors import RoiganError
 from ..files import WEIGHTS, one_of, read_weights, write_weights
+from ..inpainter import sample_codes
 from ..losses import complete
 from ..stored import load_model
 
@@ -22,6 +23,7 @@ FORMAT = "roigan-steering-1"
 FACES = 4  # images a step; each shows every slider once
 RATE = 0.04  # of Adam, which falls to a thirtieth over the steps
 AT_REST = 0.7  # in this share of images the other told sliders are at 0
+DRAWN = 0.6  # how far told sliders go where nobody sets them: chosen on 500 valid faces
 LONGEST = 1.6  # the length of an end beyond which what a grown model draws frays
 
 
@@ -160,8 +162,7 @@ def _lacks(trainer, done, before, m, rows, side, goals, span):
 class Steered:
     """A model whose first k sliders, the told ones, go where the steering says; all else is the
     model's. A told slider at t lies t of the way from 0 to its end; several add up, and together go
-    no farther than the longest end. Drawn without codes, or by `sample_codes`, told sliders are at
-    0. RoiganError: steering of another model.
+    no farther than the longest end. RoiganError: steering of another model.
     """
 
     reach = 1.0  # how far the explorer lets sliders go
@@ -181,10 +182,10 @@ class Steered:
         return getattr(self.__dict__["gan"], name)
 
     def sample_codes(self, n, seed=0):
-        """As the model's, with the told sliders at 0: (n, n_codes)."""
-        rows = self.gan.sample_codes(n, seed)
-        rows[:, : self.steering.ends.shape[1]] = 0
-        return rows
+        """As the model's, but the told sliders from U(-0.6, 0.6): (n, n_codes)."""
+        rows, k = self.gan.sample_codes(n, seed), self.steering.ends.shape[1]
+        drawn = sample_codes(self.gan.config, n, torch.Generator().manual_seed(check_seed(seed)))
+        return torch.cat([drawn[:, :k] * DRAWN, rows[:, k:]], 1)
 
     def inpaint(self, images, masks, codes=None, seed=0, noise=None):
         """Completed images (n, 3, S, S) as the model's; codes are positions of sliders, up to 1."""
