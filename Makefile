@@ -13,10 +13,10 @@ nothing :=
 PY    := $(VENV)/bin/python
 STAMP := $(subst $(nothing) ,\ ,$(VENV))/.roigan-installed
 
-.PHONY: help install reproduce experiments site page test lab clean
+.PHONY: help install owner reproduce experiments site page test lab clean
 
 help:
-	@echo "make reproduce [PROFILE=smoke|laptop|thesis] [DATASET=synthfaces|folder]   run the notebook series"
+	@echo "make reproduce [PROFILE=smoke|laptop|thesis] [DATASET=folder|celeba|…]      run the notebook series"
 	@echo "make test      [TESTS=tests/test_masks.py]         run the tests, and the notebooks at smoke size"
 	@echo "make experiments [ARGS='--only penalty']           the thesis' claims, with and without: 45 minutes of one core"
 	@echo "make site                                                    write the stored course as a static site to build/site"
@@ -29,7 +29,7 @@ help:
 install: $(STAMP)
 
 # A failed creation leaves nothing behind, or the next try would take the half-made environment for a whole one.
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml | owner
 	@if [ ! -x "$(PY)" ]; then \
 	  command -v "$(PYTHON)" >/dev/null || { echo "There is no $(PYTHON): install Python 3.10 or newer, or name one with PYTHON=/path/to/python3."; exit 1; }; \
 	  "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "$$("$(PYTHON)" -V) is too old: this kit needs Python 3.10 or newer; name one with PYTHON=/path/to/python3."; exit 1; }; \
@@ -41,7 +41,12 @@ $(STAMP): pyproject.toml
 	@echo "Installing; the first time this fetches PyTorch and takes some minutes …"
 	@"$(PY)" -m pip install --quiet $(if $(LOCK),--constraint requirements.lock) --editable ".[notebooks,test]" || \
 	  { echo "The installation failed: the lines above say which package; run make again when that is mended."; exit 1; }
-	@touch "$@"
+	@pwd > "$@"
+
+# The package is installed in place, so an environment serves one checkout; its stamp says which.
+owner:
+	@told=$$(cat "$(VENV)/.roigan-installed" 2>/dev/null); [ "$${told:-$$(pwd)}" = "$$(pwd)" ] || { \
+	  echo "The environment $(VENV) runs the checkout in $$told: name another by VENV=…, or remove $(VENV)/.roigan-installed to install this checkout into it."; exit 1; }
 
 reproduce: $(STAMP)
 	@"$(PY)" -m roigan_lib reproduce --profile "$(PROFILE)" --dataset "$(DATASET)" $(ARGS)

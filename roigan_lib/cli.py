@@ -17,7 +17,7 @@ from tyro.conf import FlagConversionOff, Positional, arg
 from .checks import check_device, check_output, check_seed, check_whole
 from .config import WEIGHTS, Config, load_config
 from .config_checks import check_config, flat
-from .errors import RoiganError, enough_memory, missing_package
+from .errors import RoiganError, enough_memory, missing_package, suggest
 from .files import path_of
 from .recipes import read_recipe
 
@@ -115,32 +115,54 @@ class Inpaint:
     crop: str = "square"  # square | thesis | full | pixels
     eyes: str | None = None  # x1,y1,x2,y2 in pixels, or auto: place the face in the model's frame
     # by its eyes, and paste the result into the photograph at full size
-    codes: str | None = None  # comma-separated slider values, then category indices
+    codes: str | None = None  # 0.5,-1,…: values, then category indices; or smiling=1,male=-0.5
+    steered: Annotated[bool, tyro.conf.FlagCreatePairsOff] = (
+        False  # told sliders go to their steered ends, as in the explorer
+    )
     seed: int = 0  # also of the region, a random ellipse, where there is no mask
     out: str = "completed.png"
     device: Device = "auto"
 
     def run(self):
-        import torch
-
+        from .control.steering import load_steered
         from .picture_files import WRITERS, save_photo
         from .stored import load_model
 
         check_seed(self.seed)
         check_output(self.out, WRITERS)
-        gan = load_model(self.model, self.device)
+        gan = (load_steered if self.steered else load_model)(self.model, self.device)
         self.image = path_of(self.image, "image")
         if not self.image.is_file():
             raise RoiganError(
                 f"There is no image {self.image}; give the path of a JPEG or PNG file."
             )
-        codes = torch.tensor(numbers("--codes", self.codes, "0.5,-1,0,2")) if self.codes else None
+        codes = self.row(gan) if self.codes else None
         picture, crop = (self.in_photo if self.eyes else self.in_crop)(gan, codes)
         told = save_photo(self.out, picture, self.image, crop)
         height, width = picture.shape[:2]
         say(f"{self.out}: {width}×{height} pixels, model {gan.name}, seed {self.seed}")
         for line in told:
             say(line)
+
+    def row(self, gan):
+        """The row of codes that --codes asks for."""
+        import torch
+
+        from .control import code_names
+
+        if "=" not in self.codes:
+            return torch.tensor(numbers("--codes", self.codes, "0.5,-1,0,2"))
+        names = [getattr(gan, "slider_names", {}).get(key, key) for key in code_names(gan)]
+        row = torch.zeros(len(names))
+        for pair in self.codes.split(","):
+            name, _, value = pair.replace("_", " ").partition("=")
+            if name not in names:
+                raise RoiganError(
+                    f"{gan.name} has no slider {name!r}; {suggest(name, names)}it has "
+                    f"{', '.join(names)}."
+                )
+            (row[names.index(name)],) = numbers("--codes", value, "smiling=1,eyeglasses=-0.5")
+        return row
 
     def region(self, gan, width, height):
         """The region in the photograph's pixels, or an ellipse in the model's."""
@@ -315,6 +337,7 @@ class Directions:
     reach: float = 3.0  # standard deviations from the middle of a slider to its end
     seed: int = 0
     out: str = "directions.safetensors"
+    device: Device = "auto"
 
     def run(self):
         from .control.directions import principal_directions
@@ -325,7 +348,7 @@ class Directions:
         check_seed(self.seed)
         check_output(self.out, (".safetensors",))
         check_whole("n", self.n)
-        gan = load_model(self.model)
+        gan = load_model(self.model, self.device)
         images = open_dataset(self.dataset, self.split, gan.size, self.root)[-self.n :]
         found = principal_directions(
             gan, images, region(gan.size, *FACE), self.count, self.samples, self.seed, self.reach
@@ -346,6 +369,7 @@ class Steer:
     root: str | None = None  # as for train
     steps: int = 300
     out: str = "steering.safetensors"
+    device: Device = "auto"
 
     def run(self):
         from .control.steering import steer
@@ -359,8 +383,8 @@ class Steer:
                 f"No model ships by the name {self.recipe}: give --model, the folder of a run, and "
                 "--networks, the checkpoint.pt of its last stage."
             )
-        gan = load_model(self.model or self.recipe)
-        asked = steering_trainer(self.recipe, self.networks, self.root)
+        gan = load_model(self.model or self.recipe, self.device)
+        asked = steering_trainer(self.recipe, self.networks, self.root, self.device)
         found = steer(gan, *asked, self.steps, say)
         found.save(self.out)
         say(f"{self.out}: both ends of {found.ends.shape[1]} sliders of {gan.name}")
@@ -379,15 +403,15 @@ class Photographs:
     others: str | None = None  # further faces for --study, where there are fewer than 2 n
     seed: int = 0
     out: str | None = None  # folder (default figures/)
+    device: Device = "auto"
 
     def run(self):
         from .metrics import to_markdown
         from .studies import table_4_2
 
         roots = {name: getattr(self, name) for name in ("celeba", "cats", "cars")}
-        rows = table_4_2.run(
-            roots, self.out, self.n, self.dims or None, self.seed, self.study, self.others, note
-        )
+        asked = roots, self.out, self.n, self.dims or None, self.seed, self.study, self.others
+        rows = table_4_2.run(*asked, note, self.device)
         faces = rows[rows["dataset"] == "celeba"]
         shown = self.dims and len(faces)
         say(table_4_2.summary(faces, f"fid{self.dims}") if shown else to_markdown(rows))
@@ -423,6 +447,7 @@ class Control:
     n: int = 48
     seed: int = 0
     rows: str | None = None  # jsonl file to merge the rows into
+    device: Device = "auto"
 
     def run(self):
         from .data import open_dataset
@@ -433,7 +458,7 @@ class Control:
         check_seed(self.seed)
         if self.rows:
             check_rows(self.rows)
-        gan, crop = load_model(self.model), crop_of(self.crop)
+        gan, crop = load_model(self.model, self.device), crop_of(self.crop)
         data = open_dataset(self.dataset, self.split, gan.size, self.root, crop, self.n)
         table = control(gan, data, self.seed).assign(**trained(gan))
         say(to_markdown(table))

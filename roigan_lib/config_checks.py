@@ -10,7 +10,7 @@ import torch
 
 from .checks import check_name, check_seed, whole
 from .errors import RoiganError, shown, suggest
-from .recipes import PARTS
+from .recipes import PARTS, recipe_names
 
 _CHOICES = {
     "architecture": ("improved", "grown", "thesis", "published"),
@@ -116,6 +116,8 @@ def check_overrides(profile, profiles, overrides, names) -> dict:
     """The overrides of `load_config`: paths as text, the seed as a whole number. RoiganError for an
     unknown profile or, where `names` has it not, parameter.
     """
+    if isinstance(profile, str) and profile in set(recipe_names()) - set(profiles):
+        raise RoiganError(f"{profile!r} is a recipe, no profile: load_config(recipe={profile!r}).")
     check_name("profile", profile, profiles)
     known = [name for name in names if name not in ("profile", "weights")]
     for name in overrides:

@@ -74,7 +74,7 @@ def stretch(recipe: str) -> dict[str, float]:
     return {name: float(found.get(name, 1)) for name in labels}
 
 
-def steering_trainer(recipe, networks=None, root=None):
+def steering_trainer(recipe, networks=None, root=None, device="cpu"):
     """What `control.steering.steer` asks: the Trainer of a recipe with told sliders, its networks
     loaded, and the recipe's [steer] as three lists, stiff, spill and real of each slider.
 
@@ -98,7 +98,9 @@ def steering_trainer(recipe, networks=None, root=None):
             )
     off = ("perceptual", "perceptual_prior", "projected", "style", "siblings", "apart", "faint")
     start = str(networks or recipe)
-    trainer = Trainer(cfg.replace(start=start, precision="fp32", **dict.fromkeys(off, 0)))
+    trainer = Trainer(
+        cfg.replace(start=start, precision="fp32", **dict.fromkeys(off, 0)), None, device
+    )
     load(trainer, start, start=True)
     return trainer, *map(list, zip(*(given.get(name, STEER) for name in labels)))
 

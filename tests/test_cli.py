@@ -170,6 +170,22 @@ def test_inpaint_draws_a_mask_or_takes_one(home):
     assert not np.array_equal(
         inpaint(home, image, "--codes", codes), inpaint(home, image, "--codes=-" + codes)
     )
+    own = ",".join(["0"] * 4 + ["0.5"] + ["0"] * 6 + ["2", "0"])
+    assert np.array_equal(
+        inpaint(home, image, "--codes", own), inpaint(home, image, "--codes", "c5=0.5,d2=2")
+    )
+
+
+def test_told_sliders_by_name_and_steered(tmp_path):
+    image, out = picture(tmp_path / "picture.png"), tmp_path / "out.png"
+    done = {}
+    for kind, more in (("trained", ()), ("steered", ("--steered",)), ("rest", ())):
+        codes = "smiling=0" if kind == "rest" else "smiling=1,big_nose=-1"
+        told = ["inpaint", image, "--model", "celeba", "--codes", codes, "--out", out, *more]
+        assert main(list(map(str, told))) == 0
+        done[kind] = np.asarray(Image.open(out))
+    assert not np.array_equal(done["trained"], done["steered"])
+    assert not np.array_equal(done["trained"], done["rest"])
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "I;16"])
@@ -238,6 +254,9 @@ def test_inpaint_refuses(home, capsys, tmp_path):
     assert "crop" in bad(image, *model, "--crop", "round")
     assert "codes have shape" in bad(image, *model, "--codes", "0.5,1")
     assert "not a list of numbers" in bad(image, *model, "--codes", "much")
+    assert "no slider 'smile'" in bad(image, *model, "--codes", "smile=1")
+    assert "not a list of numbers" in bad(image, *model, "--codes", "c1=much")
+    assert "no file of steering" in bad(image, "--model", "cats", "--steered")
     assert "category" in bad(image, *model, "--codes", ",".join(["0"] * 12 + ["9"]))
     assert "no shipped model" in bad(image, "--model", "synthfacez")
     assert "no checkpoint" in bad(image, "--model", tmp_path / "absent.safetensors")

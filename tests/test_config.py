@@ -44,6 +44,7 @@ def test_every_profile_and_recipe_loads(profile, recipe):
     [
         (dict(profile="laptpo"), ("'laptpo'", "did you mean 'laptop'", "smoke, laptop, thesis")),
         (dict(profile="zzz"), ("'zzz'", "choose one of")),
+        (dict(profile="celeba"), ("is a recipe", "recipe='celeba'")),
         (dict(step=5), ("'step'", "did you mean 'steps'")),
         (dict(batchsize=5), ("'batchsize'", "no parameter")),
         (dict(recipe="improvd"), ("'improvd'", "did you mean 'improved'", "thesis, thesis-scaled")),

@@ -248,6 +248,33 @@ def test_make_explains_a_missing_python(venv):
     assert not (ROOT / venv).exists()
 
 
+@pytest.mark.parametrize("name", ["venv", "no ne für alle"])
+def test_make_leaves_the_environment_of_another_checkout_alone(name, tmp_path):
+    (tmp_path / name / "bin").mkdir(parents=True)
+    python = tmp_path / name / "bin" / "python"
+    python.write_text("#!/bin/sh\necho installed\n")
+    python.chmod(0o755)
+    stamp = tmp_path / name / ".roigan-installed"
+    command = ["make", "install", f"VENV={tmp_path / name}"]
+
+    def install():
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+    stamp.write_text("/another/checkout\n")
+    os.utime(stamp, (1, 1))
+    done = install()
+    assert done.returncode and "runs the checkout in /another/checkout: name another" in done.stdout
+    assert stamp.read_text() == "/another/checkout\n"
+    for before in ("", f"{ROOT}\n", None):  # a stamp of older versions is empty
+        if before is None:
+            stamp.unlink()
+        else:
+            stamp.write_text(before)
+            os.utime(stamp, (1, 1))
+        assert "installed" in install().stdout and stamp.read_text() == f"{ROOT}\n"
+    assert not install().stdout  # nothing is left to do
+
+
 @pytest.mark.slow
 def test_the_additions_of_contributing_run_as_they_stand(tmp_path):
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")

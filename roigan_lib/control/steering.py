@@ -70,9 +70,9 @@ def steered(gan):
     return Steered(gan, found)
 
 
-def load_steered(name):
+def load_steered(name, device="cpu"):
     """The shipped model of that name with its told sliders steered; RoiganError: it has none."""
-    gan = steered(load_model(name))
+    gan = steered(load_model(name, device))
     if not isinstance(gan, Steered):
         raise RoiganError(f"There is no file of steering for {name}: write one by `roigan steer`.")
     return gan
@@ -187,11 +187,11 @@ class Steered:
         drawn = sample_codes(self.gan.config, n, torch.Generator().manual_seed(check_seed(seed)))
         return torch.cat([drawn[:, :k] * DRAWN, rows[:, k:]], 1)
 
-    def inpaint(self, images, masks, codes=None, seed=0, noise=None):
-        """Completed images (n, 3, S, S) as the model's; codes are positions of sliders, up to 1."""
+    def inpaint(self, images, masks, codes=None, seed=0, noise=None, reach=1.0):
+        """Completed images (n, 3, S, S) as the model's; codes place sliders, up to `reach`."""
         n = len(images) if images.ndim == 4 else 1
         codes = self.sample_codes(n, seed) if codes is None else codes
-        rows, k = check_codes(codes, n, self.gan.config), self.steering.ends.shape[1]
+        rows, k = check_codes(codes, n, self.gan.config, reach), self.steering.ends.shape[1]
         own = rows.clone()
         own[:, :k] = 0
         up, down = self.steering.ends

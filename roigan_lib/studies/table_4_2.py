@@ -83,13 +83,13 @@ def _stems(name):
     return stems | {"glcic": f"glcic_{name}"}
 
 
-def methods_for(name):
+def methods_for(name, device="cpu"):
     """{label: method} for a data set: what ships, best first, Telea, on faces Navier-Stokes.
 
     Raises RoiganError where no model ships.
     """
     found = {
-        label: (load_glcic if label == "glcic" else load_model)(stem)
+        label: (load_glcic if label == "glcic" else load_model)(stem, device)
         for label, stem in _stems(name).items()
         if (WEIGHTS / f"{stem}.safetensors").is_file()
     }
@@ -290,7 +290,7 @@ def _facts(path, model):
     }
 
 
-def run(roots, out=None, n=1000, dims=768, seed=0, study=0, others=None, say=print):
+def run(roots, out=None, n=1000, dims=768, seed=0, study=0, others=None, say=print, device="cpu"):
     """All of it for {"celeba": root, …}: rows, figures, the models' cards; returns the rows.
 
     out: folder, default the figures. n: test images at most. dims: Inception features, or None.
@@ -318,7 +318,7 @@ def run(roots, out=None, n=1000, dims=768, seed=0, study=0, others=None, say=pri
     methods, rows = {}, []
     for name in sets:
         try:
-            methods[name] = methods_for(name)
+            methods[name] = methods_for(name, device)
         except RoiganError as error:
             if name == list(sets)[-1] and not methods:
                 raise
