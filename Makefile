@@ -41,11 +41,11 @@ $(STAMP): pyproject.toml | owner
 	@echo "Installing; the first time this fetches PyTorch and takes some minutes …"
 	@"$(PY)" -m pip install --quiet $(if $(LOCK),--constraint requirements.lock) --editable ".[notebooks,test]" || \
 	  { echo "The installation failed: the lines above say which package; run make again when that is mended."; exit 1; }
-	@pwd > "$@"
+	@pwd -P > "$@"
 
 # The package is installed in place, so an environment serves one checkout; its stamp says which.
 owner:
-	@told=$$(cat "$(VENV)/.roigan-installed" 2>/dev/null); [ "$${told:-$$(pwd)}" = "$$(pwd)" ] || { \
+	@told=$$(cat "$(VENV)/.roigan-installed" 2>/dev/null); [ "$${told:-$$(pwd -P)}" = "$$(pwd -P)" ] || { \
 	  echo "The environment $(VENV) runs the checkout in $$told: name another by VENV=…, or remove $(VENV)/.roigan-installed to install this checkout into it."; exit 1; }
 
 reproduce: $(STAMP)
