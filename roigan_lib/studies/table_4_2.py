@@ -248,7 +248,8 @@ def sample_sheet(pixels, method, seed=0, n=8):
 def model_cards(folder):
     """Markdown: a card for each shipped checkpoint, from its header and the rows in `folder`."""
     folder = Path(folder)
-    files = [folder / name for name in ("real_images.jsonl", "comparison.jsonl")]
+    names = "large", "control", "comparison", "real_images"  # the last counts
+    files = [folder / f"{name}.jsonl" for name in names]
     rows = pd.concat([load_rows(file) for file in files if file.exists()])
     rows = rows[rows.mask_law.isin(FAMILIES)]
     lines = ["# Cards of the shipped checkpoints", ""]
