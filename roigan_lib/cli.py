@@ -521,7 +521,7 @@ class Page:
 
     out: str = "build/page"  # the folder; serve it, for example by python -m http.server
     # shipped names or checkpoints
-    model: tuple[str, ...] = ("synthfaces", "celeba", "celeba128", "cats")
+    model: tuple[str, ...] = ("synthfaces_labelled", "celeba", "celeba128", "cats")
     weights: Literal["float16", "int8"] = "float16"  # int8 halves what a browser fetches
     runtime: str | None = None  # package of onnxruntime-web (.tgz); default: cached, or by npm
 

@@ -196,6 +196,22 @@ def test_pages_say_whose_chapters(page):
     assert not unclear_references((rp.ROOT / page).read_text(encoding="utf-8"))
 
 
+def test_shown_source_is_the_library_of_today():
+    files = (rp.ROOT / "roigan_lib").rglob("*.py")
+    known = {line.strip() for file in files for line in file.read_text("utf-8").splitlines()}
+    shown = [
+        (path.stem, line)
+        for path in NOTEBOOKS
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
+        if cell["cell_type"] == "code" and "plots.source(" in "".join(cell["source"])
+        for output in cell["outputs"]
+        if "text/latex" in output.get("data", {})
+        for line in "".join(output["data"]["text/plain"]).splitlines()
+    ]
+    assert len(shown) > 100
+    assert not [(name, line) for name, line in shown if line.strip() not in known]
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_takes_the_parameters_of_reproduce(path):
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]

@@ -54,15 +54,17 @@ CREDITS = {
     "cats": "Chelsea was photographed by Stéfan van der Walt (CC0). The model learned from the Cat "
     "data set of Zhang, Sun and Tang: photographs of mixed origin, for research only.",
 }
-LABELS = {"synthfaces": "Drawn faces", "celeba": "Photographs of faces", "cats": "Cats"}
+CREDITS["synthfaces_labelled"] = CREDITS["synthfaces"]
+LABELS = {"synthfaces_labelled": "Drawn faces", "celeba": "Photographs of faces", "cats": "Cats"}
 LABELS["celeba128"] = "Photographs, sharper and slower"
+MODELS = "synthfaces_labelled", "celeba", "celeba128", "cats"
 OURS = (
     "Software: this kit and ONNX Runtime Web (Microsoft), both under the MIT licence. Method: "
     "V. Korshunov, Region-Selected Image Generation with Generative Adversarial Networks, 2020."
 )
 
 
-def write_page(out, models=tuple(CREDITS), runtime=None, say=print, weights="float16") -> Path:
+def write_page(out, models=MODELS, runtime=None, say=print, weights="float16") -> Path:
     """Write the page for the models (shipped names or checkpoints) to the folder `out`.
 
     runtime: the package of onnxruntime-web (.tgz); None takes it from the cache, or fetches it by
