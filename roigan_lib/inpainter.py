@@ -94,7 +94,7 @@ class RoIGAN:
         return last if same else None
 
     def _version(self):
-        """A number that changes with the weights."""
+        """A number that changes with the weights, unless behind their `.data`."""
         return sum(p._version for p in self.generator.parameters())
 
     def _redraw(self, images, masks, codes, seed, noise, reach):

@@ -386,6 +386,26 @@ def test_free_outline_fills_what_it_goes_round(opened):
     assert not opened.errors
 
 
+def test_an_answer_leaves_a_name_that_is_being_typed(opened):
+    page = opened.page
+    start_anew(page)
+    field = page.get_by_label("Name of code d1")
+    field.fill("ha")
+    for key in ("1", "2"):
+        page.get_by_test_id(f"code-{key}").evaluate(
+            "node => { node.value = 2; node.dispatchEvent(new Event('input', { bubbles: true })); }"
+        )
+        page.get_by_text(f"Save film of c{key}").wait_for(state="attached")  # shown anew
+    assert field.input_value() == "ha"
+    page.keyboard.press("End")
+    page.keyboard.type("t ")
+    page.keyboard.press("Tab")
+    assert field.input_value() == "hat"
+    field.fill("cap")
+    page.keyboard.press("Escape")
+    assert field.input_value() == "hat"
+
+
 def test_settings_are_saved_and_loaded(opened, tmp_path):
     page = opened.page
     start_anew(page)

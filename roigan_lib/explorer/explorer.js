@@ -404,11 +404,12 @@ function render({ model, el }) {
       onchange: (event) => {
         const names = { ...model.get("names") }, name = event.target.value.trim();
         if (name) names[key] = name; else delete names[key];
+        event.target.value = name;
         model.set("names", names);
         model.save_changes();
       },
       onkeydown: (event) => {
-        if (event.key === "Escape") refreshNames();
+        if (event.key === "Escape") event.target.value = model.get("names")[key] ?? "";
         if (event.key === "Enter" || event.key === "Escape") node.focus();
       },
     });
@@ -748,7 +749,9 @@ function render({ model, el }) {
   function refreshNames() {
     const names = model.get("names");
     for (const [key, field] of Object.entries(fields)) {
-      field.value = names[key] ?? "";
+      const shown = names[key] ?? "", typing = field.getRootNode().activeElement === field && field.value !== field.dataset.shown;
+      if (!typing) field.value = shown; // an answer may come in the middle of a word
+      field.dataset.shown = shown;
       field.title = names[key] ?? "Type a name of your own";
     }
     for (const node of [...sliders, ...selects]) {
