@@ -152,16 +152,17 @@ class Inpaint:
 
         if "=" not in self.codes:
             return torch.tensor(numbers("--codes", self.codes, "0.5,-1,0,2"))
-        names = [getattr(gan, "slider_names", {}).get(key, key) for key in code_names(gan)]
-        row = torch.zeros(len(names))
+        places = {key: k for k, key in enumerate(code_names(gan))}
+        row, told = torch.zeros(len(places)), getattr(gan, "slider_names", {})
+        places = {word: places[key] for key, word in told.items()} | places
         for pair in self.codes.split(","):
             name, _, value = pair.replace("_", " ").partition("=")
-            if name not in names:
+            if name not in places:
                 raise RoiganError(
-                    f"{gan.name} has no slider {name!r}; {suggest(name, names)}it has "
-                    f"{', '.join(names)}."
+                    f"{gan.name} has no slider {name!r}; {suggest(name, places)}it has "
+                    f"{', '.join(places)}."
                 )
-            (row[names.index(name)],) = numbers("--codes", value, "smiling=1,eyeglasses=-0.5")
+            (row[places[name]],) = numbers("--codes", value, "smiling=1,eyeglasses=-0.5")
         return row
 
     def region(self, gan, width, height):

@@ -180,7 +180,7 @@ def test_told_sliders_by_name_and_steered(tmp_path):
     image, out = picture(tmp_path / "picture.png"), tmp_path / "out.png"
     done = {}
     for kind, more in (("trained", ()), ("steered", ("--steered",)), ("rest", ())):
-        codes = "smiling=0" if kind == "rest" else "smiling=1,big_nose=-1"
+        codes = "smiling=0" if kind == "rest" else "c1=1,big_nose=-1"
         told = ["inpaint", image, "--model", "celeba", "--codes", codes, "--out", out, *more]
         assert main(list(map(str, told))) == 0
         done[kind] = np.asarray(Image.open(out))
