@@ -278,6 +278,18 @@ def test_cars_are_cropped_by_their_boxes(packed, nested, test_mat, tmp_path):
     assert len(open_dataset("cars", "all", 16, root)) == 4
 
 
+def test_ready_crops_of_cars_keep_their_splits(tmp_path):
+    root = put(
+        tmp_path,
+        {f"{p}/{i}.jpg": jpeg(photo(i, 16, 16)) for p in ("train", "test") for i in (1, 2)},
+    )
+    data = open_dataset("cars", "test", 16, root)
+    assert data.names == ["test/1.jpg", "test/2.jpg"] and data.name == "cars"
+    whole = np.asarray(Image.open(root / data.names[0]).convert("RGB"))
+    np.testing.assert_array_equal(data.uint8[0].permute(1, 2, 0).numpy(), whole)
+    assert not any("devkit" in line for line in sources.check("cars", root)[1])
+
+
 def test_squares_stay_within_the_picture():
     assert cars.square((10, 20, 70, 60), 120, 80) == (10, 10, 70, 70)
     assert cars.square((0, 20, 60, 60), 120, 80) == (0, 10, 60, 70)

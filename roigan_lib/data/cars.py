@@ -4,7 +4,7 @@ root is the folder that has them, or one .zip of it; Kaggle's cars_train/cars_tr
 Boxes are read from `cars_train_annos.mat` and `cars_test_annos.mat` (or
 `cars_test_annos_withlabels.mat`), in a folder `devkit` or anywhere below. The splits are the
 official "train" and "test". crop: "box" (default) takes the car's box, extended to a square as far
-as the picture allows.
+as the picture allows. Crops that are ready may lie in folders `train` and `test` (crop "square").
 """
 
 import io
@@ -18,7 +18,7 @@ from .folder import FileSet
 class Cars(FileSet):
     """Cars by split and file name; of two copies of a picture the one with the shorter path."""
 
-    name, title, crops, own_crop = "cars", "pictures of Stanford Cars", ("box",), "box"
+    name, title, crops = "cars", "pictures of Stanford Cars", ("box",)
     by_hand = (
         "by hand: kaggle.com/datasets/jessicali9530/stanford-cars-dataset for cars_train and "
         "cars_test, and car_devkit.tgz, unpacked, from "
@@ -34,6 +34,11 @@ class Cars(FileSet):
 
     def splits(self, members):
         return {name: _key(name)[0] for name in members}
+
+    @property
+    def own_crop(self):
+        ready = [bool(_ready(name)) for name in self.members()]
+        return "square" if ready and all(ready) else "box"
 
     @cached_property
     def boxes(self):
@@ -74,6 +79,8 @@ class Cars(FileSet):
         }
 
     def lacks(self):
+        if self.own_crop == "square":
+            return []
         without = "only crop='square' or 'full' will work"
         return [] if self.boxes else [f"the devkit's cars_train_annos.mat is not there: {without}."]
 
@@ -82,7 +89,13 @@ def _key(name):
     """(split, file name) of a picture; the split is "" outside of cars_train and cars_test."""
     *folders, file = PurePosixPath(name.lower()).parts
     inside = (p for p in Cars.official if {f"cars_{p}", f"cars_{p}.zip!"} & {*folders})
-    return next(inside, ""), file
+    return next(inside, _ready(name)), file
+
+
+def _ready(name):
+    """The split of a ready crop, which is the folder it lies in; "" outside of such a folder."""
+    folder = PurePosixPath(name.lower()).parent.name
+    return folder if folder in Cars.official else ""
 
 
 def square(box, *size):
