@@ -141,7 +141,7 @@ def test_directions_are_kept_in_a_file(gan, tmp_path):
     (tmp_path / "broken.safetensors").write_bytes((tmp_path / "mine.safetensors").read_bytes()[:40])
     further = principal_directions(gan, x, m, k=2, samples=12, reach=3.0)
     assert torch.allclose(further.noise, 1.5 * found.noise, atol=1e-6)
-    with pytest.raises(RoiganError, match="cars, cats ship"):
+    with pytest.raises(RoiganError, match="cars ship"):
         load_directions("zebras")
     for name, words in (("none", "no file of directions at"), ("broken", "holds no directions")):
         with pytest.raises(RoiganError, match=words):
@@ -149,9 +149,8 @@ def test_directions_are_kept_in_a_file(gan, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["cats", "cars"])
-def test_directions_ship_and_each_can_be_seen(name):
-    more = Directed(rg.load_model(name), load_directions(name))
+def test_directions_ship_and_each_can_be_seen():
+    more = Directed(rg.load_model("cars"), load_directions("cars"))
     assert more.slider_names["c11"] == "direction 1" and more.n_continuous == 18
     x, mask = rg.open_dataset("synthfaces", "test", limit=2)[:], region(64, *FACE)
     for k in range(10, 18):
@@ -173,8 +172,8 @@ def test_the_command_finds_directions(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_what_directions_cost_is_measured_on_both():
-    gan = rg.load_model("cats")
-    directed, data = Directed(gan, load_directions("cats")), rg.open_dataset("synthfaces", limit=10)
+    gan = rg.load_model("cars")
+    directed, data = Directed(gan, load_directions("cars")), rg.open_dataset("synthfaces", limit=10)
     rows = discovered.cost(directed, data, dims=None)
     assert set(rows["method"]) == {"without directions", "directions drawn"}
     assert set(rows["checkpoint"]) == {directed.checkpoint_hash}

@@ -134,7 +134,7 @@ def test_steering_is_kept_in_a_file(gan, steering, tmp_path):
     with pytest.raises(RoiganError, match="of celeba ship"):
         load_steering(tmp_path / "none.safetensors")
     with pytest.raises(RoiganError, match="not steering of this kit"):
-        load_steering(DIRECTIONS / "cats.safetensors")
+        load_steering(DIRECTIONS / "cars.safetensors")
     Steering(torch.zeros(3, 2)).save(path)
     with pytest.raises(RoiganError, match="holds no steering"):
         load_steering(path)

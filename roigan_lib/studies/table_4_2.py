@@ -342,18 +342,15 @@ def run(roots, out=None, n=1000, dims=768, seed=0, study=0, others=None, say=pri
             write_rows(out / "told.jsonl", told.effects(model, sets[name], seed))
             if moved is not model:
                 write_rows(out / "steered.jsonl", told.effects(moved, sets[name], seed))
-            found = [f"c{k}" for k in range(len(model.slider_names) + 1, model.n_continuous + 1)]
-            if found:  # further sliders of the same model, which nobody named
-                sheet = told.sheet(model, nine[:4], seed, found)
-                plots.save(sheet, out / "found_celeba.png", colours=256)
-                write_rows(out / "found.jsonl", discovered.effects(model, sets[name], seed=seed))
+        keys = [f"c{k}" for k in range(len(model.slider_names) + 1, model.n_continuous + 1)]
         if (DIRECTIONS / f"{name}.safetensors").is_file():
-            directed = Directed(model, load_directions(name))
-            sheet = told.sheet(directed, nine[:4], seed)
-            plots.save(sheet, out / f"found_{name}.png", colours=256)
-            write_rows(out / "found.jsonl", discovered.effects(directed, sets[name], seed=seed))
+            model, keys = Directed(model, load_directions(name)), None
             if dims:
-                write_rows(out / "found.jsonl", discovered.cost(directed, sets[name], dims, seed))
+                write_rows(out / "found.jsonl", discovered.cost(model, sets[name], dims, seed))
+        if keys != []:  # sliders that nobody named
+            sheet = told.sheet(model, nine[:4], seed, keys)
+            plots.save(sheet, out / f"found_{name}.png", colours=256)
+            write_rows(out / "found.jsonl", discovered.effects(model, sets[name], seed=seed))
     for name, tried in methods.items():
         for label, stem in _stems(name).items():
             if label in tried:
