@@ -39,13 +39,16 @@ def of_pixels(monkeypatch):
 
 
 def test_the_cards_of_the_kit_are_those_of_the_shipped_models():
-    """And each model of photographs names the terms of its data, whatever its file is called."""
+    """And each model of photographs names the terms of its data, whatever its file is called; and
+    what began with `celeba_found`, by however many stages, counts the images of that."""
     figures = Path(__file__).parents[1] / "figures"
     cards = (figures / "model_cards.md").read_text(encoding="utf-8")
     assert cards == table_4_2.model_cards(figures)
     for card in cards.split("\n## ")[1:]:
         painted = "| data | synthfaces" in card
         assert ("| terms of the data | none |" in card) == painted, card.partition("\n")[0]
+        if card.startswith(("celeba\n", "cats\n", "cars\n")):
+            assert "897,776 images of celeba" in card
 
 
 @pytest.mark.slow

@@ -274,8 +274,11 @@ def _facts(path, model):
     card, data = model.card, model.card.get("dataset")
     pictures = f"{data}, {card.get('images', 0):,} pictures"
     steps, seen, seconds = (card.get(key, 0) for key in ("steps", "images_seen", "seconds"))
-    began = "networks that had seen {images_seen:,} images of {dataset} in {seconds:,} s"
-    start, settings = card.get("started_from"), flat(card.get("training") or card)
+    settings, before, began = flat(card.get("training") or card), card.get("started_from"), []
+    while before:  # the stage before, and the one before that
+        words = "networks that had seen {images_seen:,} images of {dataset} in {seconds:,} s"
+        began.append(words.format(**before))
+        before = before.get("before")
     return {
         "recipe": BY_HAND if "glcic" in path.stem else repeatable(model),
         "weights": f"`{path.name}`, {path.stat().st_size / 1e6:.1f} MB, "
@@ -283,7 +286,7 @@ def _facts(path, model):
         "data": "; ".join(filter(None, [pictures, card.get("data_note")])),
         "terms of the data": TERMS.get(data, "none"),
         "training": f"{steps:,} steps, {seen:,} images seen, {seconds:,} s",
-        "began with": start and began.format(**start),
+        "began with": ", these with ".join(began),
         "machine": card.get("machine"),
         "history": card.get("history"),
         "config": f"`{card.get('config_hash')}`",
