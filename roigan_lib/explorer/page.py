@@ -107,7 +107,7 @@ def add_model(folder, name, gan, images, graphs):
     """
     images, names = images if isinstance(images, tuple) else (images, None)
     view = Explorer(gan, images, region(gan.size, *FACE))
-    if "eyes" in view.regions:  # looks right on any face, and moves with the first sliders
+    if "eyes" in view.regions and name != "cats":  # look right on any face, move with first sliders
         eyes = [region(gan.size, *ellipse) for ellipse in view.regions["eyes"]]
         view.set_mask(torch.stack(eyes).amax(0))
     found, steering = getattr(gan, "directions", None), getattr(gan, "steering", None)
