@@ -107,7 +107,7 @@ def add_model(folder, name, gan, images, graphs):
     """
     images, names = images if isinstance(images, tuple) else (images, None)
     view = Explorer(gan, images, region(gan.size, *FACE))
-    if "eyes" in view.regions and name != "cats":  # look right on any face, move with first sliders
+    if "eyes" in view.regions and name != "cats":  # right on any face, not on Chelsea's turned head
         eyes = [region(gan.size, *ellipse) for ellipse in view.regions["eyes"]]
         view.set_mask(torch.stack(eyes).amax(0))
     found, steering = getattr(gan, "directions", None), getattr(gan, "steering", None)
