@@ -52,6 +52,19 @@ def test_rows_and_sheet_of_a_model():
     assert told.sheet(Painter(), data[:]) is not None
 
 
+def test_real_faces_are_read_by_what_they_show():
+    data = ImageSet("celeba", "valid", 32, torch.zeros(3, 3, 32, 32, dtype=torch.uint8))
+    data.attribute_names = ["Blue", "Green", "Red"]
+    data.attributes = torch.tensor([[1, 0, 1], [1, 1, 0], [0, 1, 1]]).bool()
+    read = torch.tensor([[0.75, 0.25], [0.0, 0.5], [0.25, 1.0]])  # of red, of no blue
+    red, blue = told.real_faces(Painter(), data, read)
+    assert red == {"with": 0.5, "without": 0.0} and blue == {"with": 1.0, "without": 0.375}
+    data.attributes[:, 2] = True
+    assert told.real_faces(Painter(), data, read)[0] == {"with": pytest.approx(1 / 3)}
+    rows = told.effects(Painter(), data, reader=A.AttributeReader(["Red", "Blue"]).eval())
+    assert set(rows["metric"]) >= {"told_with", "told_without"} and len(rows) == 2 * 7 - 1
+
+
 def test_a_row_of_the_sheet_is_a_slider_and_two_columns_are_a_face(monkeypatch):
     monkeypatch.setattr(told.plots, "sheet", lambda stack, **options: (stack, options))
     faces = torch.linspace(0.1, 0.3, 3).view(3, 1, 1, 1).expand(3, 3, 32, 32)

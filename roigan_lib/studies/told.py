@@ -3,28 +3,48 @@
 import torch
 
 from .. import plots
+from ..config_checks import flat
 from ..control import code_names, ends, sweep
 from ..control.attributes import attribute_reading, load_attribute_reader, told_effects
+from ..data.labels import label_names
 from ..masks import FACE, region
 from ..metrics import about, frame
 
 METRICS = ("low", "high", "same_sign", "spill", "visible")
+REAL = ("without", "with")
 
 
 def effects(gan, data, seed=0, reader=None):
-    """A frame of rows: for each told slider of a model the `told_effects` in figure 4.5's region.
+    """A frame of rows: for each told slider of a model the `told_effects` in figure 4.5's region,
+    and the mean reading of the real faces without and with its label, where the data know it.
 
     data: an ImageSet of faces. The method of a row is the slider's name.
     """
     read = attribute_reading(reader or load_attribute_reader(), gan)
+    rows = told_effects(gan, data[:], region(gan.size, *FACE), read, seed)
+    real = [{}] * len(rows) if data.attributes is None else real_faces(gan, data, read(data[:]))
     shared = about(gan, data, len(data), seed)
     return frame(
         {"metric": f"told_{name}", "value": row[name], "method": row["slider"]}
         | ({"of": row["spill_of"]} if name == "spill" else {})
         | shared
-        for row in told_effects(gan, data[:], region(gan.size, *FACE), read, seed)
-        for name in METRICS
+        for row in (shown | seen for shown, seen in zip(rows, real))
+        for name in (*METRICS, *REAL)
+        if name in row
     )
+
+
+def real_faces(gan, data, readings):
+    """For each told slider of a model the mean readings (n, k) of real images without and with its
+    label, a dictionary, in which what no image shows is left out.
+    """
+    labels = label_names(flat(gan.card["training"])["labels"])
+    columns = [data.attribute_names.index(label.removeprefix("-")) for label in labels]
+    shows = data.attributes[:, columns] ^ torch.tensor([label[0] == "-" for label in labels])
+    return [
+        {name: p[at].mean().item() for name, at in zip(REAL, (~on, on)) if at.any()}
+        for p, on in zip(readings.T, shows.T)
+    ]
 
 
 def sheet(gan, pixels, seed=0, keys=None):
