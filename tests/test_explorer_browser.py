@@ -604,8 +604,12 @@ def test_ends_of_sliders_show_what_training_saw(opened):
     start_anew(page)
     low, high = (page.get_by_test_id(f"end-1-{value}") for value in (-1, 1))
     deadline = time.monotonic() + 120
-    red = lambda node: picture(node.locator("canvas"))[20, 20, 0]
-    while low.locator("canvas").evaluate("node => node.width") < 56 or red(low) >= red(high):
+
+    def reds():  # one is drawn after the other, and both are cleared where the region moves
+        seen = [picture(node.locator("canvas")) for node in (low, high)]
+        return [rgb[20, 20, 0] for rgb in seen if len(rgb) == 56]
+
+    while len(shown := reds()) < 2 or shown[0] >= shown[1]:
         assert time.monotonic() < deadline
         page.wait_for_timeout(200)
     high.click()
