@@ -21,7 +21,6 @@ pytest.importorskip("anywidget")
 
 import roigan_lib as rg  # noqa: E402
 from roigan_lib import photo as photos  # noqa: E402
-from roigan_lib.control.directions import Directed, Directions  # noqa: E402
 from roigan_lib.control.steering import Steered, Steering  # noqa: E402
 from roigan_lib.errors import RoiganError  # noqa: E402
 from roigan_lib.explorer import page as pages  # noqa: E402
@@ -124,15 +123,11 @@ def folder(tmp_path_factory):
         pytest.skip(str(error))
     pages.write_page(out, [NAME], say=lambda line: None)
     (card,) = json.loads((out / "models.json").read_text())
-    n = card["n_continuous"]
-    moved = {"name": "moved", "label": "Moved", "n_continuous": n + 1, "checkpoint": "moved"}
-    moved |= {"order": [f"c{n + 1}", *card["order"]], "directions": pages._steps(direction(card))}
     steered = {"name": "steered", "label": "Steered", "checkpoint": "steered", "reach": 1}
     steered |= {"steering": steering(card).ends.tolist()}
-    for name in ("moved", "steered"):
-        for part in ("fixed.onnx", "moving.onnx", "png"):
-            shutil.copy(out / f"models/{NAME}.{part}", out / f"models/{name}.{part}")
-    pages.assemble(out, [card, {**card, **moved}, {**card, **steered}])
+    for part in ("fixed.onnx", "moving.onnx", "png"):
+        shutil.copy(out / f"models/{NAME}.{part}", out / f"models/steered.{part}")
+    pages.assemble(out, [card, {**card, **steered}])
     return out
 
 
@@ -140,15 +135,6 @@ def steering(card):
     """Two sliders whose ends lie anywhere."""
     draw = torch.Generator().manual_seed(6)
     return Steering(torch.randn(2, 2, card["n_continuous"], generator=draw))
-
-
-def direction(card):
-    """A step of all codes and all of the noise at once."""
-    draw = torch.Generator().manual_seed(5)
-    codes, noise = (
-        0.3 * torch.randn(1, card[key], generator=draw) for key in ("n_continuous", "n_noise")
-    )
-    return Directions(codes, noise, torch.ones(1))
 
 
 @pytest.fixture(scope="module")
@@ -446,7 +432,7 @@ class TestOnThePage:
         page = opened.page
         rectangle(page, 16, 20, 48, 52)
         rectangle(page, 20, 20, 30, 30)
-        page.get_by_test_id("model-moved").check()
+        page.get_by_test_id("model-steered").check()
         drawn(page)
         page.get_by_test_id(f"model-{NAME}").check()  # drawn anew, as after a reload in a notebook
         drawn(page)
@@ -456,28 +442,6 @@ class TestOnThePage:
         page.wait_for_timeout(100)
         drawn(page)
         assert on_screen(page)[2].sum() == 32 * 32 and not opened.errors
-
-    def test_directions_are_further_sliders(self, opened, gan):
-        page = opened.page
-        page.get_by_test_id("model-moved").check()
-        drawn(page)
-        rectangle(page, 16, 20, 48, 52)
-        n = gan.n_continuous
-        codes = [0.0] * (n + 1 + gan.n_discrete)
-        for code, key in ((2, "Home"), (n + 1, "End")):
-            page.get_by_test_id(f"code-{code}").focus()
-            page.keyboard.press(key)
-            codes[code - 1] = {"End": 2.0, "Home": -2.0}[key]
-        drawn(page)
-        original, completed, region = on_screen(page)
-        card = {"n_continuous": n, "n_noise": gan.n_noise}
-        seed = int(page.get_by_test_id("roi-seed").input_value())
-        wanted = by_kernel(Directed(gan, direction(card)), original, region, codes, seed)
-        assert np.abs(completed.astype(int) - wanted).max() <= 2
-        still = by_kernel(gan, original, region, codes[:n] + codes[n + 1 :], seed)
-        assert np.abs(wanted - still)[region].mean() > 1 and not opened.errors
-        page.get_by_test_id(f"model-{NAME}").check()
-        drawn(page)
 
     def test_steered_sliders_go_to_their_ends(self, opened, gan):
         page = opened.page

@@ -9,7 +9,7 @@ from roigan_lib import training as T
 from roigan_lib.cli import main
 from roigan_lib.config import load_config
 from roigan_lib.control import ends, sweep
-from roigan_lib.control.directions import DIRECTIONS
+from roigan_lib.control.directions import Directions
 from roigan_lib.control.steering import Steered, Steering, load_steering, steer
 from roigan_lib.data import open_dataset
 from roigan_lib.data.labels import label_names
@@ -134,7 +134,7 @@ def test_steering_is_kept_in_a_file(gan, steering, tmp_path):
     with pytest.raises(RoiganError, match="of celeba ship"):
         load_steering(tmp_path / "none.safetensors")
     with pytest.raises(RoiganError, match="not steering of this kit"):
-        load_steering(DIRECTIONS / "cars.safetensors")
+        load_steering(Directions(*torch.zeros(3, 1, 1)).save(tmp_path / "directions.safetensors"))
     Steering(torch.zeros(3, 2)).save(path)
     with pytest.raises(RoiganError, match="holds no steering"):
         load_steering(path)

@@ -63,6 +63,8 @@ def test_real_faces_are_read_by_what_they_show():
     assert told.real_faces(Painter(), data, read)[0] == {"with": pytest.approx(1 / 3)}
     rows = told.effects(Painter(), data, reader=A.AttributeReader(["Red", "Blue"]).eval())
     assert set(rows["metric"]) >= {"told_with", "told_without"} and len(rows) == 2 * 7 - 1
+    data.attribute_names[0] = "Orange"  # a list without a label of the model tells nothing
+    assert told.real_faces(Painter(), data, read) == [{}, {}]
 
 
 def test_a_row_of_the_sheet_is_a_slider_and_two_columns_are_a_face(monkeypatch):

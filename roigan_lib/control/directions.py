@@ -11,9 +11,7 @@ import torch
 
 from ..checks import check_number, check_pair, check_whole, numbers
 from ..errors import RoiganError
-from ..files import WEIGHTS, one_of, write_atomically
-
-DIRECTIONS = WEIGHTS / "directions"
+from ..files import path_of, trouble, write_atomically
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,15 +33,16 @@ class Directions:
         return write_atomically(path, save(dataclasses.asdict(self)))
 
 
-def load_directions(name_or_path):
-    """The `Directions` of a shipped model, or those saved to a path; RoiganError: missing, broken
-    or foreign file.
-    """
+def load_directions(path):
+    """The `Directions` saved to a path; RoiganError: missing, broken or foreign file."""
     from safetensors.torch import load
 
-    path = one_of(
-        name_or_path, DIRECTIONS, "directions", "`roigan directions` or Directions.save()"
-    )
+    path = path_of(path, "file of directions")
+    if trouble(path):
+        raise RoiganError(
+            f"There is no file of directions at {path}: write one by `roigan directions` or "
+            "Directions.save()."
+        )
     try:
         return Directions(**load(path.read_bytes()))
     except Exception:  # a broken file raises nearly anything

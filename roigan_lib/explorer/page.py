@@ -19,7 +19,6 @@ import torch
 from PIL import Image
 
 from ..checks import check_folder, check_name
-from ..control.directions import DIRECTIONS, Directed, load_directions
 from ..control.steering import steered
 from ..data import cats, open_dataset
 from ..errors import RoiganError
@@ -76,13 +75,12 @@ def write_page(out, models=MODELS, runtime=None, say=print, weights="float16") -
     out, cards = check_folder(out), []
     check_name("kind of weights", weights, ("float16", "int8"))
     gans = {gan.name: gan for gan in map(load_model, models)}
-    moved = {n: Directed(g, load_directions(n)) for n, g in gans.items() if _found(n)}
     for name, gan in gans.items():
         if gan.n_noise % 16:  # PyTorch draws others in another order, which random.js does not know
             raise RoiganError(f"{name} takes {gan.n_noise} numbers of noise, no multiple of 16.")
     unpack(runtime, out / "ort")
     for name, gan in gans.items():
-        shown, pictures = moved.get(name) or steered(gan), _pictures(name, gan)
+        shown, pictures = steered(gan), _pictures(name, gan)
         graphs = export(gan if weights == "float16" else in_bits(gan)[0])
         cards.append(add_model(out / "models", name, shown, pictures, graphs))
         size, n = cards[-1]["megabytes"], shown.n_continuous + shown.n_discrete
@@ -101,8 +99,8 @@ def assemble(out, cards) -> Path:
 def add_model(folder, name, gan, images, graphs):
     """Write a model's graphs and pictures to a folder; its card, a dict for models.json.
 
-    gan: as `explore` takes it, with n_noise, a multiple of 16; its directions or steering go
-    along, where it is `Directed` or `Steered`. images (n, 3, S, S) in [-1, 1], or a pair of them
+    gan: as `explore` takes it, with n_noise, a multiple of 16; its steering goes along, where it
+    is `Steered`. images (n, 3, S, S) in [-1, 1], or a pair of them
     and their names. graphs: two, as `export` gives them for the model itself.
     """
     images, names = images if isinstance(images, tuple) else (images, None)
@@ -110,7 +108,7 @@ def add_model(folder, name, gan, images, graphs):
     if "eyes" in view.regions and name != "cats":  # right on any face, not on Chelsea's turned head
         eyes = [region(gan.size, *ellipse) for ellipse in view.regions["eyes"]]
         view.set_mask(torch.stack(eyes).amax(0))
-    found, steering = getattr(gan, "directions", None), getattr(gan, "steering", None)
+    steering = getattr(gan, "steering", None)
     for part, data in zip(("fixed", "moving"), graphs):
         write_atomically(folder / f"{name}.{part}.onnx", data)
     row = np.concatenate(to_uint8(view.images), axis=1)
@@ -118,7 +116,6 @@ def add_model(folder, name, gan, images, graphs):
     return {
         **{key: getattr(view, key) for key in CARD.split()},
         "image_names": names or view.image_names,
-        "directions": found and _steps(found),
         "steering": steering and steering.ends.tolist(),
         "name": name,
         "label": LABELS.get(name, name),
@@ -146,15 +143,6 @@ def _pictures(name, gan):
         codes[:, : gan.n_continuous] *= 0.6
         faces.append(gan.inpaint(face.flip(3) if seed % 2 else face, mask, codes, seed))
     return torch.cat([face, *faces]), ["Eileen Collins", *(f"Nobody, seed {n}" for n in DRAWN)]
-
-
-def _found(name):
-    return (DIRECTIONS / f"{name}.safetensors").is_file()
-
-
-def _steps(directions):
-    rows = zip(directions.codes.tolist(), directions.noise.tolist())
-    return [{"codes": codes, "noise": noise} for codes, noise in rows]
 
 
 def _package(runtime):

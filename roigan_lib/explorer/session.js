@@ -19,7 +19,7 @@ export async function sprite(pictures, size) { // side by side, as PNG
 export class Session extends Store {
   constructor(ask, card, pictures, thumbs) {
     super({
-      reach: 2, directions: null, steering: null, ...card, n_images: pictures.length, size_px: 448, thumbs, without: ["sheet", "find"],
+      reach: 2, steering: null, ...card, n_images: pictures.length, size_px: 448, thumbs, without: ["sheet", "find"],
       late: "Still computing; before the first picture the model has to be loaded.",
       status: `loading the model, ${card.megabytes} MB …`, failed: false, index: 0, seed: 0, batch: false,
       mask_bytes: Uint8Array.from(card.mask, Number), code_values: Array(card.n_continuous + card.n_discrete).fill(0),
@@ -53,14 +53,9 @@ export class Session extends Store {
   async draw(pictures, codes, seed) {
     if (!this.mask().some(Boolean)) return together(pictures);
     await this.loaded;
-    const { name, size, n_noise, n_continuous, directions, steering } = this.values;
-    let own = codes, random = noise(seed, pictures.length * n_noise);
-    if (directions) { // found after training: each is a step of the model's own codes and of its noise
-      const first = n_continuous - directions.length, slid = codes.slice(first, n_continuous);
-      const along = (part, i) => slid.reduce((sum, value, j) => sum + value * directions[j][part][i], 0);
-      own = [...codes.slice(0, first).map((value, i) => value + along("codes", i)), ...codes.slice(n_continuous)];
-      random = random.map((value, i) => value + along("noise", i % n_noise));
-    }
+    const { name, size, n_noise, n_continuous, steering } = this.values;
+    let own = codes;
+    const random = noise(seed, pictures.length * n_noise);
     if (steering) { // a told slider lies so much of the way to one of its two ends, rows of the model's own codes
       const toldAt = codes.slice(0, steering[0].length);
       const along = (i) => toldAt.reduce((sum, value, j) => sum + Math.abs(value) * steering[Number(value < 0)][j][i], 0);

@@ -14,7 +14,6 @@ from .. import plots
 from ..baselines import load_glcic, navier_stokes, telea
 from ..checks import check_folder, check_seed
 from ..config_checks import flat
-from ..control.directions import DIRECTIONS, Directed, load_directions
 from ..control.steering import steered
 from ..data import open_dataset
 from ..ensemble import SelfEnsemble
@@ -346,11 +345,7 @@ def run(roots, out=None, n=1000, dims=768, seed=0, study=0, others=None, say=pri
             if moved is not model:
                 write_rows(out / "steered.jsonl", told.effects(moved, sets[name], seed))
         keys = [f"c{k}" for k in range(len(model.slider_names) + 1, model.n_continuous + 1)]
-        if (DIRECTIONS / f"{name}.safetensors").is_file():
-            model, keys = Directed(model, load_directions(name)), None
-            if dims:
-                write_rows(out / "found.jsonl", discovered.cost(model, sets[name], dims, seed))
-        if keys != []:  # sliders that nobody named
+        if keys:  # sliders that nobody named
             sheet = told.sheet(model, nine[:4], seed, keys)
             plots.save(sheet, out / f"found_{name}.png", colours=256)
             write_rows(out / "found.jsonl", discovered.effects(model, sets[name], seed=seed))

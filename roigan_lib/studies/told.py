@@ -22,7 +22,7 @@ def effects(gan, data, seed=0, reader=None):
     """
     read = attribute_reading(reader or load_attribute_reader(), gan)
     rows = told_effects(gan, data[:], region(gan.size, *FACE), read, seed)
-    real = [{}] * len(rows) if data.attributes is None else real_faces(gan, data, read(data[:]))
+    real = real_faces(gan, data, read(data[:]))
     shared = about(gan, data, len(data), seed)
     return frame(
         {"metric": f"told_{name}", "value": row[name], "method": row["slider"]}
@@ -36,10 +36,13 @@ def effects(gan, data, seed=0, reader=None):
 
 def real_faces(gan, data, readings):
     """For each told slider of a model the mean readings (n, k) of real images without and with its
-    label, a dictionary, in which what no image shows is left out.
+    label, a dictionary, in which what no image shows is left out; all of it, without attributes.
     """
-    labels = label_names(flat(gan.card["training"])["labels"])
-    columns = [data.attribute_names.index(label.removeprefix("-")) for label in labels]
+    labels, known = label_names(flat(gan.card["training"])["labels"]), data.attribute_names or ()
+    names = [label.removeprefix("-") for label in labels]
+    if not set(names) <= set(known):
+        return [{} for _ in labels]
+    columns = [known.index(name) for name in names]
     shows = data.attributes[:, columns] ^ torch.tensor([label[0] == "-" for label in labels])
     return [
         {name: p[at].mean().item() for name, at in zip(REAL, (~on, on)) if at.any()}
