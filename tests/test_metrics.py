@@ -564,6 +564,11 @@ def test_rows_are_merged_by_key(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["rows.jsonl"]
 
 
+def test_no_rows_have_the_columns_that_a_page_asks_of_rows():
+    asked = {"metric", "method", "dataset", "value", "checkpoint", "mask_hash"}
+    assert asked <= set(metrics.frame([]).columns)
+
+
 def test_values_of_a_page_become_rows_that_share_what_they_are_about(tmp_path, monkeypatch):
     monkeypatch.setenv("ROIGAN_FIGURES", str(tmp_path))
     own = {"change": {"c1": torch.tensor([1.0, 3.0]), "c2": 0.5}, "wobble": [float("nan")] * 2}

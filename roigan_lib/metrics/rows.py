@@ -21,7 +21,7 @@ def frame(rows):
     what they are in the file; NaN stands where a row has no such key.
     """
     rows = list(rows)
-    columns = None if rows else [*KEY, "value", "spread", "checkpoint"]
+    columns = None if rows else [*KEY, "value", "spread", "checkpoint", "mask_hash"]
     table = pd.DataFrame(rows, columns=columns, dtype=object)
     return table.astype({"value": float} if "value" in table else {})
 

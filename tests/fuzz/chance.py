@@ -208,7 +208,6 @@ def readers(folder):
             archive.writestr(f"{i}.png", _bytes(grey, "PNG"))
     from roigan_lib import making
     from roigan_lib.control import directions
-    from roigan_lib.files import WEIGHTS as SHIPPED
     from roigan_lib.recipes import RECIPES
     from roigan_lib.studies.pages import read_stamp, write_pages
 
@@ -221,7 +220,9 @@ def readers(folder):
     torch.save({"model": {"layer_1.spade_left.shared.weight": torch.zeros(3)}}, state)
     cell = {"cell_type": "code", "source": "1", "metadata": {}, "outputs": [], "execution_count": 1}
     book = {"cells": [cell] * 2, "metadata": {}, "nbformat": 4, "nbformat_minor": 4}
-    moved = next((SHIPPED / "directions").glob("*.safetensors")).read_bytes()
+    moved = (
+        directions.Directions(*torch.zeros(3, 2, 4)).save(folder / "moved.safetensors").read_bytes()
+    )
     found = {
         f"{kind} by {what}": (_bytes(grey.convert("RGB"), kind), ending, call)
         for kind, ending in (("PNG", ".png"), ("JPEG", ".jpg"), ("TIFF", ".tif"), ("WEBP", ".webp"),
