@@ -1,16 +1,21 @@
 """Principal directions against known ones, and the directed model."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
+import roigan_lib as rg
 from roigan_lib import RoiganError
 from roigan_lib.cli import main
 from roigan_lib.config import load_config
-from roigan_lib.control import sweep
+from roigan_lib.control import sweep, visible_change_per_code
 from roigan_lib.control.directions import Directed, load_directions, principal_directions
 from roigan_lib.inpainter import RoIGAN
-from roigan_lib.masks import sample_masks
+from roigan_lib.masks import FACE, region, sample_masks
+from roigan_lib.metrics import load_rows
 from roigan_lib.models import Generator
+from roigan_lib.studies import discovered
 
 
 class Linear:
@@ -99,6 +104,7 @@ def test_a_directed_model_is_the_model_until_a_direction_moves(gan):
     found = principal_directions(gan, x, m, k=2, samples=12)
     more = Directed(gan, found)
     assert more.n_continuous == gan.n_continuous + 2 and more.size == 32 and more.name == gan.name
+    assert more.slider_names[f"c{gan.n_continuous + 1}"] == "direction 1"
     rows = more.sample_codes(2, 3)
     own = torch.cat([rows[:, : gan.n_continuous], rows[:, more.n_continuous :]], 1)
     assert torch.equal(more.inpaint(x, m, rows, seed=3), gan.inpaint(x, m, own, seed=3))
@@ -153,3 +159,26 @@ def test_the_command_finds_directions(tmp_path, capsys):
     assert "2 directions of synthfaces" in capsys.readouterr().out
     assert load_directions(out).noise.shape == (2, 32)
     assert main([*words.split(), "x.png"]) == 2
+
+
+def test_what_each_slider_shows_is_a_row(gan):
+    data = rg.open_dataset("synthfaces", "test", 32, limit=4)
+    found = principal_directions(gan, data[:2], sample_masks("elliptic", 2, 32), k=2, samples=12)
+    directed = Directed(gan, found)
+    seen = discovered.effects(directed, data, few=2)
+    assert len(seen) == directed.n_continuous + gan.n_discrete + 1 and (seen["value"] > 0).any()
+    assert {"direction 1", "direction 2", "z0"} <= set(seen["method"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cats", "cars"])
+def test_each_found_slider_of_cats_and_cars_can_be_seen(name):
+    gan = rg.load_model(name)
+    rows = load_rows(Path(__file__).parents[1] / "figures" / "found.jsonl")
+    rows = rows[(rows["checkpoint"] == gan.checkpoint_hash) & (rows["metric"] == "visible_change")]
+    shown = rows.set_index("method")["value"]
+    x = rg.open_dataset("synthfaces", "test", limit=2)[:]
+    change = visible_change_per_code(gan, x, region(64, *FACE))
+    for key in (f"c{k}" for k in range(1, gan.n_continuous + 1)):
+        assert shown[key] >= 0.04, key  # on its own pictures
+        assert change[key].mean() > 0.02, key  # on pictures of another kind

@@ -20,9 +20,9 @@ def effects(gan, data, seed=0, reader=None):
 
     data: an ImageSet of faces. The method of a row is the slider's name.
     """
-    read = attribute_reading(reader or load_attribute_reader(), gan)
-    rows = told_effects(gan, data[:], region(gan.size, *FACE), read, seed)
-    real = real_faces(gan, data, read(data[:]))
+    pixels, read = data[:], attribute_reading(reader or load_attribute_reader(), gan)
+    rows = told_effects(gan, pixels, region(gan.size, *FACE), read, seed)
+    real = [{}] * len(rows) if data.attributes is None else real_faces(gan, data, read(pixels))
     shared = about(gan, data, len(data), seed)
     return frame(
         {"metric": f"told_{name}", "value": row[name], "method": row["slider"]}
@@ -36,9 +36,9 @@ def effects(gan, data, seed=0, reader=None):
 
 def real_faces(gan, data, readings):
     """For each told slider of a model the mean readings (n, k) of real images without and with its
-    label, a dictionary, in which what no image shows is left out; all of it, without attributes.
+    label, a dictionary without what no image shows; empty where the data lack one of the labels.
     """
-    labels, known = label_names(flat(gan.card["training"])["labels"]), data.attribute_names or ()
+    labels, known = label_names(flat(gan.card["training"])["labels"]), data.attribute_names
     names = [label.removeprefix("-") for label in labels]
     if not set(names) <= set(known):
         return [{} for _ in labels]
