@@ -66,7 +66,7 @@ test: $(STAMP)
 	@"$(PY)" -m pytest $(if $(TESTS),$(TESTS),--numprocesses 2 --dist loadfile)
 
 lab: $(STAMP)
-	@"$(PY)" -m jupyter lab notebooks
+	@"$(PY)" -m jupyter lab --LabApp.default_url=/lab/tree/notebooks
 
 clean:
 	rm -rf build .pytest_cache *.egg-info

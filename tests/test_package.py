@@ -248,6 +248,14 @@ def test_make_explains_a_missing_python(venv):
     assert not (ROOT / venv).exists()
 
 
+def test_jupyterlab_begins_where_the_figures_of_the_chapters_can_be_seen():
+    command = ["make", "--dry-run", "lab"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    (line,) = (line for line in done.stdout.splitlines() if "jupyter lab" in line)
+    words = line.split("jupyter lab", 1)[1].split()
+    assert words == ["--LabApp.default_url=/lab/tree/notebooks"]  # a folder would be its root
+
+
 @pytest.mark.parametrize("name", ["venv", "no ne für alle"])
 def test_make_leaves_the_environment_of_another_checkout_alone(name, tmp_path):
     (tmp_path / name / "bin").mkdir(parents=True)
