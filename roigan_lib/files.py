@@ -213,17 +213,6 @@ def named(name_or_path, folder, what) -> Path:
     return folder / f"{path.name}.safetensors" if bare else path
 
 
-def one_of(name_or_path, folder, what, how) -> Path:
-    """As `named`, a file that is there; RoiganError, with how to write one, where it is not."""
-    path = named(name_or_path, folder, f"file of {what}")
-    if trouble(path):
-        ship = ", ".join(sorted(p.stem for p in folder.glob("*.safetensors")))
-        raise RoiganError(
-            f"There is no file of {what} at {path}: write one by {how}; those of {ship} ship."
-        )
-    return path
-
-
 def read_weights(path, form, what):
     """State dict (float32) and header of a file that `write_weights` made with format=`form`.
 

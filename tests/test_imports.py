@@ -91,7 +91,7 @@ def test_no_circle_within_a_room():
 
 # Physical lines of the reading path and of all Python, and lines of code: all but blank ones,
 # comments and docstrings. The plan is 1,800, 8,000 and 7,500; these rise only with a new feature.
-METHOD, ALL, CODE = 1800, 15201, 10622
+METHOD, ALL, CODE = 1800, 15196, 10620
 
 
 def code_lines(text):

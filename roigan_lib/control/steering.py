@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ..checks import check_codes, check_seed, check_whole, numbers
 from ..errors import RoiganError
-from ..files import WEIGHTS, one_of, read_weights, write_weights
+from ..files import WEIGHTS, named, read_weights, trouble, write_weights
 from ..inpainter import sample_codes
 from ..losses import complete
 from ..stored import load_model
@@ -45,7 +45,13 @@ def load_steering(name_or_path):
     """The `Steering` of a shipped model, or one saved to a path; RoiganError: missing, broken or
     foreign file.
     """
-    path = one_of(name_or_path, STEERING, "steering", "`roigan steer` or Steering.save()")
+    path = named(name_or_path, STEERING, "file of steering")
+    if trouble(path):
+        ship = ", ".join(sorted(p.stem for p in STEERING.glob("*.safetensors")))
+        raise RoiganError(
+            f"There is no file of steering at {path}: write one by `roigan steer` or "
+            f"Steering.save(); those of {ship} ship."
+        )
     state, header = read_weights(path, FORMAT, "steering of this kit")
     ends = state.get("ends", torch.empty(0))
     if ends.ndim != 3 or len(ends) != 2 or not ends.isfinite().all():
